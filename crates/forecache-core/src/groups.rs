@@ -1,0 +1,186 @@
+//! Key groups: a small number for all keys of one shape.
+//!
+//! A key belongs to the first pattern that matches it (`*` any run of characters, `?` any one), of those that the user
+//! registered; otherwise to its template: the key with every run of digits, every hexadecimal word of eight or more characters
+//! and every UUID replaced by `{}`. `user:42:tags` and `user:7:tags` are of the group `user:{}:tags`.
+
+use hashbrown::HashMap;
+use wildmatch::WildMatch;
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
+
+/// Groups a store keeps at most; keys of further templates are of group 0.
+pub const MOST: usize = 4096;
+const SHORTEST_HEX: usize = 8;
+
+/// What holds for all entries of a group unless `set` says otherwise; `None` leaves it to the cache's own default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Class {
+    /// Nanoseconds from the write.
+    pub time_to_live: Option<u64>,
+    /// Nanoseconds from the last access.
+    pub time_to_idle: Option<u64>,
+}
+
+/// A group and what happened in it.
+#[derive(Debug, Clone, Default)]
+pub struct Group {
+    /// The pattern or template; empty for group 0.
+    pub name: Box<str>,
+    /// What its pattern was registered with.
+    pub class: Class,
+    /// Reads that found an entry.
+    pub hits: u64,
+    /// Reads that found none.
+    pub misses: u64,
+    /// Entries now.
+    pub entries: u64,
+    /// Their weight.
+    pub weight: u64,
+}
+
+/// All groups of a store.
+#[derive(Debug)]
+pub struct Groups {
+    patterns: Vec<WildMatch>,
+    list: Vec<Group>,
+    templates: HashMap<Box<str>, u16, Xxh3DefaultBuilder>,
+    scratch: String,
+}
+
+impl Groups {
+    /// Groups with these patterns, the first of which that matches wins.
+    pub fn new<'a>(patterns: impl IntoIterator<Item = (&'a str, Class)>) -> Self {
+        let mut groups =
+            Groups { patterns: Vec::new(), list: vec![Group::default()], templates: HashMap::default(), scratch: String::new() };
+        for (pattern, class) in patterns.into_iter().take(MOST - 1) {
+            groups.patterns.push(WildMatch::new(pattern));
+            groups.list.push(Group { name: pattern.into(), class, ..Group::default() });
+        }
+        groups
+    }
+
+    /// The number of the group of `key`.
+    pub fn of(&mut self, key: &str) -> u16 {
+        if let Some(pattern) = self.patterns.iter().position(|pattern| pattern.matches(key)) {
+            return pattern as u16 + 1;
+        }
+        self.scratch.clear();
+        template(key, &mut self.scratch);
+        if let Some(&number) = self.templates.get(self.scratch.as_str()) {
+            return number;
+        }
+        if self.list.len() == MOST {
+            return 0;
+        }
+        let number = self.list.len() as u16;
+        self.list.push(Group { name: self.scratch.as_str().into(), ..Group::default() });
+        self.templates.insert(self.scratch.as_str().into(), number);
+        number
+    }
+
+    /// The group of that number.
+    #[inline]
+    pub fn get(&mut self, number: u16) -> &mut Group {
+        &mut self.list[number as usize]
+    }
+
+    /// All groups, by number.
+    pub fn iter(&self) -> impl Iterator<Item = &Group> {
+        self.list.iter()
+    }
+}
+
+/// Appends the template of `key` to `out`.
+fn template(key: &str, out: &mut String) {
+    let bytes = key.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let word = bytes[at..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        if word == 0 {
+            let rest = &key[at..];
+            let end = rest.find(|c: char| c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+            out.push_str(&rest[..end]);
+            at += end;
+        } else if word == 8 && is_uuid(&bytes[at..]) {
+            out.push_str("{}");
+            at += 36;
+        } else {
+            push_word(&key[at..at + word], out);
+            at += word;
+        }
+    }
+}
+
+fn push_word(word: &str, out: &mut String) {
+    let hex = word.bytes().all(|byte| byte.is_ascii_hexdigit()) && word.bytes().any(|byte| byte.is_ascii_digit());
+    if hex && word.len() >= SHORTEST_HEX {
+        out.push_str("{}");
+        return;
+    }
+    let mut in_digits = false;
+    for c in word.chars() {
+        if !c.is_ascii_digit() {
+            out.push(c);
+        } else if !in_digits {
+            out.push_str("{}");
+        }
+        in_digits = c.is_ascii_digit();
+    }
+}
+
+/// Whether `bytes` begin with a UUID that ends there.
+fn is_uuid(bytes: &[u8]) -> bool {
+    let dashes = [8, 13, 18, 23];
+    bytes.len() >= 36
+        && (0..36).all(|at| if dashes.contains(&at) { bytes[at] == b'-' } else { bytes[at].is_ascii_hexdigit() })
+        && !bytes.get(36).is_some_and(u8::is_ascii_alphanumeric)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template_of(key: &str) -> String {
+        let mut out = String::new();
+        template(key, &mut out);
+        out
+    }
+
+    #[test]
+    fn what_varies_becomes_a_hole() {
+        for (key, expected) in [
+            ("user:42:tags", "user:{}:tags"),
+            ("vm-001-disk2", "vm-{}-disk{}"),
+            ("session:5f2b9c1e8d4a", "session:{}"),
+            ("deadbeef", "deadbeef"),
+            ("facade12", "{}"),
+            ("o:123e4567-e89b-12d3-a456-426614174000:x", "o:{}:x"),
+            ("o:123e4567-e89b-12d3-a456-4266141740001", "o:{}-e{}b-{}d{}-a{}-{}"),
+            ("größe:10€7", "größe:{}€{}"),
+            ("", ""),
+        ] {
+            assert_eq!(template_of(key), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn patterns_come_before_templates_and_the_first_wins() {
+        let minute = Class { time_to_live: Some(60), time_to_idle: None };
+        let mut groups = Groups::new([("user:*:token", minute), ("user:*", Class::default())]);
+        assert_eq!(groups.of("user:7:token"), 1);
+        assert_eq!(groups.of("user:7"), 2);
+        assert_eq!(groups.get(1).class, minute);
+        assert_eq!(groups.of("page:1"), groups.of("page:2"));
+        assert_eq!(&*groups.get(3).name, "page:{}");
+    }
+
+    #[test]
+    fn templates_beyond_the_most_share_group_0() {
+        let mut groups = Groups::new([]);
+        for number in 0..2 * MOST {
+            let name: String = format!("{number:b}").chars().map(|c| if c == '1' { 'x' } else { 'y' }).collect();
+            let group = groups.of(&name);
+            assert_eq!(group == 0, number >= MOST - 1, "{number}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Eviction policies: which entry leaves when a store is full.
+//!
+//! A policy sees slots, fingerprints and a plain [`Meta`]: never keys, values or Python. The store and the simulator drive
+//! the same code in the same order, so the hit ratio that the simulator measures is the one that production gets.
+
+mod history;
+mod lfu;
+mod lru;
+mod s3fifo;
+#[cfg(test)]
+mod suite;
+
+pub use crate::list::Slot;
+pub use lfu::Lfu;
+pub use lru::Lru;
+pub use s3fifo::S3Fifo;
+
+/// What a policy may know of an entry.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Meta {
+    /// In the unit of the budget that the policy balances: bytes, the weigher's unit, or 1 where entries are counted.
+    pub weight: u64,
+    /// How dear the entry is to load again, in the user's own unit; 1 unless said.
+    pub cost: f32,
+    /// Who stored it.
+    pub owner: u32,
+    /// Its key group: a small number for keys of one shape; 0 where unknown.
+    pub group: u16,
+    /// Nanoseconds it may live; `u64::MAX` for ever.
+    pub time_to_live: u64,
+}
+
+impl Meta {
+    /// An entry of this weight of which nothing else is known.
+    pub fn of_weight(weight: u64) -> Self {
+        Meta { weight, cost: 1.0, owner: 0, group: 0, time_to_live: u64::MAX }
+    }
+}
+
+/// Why an entry left its store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Deleted, popped or cleared by request.
+    Explicit,
+    /// Overwritten.
+    Replaced,
+    /// Its time to live or to idle ran out.
+    Expired,
+    /// Evicted to make room.
+    Size,
+    /// Named by a tag, pattern or event that invalidates.
+    Invalidated,
+}
+
+impl Cause {
+    /// All causes, in the order of their numbers.
+    pub const ALL: [Cause; 5] = [Cause::Explicit, Cause::Replaced, Cause::Expired, Cause::Size, Cause::Invalidated];
+
+    /// The name that users see.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::Explicit => "explicit",
+            Cause::Replaced => "replaced",
+            Cause::Expired => "expired",
+            Cause::Size => "size",
+            Cause::Invalidated => "invalidated",
+        }
+    }
+}
+
+/// What changed under a policy that tracks an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The entry in this slot has this weight now.
+    Weight(Slot, u64),
+}
+
+/// Which entry leaves. The store calls `on_insert` once for each entry that comes under the policy, `on_remove` once when it
+/// leaves, whatever the cause; a pinned entry is taken from the policy while it is pinned.
+pub trait Policy {
+    /// A new entry. `fingerprint` is the seeded 64-bit hash of its key, the same whenever the key comes back.
+    fn on_insert(&mut self, slot: Slot, fingerprint: u64, meta: &Meta);
+    /// The entry was read or overwritten.
+    fn on_hit(&mut self, slot: Slot);
+    /// The entry left. After [`Policy::victim`] named it the cause is [`Cause::Size`].
+    fn on_remove(&mut self, slot: Slot, cause: Cause);
+    /// The entry to evict next; `None` only if the policy tracks none.
+    fn victim(&mut self) -> Option<Slot>;
+    /// Whether the newcomer deserves the room that `victim` takes.
+    fn admit(&mut self, _fingerprint: u64, _meta: &Meta, _victim: Slot) -> bool {
+        true
+    }
+    /// What the store changed by request.
+    fn configure(&mut self, change: Change);
+}
+
+/// A look inside, for people and tests. Not every policy has an order to show.
+pub trait Inspect {
+    /// The next `n` victims if nothing more is asked for, the very next first.
+    fn candidates(&self, n: usize) -> Vec<Slot>;
+    /// Bytes that the policy has allocated.
+    fn allocated(&self) -> usize;
+}
+
+macro_rules! policies {
+    ($($name:literal => $variant:ident($type:ty)),+ $(,)?) => {
+        /// A policy chosen by name. An enum, not a trait object: the call on a hit is a predictable branch that can be inlined.
+        #[derive(Debug)]
+        #[expect(missing_docs, reason = "each variant is documented at its type")]
+        pub enum AnyPolicy { $($variant($type)),+ }
+
+        impl AnyPolicy {
+            /// The names that [`AnyPolicy::named`] takes.
+            pub const NAMES: &[&str] = &[$($name),+];
+
+            /// The policy of that name, empty.
+            pub fn named(name: &str) -> Option<Self> {
+                match name { $($name => Some(AnyPolicy::$variant(<$type>::default())),)+ _ => None }
+            }
+
+            /// The name it was made by.
+            pub fn name(&self) -> &'static str {
+                match self { $(AnyPolicy::$variant(_) => $name),+ }
+            }
+
+            /// Its inside.
+            pub fn inspect(&self) -> &dyn Inspect {
+                match self { $(AnyPolicy::$variant(policy) => policy),+ }
+            }
+        }
+
+        impl Policy for AnyPolicy {
+            fn on_insert(&mut self, slot: Slot, fingerprint: u64, meta: &Meta) {
+                match self { $(AnyPolicy::$variant(policy) => policy.on_insert(slot, fingerprint, meta)),+ }
+            }
+            #[inline]
+            fn on_hit(&mut self, slot: Slot) {
+                match self { $(AnyPolicy::$variant(policy) => policy.on_hit(slot)),+ }
+            }
+            fn on_remove(&mut self, slot: Slot, cause: Cause) {
+                match self { $(AnyPolicy::$variant(policy) => policy.on_remove(slot, cause)),+ }
+            }
+            fn victim(&mut self) -> Option<Slot> {
+                match self { $(AnyPolicy::$variant(policy) => policy.victim()),+ }
+            }
+            fn admit(&mut self, fingerprint: u64, meta: &Meta, victim: Slot) -> bool {
+                match self { $(AnyPolicy::$variant(policy) => policy.admit(fingerprint, meta, victim)),+ }
+            }
+            fn configure(&mut self, change: Change) {
+                match self { $(AnyPolicy::$variant(policy) => policy.configure(change)),+ }
+            }
+        }
+    };
+}
+
+policies! {
+    "lru" => Lru(Lru),
+    "lfu" => Lfu(Lfu),
+    "s3fifo" => S3Fifo(S3Fifo),
+}

@@ -1,0 +1,145 @@
+//! S3-FIFO: three queues, no reordering on a hit.
+//!
+//! Source: Yang, Zhang, Qiu, Yue and Rashmi, "FIFO queues are all you need for cache eviction" (SOSP 2023). Idea: most new
+//! entries are asked for once. A newcomer waits in a small queue, a tenth of the whole; asked for twice or more there, it moves
+//! to the main queue, otherwise it leaves and only its ghost stays. A key that comes back as a ghost goes straight to the main
+//! queue. There an entry that was hit gets another round (at most three in a row) before it leaves.
+//! Cost: 21 bytes an entry and 12 a ghost (nine ghosts to ten entries); a hit writes one byte.
+//! Not to use for loops a little larger than the cache, nor where what was just asked for once comes back soon but not within a
+//! tenth of the cache's turnover (`lru` is better there).
+//!
+//! The shares follow what the queues hold now, not the configured capacity: so a cache bounded by entries and by bytes at once
+//! is balanced whichever bound holds, and a change of capacity needs no word. Once the cache is full both are the same.
+
+use super::history::{Ghosts, short};
+use super::{Cause, Change, Inspect, Meta, Policy, Slot};
+use crate::list::{Links, List, grow};
+
+/// Accesses in the small queue that earn a place in the main one, and the most that a counter counts.
+const PROMOTE_AT: u8 = 2;
+const MOST: u8 = 3;
+
+#[derive(Debug, Default)]
+struct Queue {
+    order: List,
+    weight: u64,
+    entries: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    hits: u8,
+    main: bool,
+}
+
+/// See the head of this file.
+#[derive(Debug, Default)]
+pub struct S3Fifo {
+    links: Links,
+    states: Vec<State>,
+    weights: Vec<u64>,
+    fingerprints: Vec<u32>,
+    small: Queue,
+    main: Queue,
+    ghosts: Ghosts,
+}
+
+impl S3Fifo {
+    fn push(&mut self, slot: Slot, main: bool) {
+        self.states[slot as usize] = State { hits: 0, main };
+        let queue = if main { &mut self.main } else { &mut self.small };
+        self.links.push_back(&mut queue.order, slot);
+        queue.weight += self.weights[slot as usize];
+        queue.entries += 1;
+    }
+
+    fn unlink(&mut self, slot: Slot) {
+        let queue = if self.states[slot as usize].main { &mut self.main } else { &mut self.small };
+        self.links.unlink(&mut queue.order, slot);
+        queue.weight -= self.weights[slot as usize];
+        queue.entries -= 1;
+    }
+
+    /// The first of the small queue that nobody asked for often enough; those before it move to the main queue.
+    fn victim_of_small(&mut self) -> Option<Slot> {
+        while let Some(slot) = self.small.order.front() {
+            if self.states[slot as usize].hits < PROMOTE_AT {
+                return Some(slot);
+            }
+            self.unlink(slot);
+            self.push(slot, true);
+        }
+        None
+    }
+
+    /// The first of the main queue without a hit since its last round; those before it go round again.
+    fn victim_of_main(&mut self) -> Option<Slot> {
+        loop {
+            let slot = self.main.order.front()?;
+            let state = &mut self.states[slot as usize];
+            if state.hits == 0 {
+                return Some(slot);
+            }
+            state.hits -= 1;
+            self.links.move_to_back(&mut self.main.order, slot);
+        }
+    }
+}
+
+impl Policy for S3Fifo {
+    fn on_insert(&mut self, slot: Slot, fingerprint: u64, meta: &Meta) {
+        grow(&mut self.states, slot, State::default());
+        grow(&mut self.weights, slot, 0);
+        grow(&mut self.fingerprints, slot, 0);
+        self.weights[slot as usize] = meta.weight;
+        self.fingerprints[slot as usize] = short(fingerprint);
+        let returns = self.ghosts.forget(short(fingerprint));
+        self.push(slot, returns);
+    }
+
+    #[inline]
+    fn on_hit(&mut self, slot: Slot) {
+        let hits = &mut self.states[slot as usize].hits;
+        *hits = (*hits + 1).min(MOST);
+    }
+
+    fn on_remove(&mut self, slot: Slot, cause: Cause) {
+        let entries = self.small.entries + self.main.entries;
+        self.unlink(slot);
+        if cause == Cause::Size && !self.states[slot as usize].main {
+            self.ghosts.remember(self.fingerprints[slot as usize], entries * 9 / 10);
+        }
+    }
+
+    fn victim(&mut self) -> Option<Slot> {
+        let total = self.small.weight + self.main.weight;
+        let share = total - total / 10;
+        if self.main.weight > share || self.small.order.is_empty() {
+            self.victim_of_main()
+        } else {
+            self.victim_of_small().or_else(|| self.victim_of_main())
+        }
+    }
+
+    fn configure(&mut self, change: Change) {
+        let Change::Weight(slot, weight) = change;
+        let queue = if self.states[slot as usize].main { &mut self.main } else { &mut self.small };
+        queue.weight = queue.weight - self.weights[slot as usize] + weight;
+        self.weights[slot as usize] = weight;
+    }
+}
+
+impl Inspect for S3Fifo {
+    /// The small queue's front, then the main queue's: what would leave if no entry had been hit.
+    fn candidates(&self, n: usize) -> Vec<Slot> {
+        self.links.iter(&self.small.order).chain(self.links.iter(&self.main.order)).take(n).collect()
+    }
+
+    fn allocated(&self) -> usize {
+        self.links.allocated()
+            + self.states.capacity() * size_of::<State>()
+            + self.weights.capacity() * 8
+            + self.fingerprints.capacity() * 4
+            + self.ghosts.allocated()
+    }
+}

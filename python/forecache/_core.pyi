@@ -1,0 +1,101 @@
+"""The border to Rust: all that crosses it. Names with an underscore are for the package alone."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+D = TypeVar("D")
+
+DEBUG: Final[bool]
+POLICIES: Final[tuple[str, ...]]
+
+class Missing:
+    """The type of `MISSING`, which is false and has no other instance."""
+
+MISSING: Final[Missing]
+
+class FakeClock:
+    """A clock that stands until it is moved: `Cache(clock=FakeClock())`."""
+
+    def __new__(cls) -> FakeClock: ...
+    def advance(self, seconds: float) -> None:
+        """Moves on; `ValueError` for a negative number."""
+    def time(self) -> float:
+        """Seconds since the clock was made."""
+
+class Memory:
+    """The memory tier, and the base class of `Cache`: every method is one call into Rust."""
+
+    def __new__(cls, config: Any) -> Memory:
+        """`config` is a validated `forecache.config.Config`."""
+    def get(self, key: str, default: Any = None) -> Any: ...
+    def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        ttl: Any = None,
+        tti: Any = None,
+        tags: Iterable[str] | None = None,
+        owner: str | None = None,
+        cost: float | None = None,
+        immutable: bool = False,
+        pin: bool = False,
+    ) -> bool: ...
+    def add(
+        self,
+        key: str,
+        value: Any,
+        *,
+        ttl: Any = None,
+        tti: Any = None,
+        tags: Iterable[str] | None = None,
+        owner: str | None = None,
+        cost: float | None = None,
+        immutable: bool = False,
+        pin: bool = False,
+    ) -> bool: ...
+    def delete(self, key: str) -> bool: ...
+    def pop(self, key: str, default: Any = None) -> Any: ...
+    def exists(self, key: str) -> bool: ...
+    def touch(self, key: str, *, ttl: Any = None, tti: Any = None) -> bool: ...
+    def ttl(self, key: str) -> float | None: ...
+    def pin(self, key: str) -> bool: ...
+    def unpin(self, key: str) -> bool: ...
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]: ...
+    def set_many(
+        self,
+        items: Mapping[str, Any],
+        *,
+        ttl: Any = None,
+        tti: Any = None,
+        tags: Iterable[str] | None = None,
+        owner: str | None = None,
+        cost: float | None = None,
+        immutable: bool = False,
+        pin: bool = False,
+    ) -> int: ...
+    def delete_many(self, keys: Iterable[str]) -> int: ...
+    def clear(self, *, owner: str | None = None) -> None: ...
+    def resize(self, capacity: int | str | None = None, *, max_entries: int | None = None) -> None: ...
+    def close(self) -> None: ...
+    @property
+    def closed(self) -> bool: ...
+    def __contains__(self, key: object) -> bool: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: str) -> Any: ...
+    def __setitem__(self, key: str, value: Any) -> None: ...
+    def __delitem__(self, key: str) -> None: ...
+    def _peek(self, key: str, default: Any = None) -> Any:
+        """The live value itself (never a copy), with no effect on statistics or eviction."""
+    def _swap(self, key: str, current: Any, value: Any) -> bool | None:
+        """`value` in the place of the very object `current`, keeping times, tags and owner. None if `current` is not there any
+        more (try again), False if refused for its size."""
+    def _scan(self, cursor: int, most: int, pattern: str | None) -> tuple[int | None, list[tuple[str, Any]]]:
+        """Live entries of the next `most` places and where to go on; `pattern` has `*` and `?`."""
+    def _invalidate(self, tags: Iterable[str]) -> int: ...
+    def _tagged(self, tag: str) -> int: ...
+    def _stats(self) -> dict[str, Any]:
+        """Sums, latencies and tables, as `forecache.stats` reads them."""
+    def _on_event(self, listener: Any) -> None:
+        """`listener(cause, key, value)` is called for every entry that leaves, and with the cause "refused" for a value that was not
+        taken; outside any lock, on the thread that caused it. None switches it off."""

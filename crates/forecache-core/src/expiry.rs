@@ -65,7 +65,13 @@ pub struct Wheel {
 
 impl Default for Wheel {
     fn default() -> Self {
-        Wheel { links: Links::default(), bucket_of: Vec::new(), buckets: [List::default(); LEVELS * BUCKETS], scheduled: 0, now: 0 }
+        Wheel {
+            links: Links::default(),
+            bucket_of: Vec::new(),
+            buckets: [List::default(); LEVELS * BUCKETS],
+            scheduled: 0,
+            now: 0,
+        }
     }
 }
 

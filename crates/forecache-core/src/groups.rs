@@ -5,7 +5,7 @@
 //! and every UUID replaced by `{}`. `user:42:tags` and `user:7:tags` are of the group `user:{}:tags`.
 
 use hashbrown::HashMap;
-use wildmatch::WildMatch;
+pub use wildmatch::WildMatch as Pattern;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 /// Groups a store keeps at most; keys of further templates are of group 0.
@@ -41,7 +41,7 @@ pub struct Group {
 /// All groups of a store.
 #[derive(Debug)]
 pub struct Groups {
-    patterns: Vec<WildMatch>,
+    patterns: Vec<Pattern>,
     list: Vec<Group>,
     templates: HashMap<Box<str>, u16, Xxh3DefaultBuilder>,
     scratch: String,
@@ -53,7 +53,7 @@ impl Groups {
         let mut groups =
             Groups { patterns: Vec::new(), list: vec![Group::default()], templates: HashMap::default(), scratch: String::new() };
         for (pattern, class) in patterns.into_iter().take(MOST - 1) {
-            groups.patterns.push(WildMatch::new(pattern));
+            groups.patterns.push(Pattern::new(pattern));
             groups.list.push(Group { name: pattern.into(), class, ..Group::default() });
         }
         groups

@@ -225,7 +225,9 @@ impl<K: Key, V> Store<K, V> {
     #[inline]
     fn find(&self, lookup: &Lookup<impl Fn(&K) -> bool>) -> Option<Slot> {
         let equal = |&slot: &Slot| {
-            self.entries[slot as usize].as_ref().is_some_and(|entry| entry.namespace == lookup.namespace && (lookup.equal)(&entry.key))
+            self.entries[slot as usize]
+                .as_ref()
+                .is_some_and(|entry| entry.namespace == lookup.namespace && (lookup.equal)(&entry.key))
         };
         self.index.find(spread(lookup.namespace, lookup.hash), equal).copied()
     }
@@ -364,7 +366,8 @@ impl<K: Key, V> Store<K, V> {
     }
 
     fn has_room_beside_pins(&self, weight: u64) -> bool {
-        weight <= self.budget.capacity.saturating_sub(self.pinned.0) && self.budget.max_entries.is_none_or(|most| self.pinned.1 < most)
+        weight <= self.budget.capacity.saturating_sub(self.pinned.0)
+            && self.budget.max_entries.is_none_or(|most| self.pinned.1 < most)
     }
 
     /// Whether the entry in `slot` may weigh `weight`.
@@ -468,7 +471,9 @@ impl<K: Key, V> Store<K, V> {
                 || store.budget.max_entries.is_some_and(|most| store.index.len() + entries > most)
         };
         while full(self) {
-            let Some(victim) = self.policy.victim() else { return false };
+            let Some(victim) = self.policy.victim() else {
+                return false;
+            };
             let cause = self.ended(victim).unwrap_or(Cause::Size);
             if let (Cause::Size, Some((fingerprint, meta))) = (cause, newcomer) {
                 if !self.policy.admit(fingerprint, meta, victim) {
@@ -549,10 +554,13 @@ impl<K: Key, V> Store<K, V> {
         time_to_idle: Option<u64>,
         gone: &mut Vec<Removed<K, V>>,
     ) -> bool {
-        let Some(slot) = self.live(lookup, gone) else { return false };
+        let Some(slot) = self.live(lookup, gone) else {
+            return false;
+        };
         let now = self.clock.now();
         let entry = self.entry(slot);
-        let old = if entry.flags & IDLE != 0 { self.idle[slot as usize] } else { Idle { time_to_idle: NEVER, hard: entry.deadline } };
+        let old =
+            if entry.flags & IDLE != 0 { self.idle[slot as usize] } else { Idle { time_to_idle: NEVER, hard: entry.deadline } };
         let hard = time_to_live.map_or(old.hard, |time| now.saturating_add(time));
         let idle = time_to_idle.unwrap_or(old.time_to_idle);
         let deadline = now.saturating_add(idle).min(hard);
@@ -575,7 +583,9 @@ impl<K: Key, V> Store<K, V> {
         pinned: bool,
         gone: &mut Vec<Removed<K, V>>,
     ) -> bool {
-        let Some(slot) = self.live(lookup, gone) else { return false };
+        let Some(slot) = self.live(lookup, gone) else {
+            return false;
+        };
         let entry = self.entry(slot);
         if (entry.flags & PINNED != 0) != pinned {
             let meta = Meta {

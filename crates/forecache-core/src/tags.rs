@@ -43,9 +43,4 @@ impl Tags {
         slots.sort_unstable();
         slots
     }
-
-    /// The tags of `slot`.
-    pub fn of(&self, slot: Slot) -> &[Box<str>] {
-        self.tags.get(&slot).map_or(&[], AsRef::as_ref)
-    }
 }

@@ -1,1 +1,43 @@
-mod x {}
+//! The border between Python and [`forecache_core`]: this list is all that crosses it.
+
+mod clock;
+mod errors;
+mod guard;
+mod key;
+mod memory;
+mod options;
+mod report;
+mod weight;
+
+use forecache_core::policy::AnyPolicy;
+use pyo3::prelude::*;
+
+/// The type of `MISSING`, which tells a miss from a cached None.
+#[pyclass(frozen, module = "forecache._core")]
+struct Missing;
+
+#[pymethods]
+impl Missing {
+    fn __bool__(&self) -> bool {
+        false
+    }
+
+    fn __repr__(&self) -> &'static str {
+        "MISSING"
+    }
+
+    fn __reduce__(&self) -> &'static str {
+        "MISSING"
+    }
+}
+
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("DEBUG", cfg!(debug_assertions))?;
+    module.add("POLICIES", AnyPolicy::NAMES.to_vec())?;
+    module.add("MISSING", Py::new(module.py(), Missing)?)?;
+    module.add_class::<Missing>()?;
+    module.add_class::<clock::FakeClock>()?;
+    module.add_class::<memory::Memory>()?;
+    Ok(())
+}

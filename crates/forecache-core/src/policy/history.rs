@@ -58,7 +58,9 @@ impl Ghosts {
     }
 
     fn forget_front(&mut self) {
-        let Some(fingerprint) = self.queue.front().copied() else { return };
+        let Some(fingerprint) = self.queue.front().copied() else {
+            return;
+        };
         if fingerprint != FORGOTTEN {
             self.forget(fingerprint);
         }

@@ -124,6 +124,9 @@ impl Inspect for Lfu {
     }
 
     fn allocated(&self) -> usize {
-        self.links.allocated() + self.rank_of.capacity() * 4 + self.ranks.capacity() * size_of::<Rank>() + self.unused.capacity() * 4
+        self.links.allocated()
+            + self.rank_of.capacity() * 4
+            + self.ranks.capacity() * size_of::<Rank>()
+            + self.unused.capacity() * 4
     }
 }

@@ -347,6 +347,9 @@ impl<K: Key, V> Store<K, V> {
             self.evict(0, 0, None, gone);
             return Outcome::Stored;
         }
+        if self.dead > 0 && !self.has_room_beside_pins(weight) {
+            self.reap(usize::MAX, gone);
+        }
         if !self.has_room_beside_pins(weight) || !self.evict(weight, 1, Some((fingerprint, &meta)), gone) {
             self.counters.refused += 1;
             return Outcome::Refused;
@@ -669,9 +672,14 @@ impl<K: Key, V> Store<K, V> {
                 gone.push(self.take(slot, cause));
             }
         }
-        for _ in 0..sweep.min(self.entries.len()) {
+        self.reap(sweep, gone);
+    }
+
+    /// Takes out the dead among the next `most` slots.
+    fn reap(&mut self, most: usize, gone: &mut Vec<Removed<K, V>>) {
+        for _ in 0..most.min(self.entries.len()) {
             if self.dead == 0 {
-                break;
+                return;
             }
             self.sweep = (self.sweep + 1) % self.entries.len();
             let slot = self.sweep as Slot;

@@ -1,1 +1,178 @@
+//! What every policy must do, whatever its idea. A policy that is added to the list of names is tested here with no more ado.
 
+use super::{AnyPolicy, Cause, Change, Meta, Policy, Slot};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Insert { key: u8, weight: u64 },
+    Hit { nth: usize },
+    Weigh { nth: usize, weight: u64 },
+    Remove { nth: usize, cause: Cause },
+    Evict,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let cause = prop::sample::select(vec![Cause::Explicit, Cause::Expired, Cause::Invalidated]);
+    prop_oneof![
+        4 => (any::<u8>(), 1u64..100).prop_map(|(key, weight)| Step::Insert { key, weight }),
+        4 => any::<usize>().prop_map(|nth| Step::Hit { nth }),
+        1 => (any::<usize>(), 1u64..100).prop_map(|(nth, weight)| Step::Weigh { nth, weight }),
+        1 => (any::<usize>(), cause).prop_map(|(nth, cause)| Step::Remove { nth, cause }),
+        2 => Just(Step::Evict),
+    ]
+}
+
+/// Drives a policy as a store would: slots are reused, a key has one slot.
+struct Driver {
+    policy: AnyPolicy,
+    slot_of: BTreeMap<u8, Slot>,
+    free: Vec<Slot>,
+    slots: Slot,
+}
+
+impl Driver {
+    fn new(name: &str) -> Self {
+        Driver { policy: AnyPolicy::named(name).unwrap(), slot_of: BTreeMap::new(), free: Vec::new(), slots: 0 }
+    }
+
+    fn nth(&self, nth: usize) -> Option<(u8, Slot)> {
+        let at = nth.checked_rem(self.slot_of.len())?;
+        self.slot_of.iter().nth(at).map(|(&key, &slot)| (key, slot))
+    }
+
+    fn remove(&mut self, key: u8, cause: Cause) {
+        let slot = self.slot_of.remove(&key).unwrap();
+        self.policy.on_remove(slot, cause);
+        self.free.push(slot);
+    }
+
+    fn insert(&mut self, key: u8, weight: u64) {
+        if self.slot_of.contains_key(&key) {
+            return;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots += 1;
+            self.slots - 1
+        });
+        let fingerprint = crate::fingerprint::fingerprint(&[key], 1);
+        self.policy.on_insert(slot, fingerprint, &Meta::of_weight(weight));
+        self.slot_of.insert(key, slot);
+    }
+
+    /// Evicts one entry, and says whose.
+    fn evict(&mut self) -> Option<u8> {
+        let victim = self.policy.victim()?;
+        let key = self.slot_of.iter().find(|&(_, &slot)| slot == victim).map(|(&key, _)| key);
+        let key = key.expect("a victim is an entry that is there");
+        self.remove(key, Cause::Size);
+        Some(key)
+    }
+
+    fn take(&mut self, step: &Step) -> Option<u8> {
+        match *step {
+            Step::Insert { key, weight } => self.insert(key, weight),
+            Step::Hit { nth } => self.nth(nth).into_iter().for_each(|(_, slot)| self.policy.on_hit(slot)),
+            Step::Weigh { nth, weight } => {
+                self.nth(nth).into_iter().for_each(|(_, slot)| self.policy.configure(Change::Weight(slot, weight)));
+            }
+            Step::Remove { nth, cause } => self.nth(nth).into_iter().for_each(|(key, _)| self.remove(key, cause)),
+            Step::Evict => return self.evict(),
+        }
+        None
+    }
+}
+
+proptest! {
+    #[test]
+    fn victims_are_entries_and_there_is_one_as_long_as_there_are_entries(steps in prop::collection::vec(step(), 1..400)) {
+        for name in AnyPolicy::NAMES {
+            let mut driver = Driver::new(name);
+            for step in &steps {
+                let empty = driver.slot_of.is_empty();
+                let evicted = driver.take(step);
+                prop_assert!(!matches!(step, Step::Evict) || evicted.is_none() == empty, "{}", name);
+            }
+            let left = driver.slot_of.len();
+            let drained = std::iter::from_fn(|| driver.evict()).count();
+            prop_assert_eq!(drained, left, "{}", name);
+        }
+    }
+
+    #[test]
+    fn the_same_steps_have_the_same_victims(steps in prop::collection::vec(step(), 1..200)) {
+        for name in AnyPolicy::NAMES {
+            let (mut left, mut right) = (Driver::new(name), Driver::new(name));
+            for step in &steps {
+                prop_assert_eq!(left.take(step), right.take(step), "{}", name);
+            }
+        }
+    }
+
+    #[test]
+    fn candidates_are_distinct_entries(steps in prop::collection::vec(step(), 1..200), n in 0usize..300) {
+        for name in AnyPolicy::NAMES {
+            let mut driver = Driver::new(name);
+            steps.iter().for_each(|step| _ = driver.take(step));
+            let mut candidates = driver.policy.inspect().candidates(n);
+            prop_assert_eq!(candidates.len(), n.min(driver.slot_of.len()), "{}", name);
+            candidates.sort_unstable();
+            candidates.dedup();
+            prop_assert_eq!(candidates.len(), n.min(driver.slot_of.len()), "{}", name);
+            prop_assert!(candidates.iter().all(|slot| driver.slot_of.values().any(|other| other == slot)), "{}", name);
+        }
+    }
+}
+
+#[test]
+fn names_and_policies_agree() {
+    for name in AnyPolicy::NAMES {
+        assert_eq!(AnyPolicy::named(name).unwrap().name(), *name);
+    }
+    assert!(AnyPolicy::named("fifo2").is_none());
+}
+
+/// Requests keys, one letter each, of a cache of `capacity` entries; returns the keys that left, in order.
+fn evicted(policy: &str, capacity: usize, requests: &str) -> String {
+    let mut driver = Driver::new(policy);
+    let mut gone = String::new();
+    for key in requests.bytes() {
+        match driver.slot_of.get(&key).copied() {
+            Some(slot) => driver.policy.on_hit(slot),
+            None => {
+                if driver.slot_of.len() == capacity {
+                    gone.extend(driver.evict().map(char::from));
+                }
+                driver.insert(key, 1);
+            }
+        }
+    }
+    gone
+}
+
+#[test]
+fn lru_evicts_what_was_used_longest_ago() {
+    assert_eq!(evicted("lru", 3, "abcade"), "bc");
+    assert_eq!(evicted("lru", 3, "abcabcd"), "a");
+}
+
+#[test]
+fn lfu_evicts_the_least_hit_and_among_equals_the_longest_unused() {
+    assert_eq!(evicted("lfu", 3, "aabbcde"), "cd");
+    assert_eq!(evicted("lfu", 3, "abcabcde"), "ad");
+    assert_eq!(evicted("lfu", 2, "aaabcbd"), "bcb");
+}
+
+#[test]
+fn s3fifo_lets_one_hit_wonders_pass_and_keeps_what_was_hit_twice() {
+    // a is hit twice in the small queue, so it moves to the main one when its turn comes, and b leaves in its place.
+    assert_eq!(evicted("s3fifo", 10, "abcdefghijaak"), "b");
+    assert_eq!(evicted("s3fifo", 10, "abcdefghijaaklmnopqrstuv"), "bcdefghijklm");
+}
+
+#[test]
+fn s3fifo_takes_a_ghost_straight_to_the_main_queue() {
+    // b leaves first, comes back as a ghost, and outlives all that came with it.
+    assert_eq!(evicted("s3fifo", 10, "abcdefghijklbmnopqrstuvw"), "abcdefghijklmn");
+}

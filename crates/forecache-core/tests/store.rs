@@ -1,0 +1,326 @@
+//! The store against a model: a map that may forget, and never lies.
+
+use forecache_core::expiry::{Clock, NEVER};
+use forecache_core::groups::{Class, Groups};
+use forecache_core::policy::{AnyPolicy, Cause};
+use forecache_core::store::{Budget, Key, Lookup, Options, Outcome, Removed, Store};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Number(u32);
+
+impl Key for Number {
+    fn hash(&self) -> u64 {
+        // Few hashes for many keys: collisions must not matter.
+        u64::from(self.0 % 7)
+    }
+}
+
+fn lookup(namespace: u32, key: u32) -> Lookup<impl Fn(&Number) -> bool> {
+    Lookup { namespace, hash: Number(key).hash(), equal: move |other: &Number| other.0 == key }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Set {
+        key: u32,
+        namespace: u32,
+        weight: u64,
+        ttl: Option<u64>,
+        tti: Option<u64>,
+        owner: u32,
+        group: u16,
+        immutable: bool,
+        pinned: bool,
+        tag: bool,
+    },
+    Get {
+        key: u32,
+        namespace: u32,
+    },
+    Swap {
+        key: u32,
+        namespace: u32,
+        weight: u64,
+    },
+    Remove {
+        key: u32,
+        namespace: u32,
+    },
+    Touch {
+        key: u32,
+        namespace: u32,
+        ttl: u64,
+    },
+    Pin {
+        key: u32,
+        namespace: u32,
+        pinned: bool,
+    },
+    Pass {
+        time: u64,
+    },
+    Resize {
+        capacity: u64,
+    },
+    ClearOwner {
+        owner: u32,
+    },
+    Invalidate,
+    Clear,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let place = || (0u32..30, 0u32..2);
+    let time = || 1u64..20_000_000_000;
+    let set = (
+        (place(), 1u64..40, prop::option::weighted(0.3, time()), prop::option::weighted(0.3, time())),
+        (0u32..3, 0u16..3, prop::bool::weighted(0.05), prop::bool::weighted(0.1), prop::bool::weighted(0.2)),
+    );
+    prop_oneof![
+        12 => set.prop_map(|(((key, namespace), weight, ttl, tti), (owner, group, immutable, pinned, tag))| {
+            Step::Set { key, namespace, weight, ttl, tti, owner, group, immutable, pinned, tag }
+        }),
+        12 => place().prop_map(|(key, namespace)| Step::Get { key, namespace }),
+        2 => (place(), 1u64..40).prop_map(|((key, namespace), weight)| Step::Swap { key, namespace, weight }),
+        2 => place().prop_map(|(key, namespace)| Step::Remove { key, namespace }),
+        2 => (place(), time()).prop_map(|((key, namespace), ttl)| Step::Touch { key, namespace, ttl }),
+        2 => (place(), any::<bool>()).prop_map(|((key, namespace), pinned)| Step::Pin { key, namespace, pinned }),
+        3 => time().prop_map(|time| Step::Pass { time }),
+        1 => (20u64..200).prop_map(|capacity| Step::Resize { capacity }),
+        1 => (0u32..3).prop_map(|owner| Step::ClearOwner { owner }),
+        1 => Just(Step::Invalidate),
+        1 => Just(Step::Clear),
+    ]
+}
+
+/// What is known of a key whose value was not seen to leave.
+#[derive(Debug, Clone)]
+struct Known {
+    value: u64,
+    weight: u64,
+    hard: u64,
+    tti: u64,
+    idle: u64,
+    owner: u32,
+    immutable: bool,
+    pinned: bool,
+    tag: bool,
+}
+
+impl Known {
+    fn deadline(&self) -> u64 {
+        self.hard.min(self.idle)
+    }
+}
+
+struct Check {
+    store: Store<Number, u64>,
+    time: Arc<AtomicU64>,
+    model: BTreeMap<(u32, u32), Known>,
+    capacity: u64,
+    next: u64,
+}
+
+impl Check {
+    fn new(policy: &str) -> Self {
+        let time = Arc::new(AtomicU64::new(0));
+        let groups = Groups::new([("a*", Class::default()), ("b*", Class::default())]);
+        let budget = Budget { capacity: 100, max_entries: None };
+        let mut store = Store::new(AnyPolicy::named(policy).unwrap(), budget, Clock::Manual(time.clone()), groups);
+        for (owner, number) in [("one", 1), ("two", 2)] {
+            assert_eq!(store.owners.number(0, owner), number);
+        }
+        Check { store, time, model: BTreeMap::new(), capacity: 100, next: 0 }
+    }
+
+    fn now(&self) -> u64 {
+        self.time.load(Ordering::Relaxed)
+    }
+
+    /// Each entry leaves once, with its own value, for a reason that held.
+    fn account(&mut self, gone: Vec<Removed<Number, u64>>) {
+        let now = self.now();
+        for Removed { value, cause, .. } in gone {
+            let place = self.model.iter().find(|(_, known)| known.value == value).map(|(&place, _)| place);
+            let known = self.model.remove(&place.expect("what leaves was there")).unwrap();
+            assert!(cause != Cause::Expired || known.deadline() <= now, "{cause:?} too early");
+            assert!(cause != Cause::Size || !known.pinned, "a pinned entry was evicted");
+        }
+    }
+
+    fn live(&self, place: (u32, u32)) -> Option<&Known> {
+        self.model.get(&place).filter(|known| known.deadline() > self.now())
+    }
+
+    fn take(&mut self, step: Step) {
+        let (mut gone, now) = (Vec::new(), self.now());
+        match step {
+            Step::Set { key, namespace, weight, ttl, tti, owner, group, immutable, pinned, tag } => {
+                self.next += 1;
+                let value = self.next;
+                let tags = if tag { vec!["t".into()] } else { vec![] };
+                let (time_to_live, time_to_idle) = (ttl.unwrap_or(NEVER), tti.unwrap_or(NEVER));
+                let options = Options { time_to_live, time_to_idle, owner, group, cost: 1.0, immutable, pinned, tags: &tags };
+                let before = self.live((namespace, key)).cloned();
+                let outcome = self.store.set(&lookup(namespace, key), Number(key), value, value, weight, &options, &mut gone);
+                let stays = outcome == Outcome::Immutable;
+                assert_eq!(stays, before.is_some_and(|known| known.immutable));
+                // An overwritten entry that grew may be its own victim.
+                let evicted_at_once = evicted_at_once(&mut gone, value);
+                self.account(gone);
+                if outcome == Outcome::Stored && !evicted_at_once {
+                    assert!(!self.model.contains_key(&(namespace, key)), "the old value was reported gone");
+                    let (hard, idle) = (now.saturating_add(time_to_live), now.saturating_add(time_to_idle));
+                    let known = Known { value, weight, hard, tti: time_to_idle, idle, owner, immutable, pinned, tag };
+                    self.model.insert((namespace, key), known);
+                }
+                return self.check();
+            }
+            Step::Get { key, namespace } => {
+                let found = self.store.get(&lookup(namespace, key), &mut gone).copied();
+                assert_eq!(found, self.live((namespace, key)).map(|known| known.value));
+                if found.is_some() {
+                    let known = self.model.get_mut(&(namespace, key)).unwrap();
+                    known.idle = now.saturating_add(known.tti);
+                }
+            }
+            Step::Swap { key, namespace, weight } => {
+                self.next += 1;
+                let (value, current) = (self.next, self.live((namespace, key)).map(|known| known.value));
+                let swapped = self.store.swap(
+                    &lookup(namespace, key),
+                    Number(key),
+                    |&there| Some(there) == current,
+                    value,
+                    weight,
+                    &mut gone,
+                );
+                assert_eq!(swapped.is_err(), current.is_none());
+                let old = self.model.get(&(namespace, key)).cloned();
+                let evicted_at_once = evicted_at_once(&mut gone, value);
+                self.account(gone);
+                if let (Ok(Outcome::Stored), Some(old), false) = (swapped, old, evicted_at_once) {
+                    let idle = now.saturating_add(old.tti);
+                    self.model.insert((namespace, key), Known { value, weight, idle, ..old });
+                }
+                return self.check();
+            }
+            Step::Remove { key, namespace } => {
+                let expected = self.live((namespace, key)).map(|known| known.value);
+                let removed = self.store.remove(&lookup(namespace, key), &mut gone);
+                assert_eq!(removed.as_ref().map(|removed| removed.value), expected);
+                gone.extend(removed);
+            }
+            Step::Touch { key, namespace, ttl } => {
+                let there = self.live((namespace, key)).is_some();
+                assert_eq!(self.store.touch(&lookup(namespace, key), Some(ttl), None, &mut gone), there);
+                if let Some(known) = self.model.get_mut(&(namespace, key)).filter(|_| there) {
+                    (known.hard, known.idle) = (now + ttl, now.saturating_add(known.tti));
+                }
+            }
+            Step::Pin { key, namespace, pinned } => {
+                let there = self.live((namespace, key)).is_some();
+                assert_eq!(self.store.pin(&lookup(namespace, key), u64::from(key), pinned, &mut gone), there);
+                if let Some(known) = self.model.get_mut(&(namespace, key)).filter(|_| there) {
+                    known.pinned = pinned;
+                }
+            }
+            Step::Pass { time } => drop(self.time.fetch_add(time, Ordering::Relaxed)),
+            Step::Resize { capacity } => {
+                self.capacity = capacity;
+                self.store.resize(capacity, None, &mut gone);
+            }
+            Step::ClearOwner { owner } => {
+                self.store.clear_owner(owner);
+                // They are reported as they are found; until then nobody may see them.
+                let all: Vec<_> = self.model.iter().filter(|(_, known)| known.owner == owner).map(|(&place, _)| place).collect();
+                for (namespace, key) in all {
+                    assert_eq!(self.store.peek(&lookup(namespace, key)), None);
+                    let known = self.model.get_mut(&(namespace, key)).unwrap();
+                    (known.hard, known.tag, known.immutable) = (0, false, false);
+                }
+            }
+            Step::Invalidate => {
+                let tagged = self.model.values().filter(|known| known.tag && known.deadline() > now).count();
+                assert_eq!(self.store.tagged("t"), tagged);
+                assert_eq!(self.store.invalidate_tag("t", &mut gone), tagged);
+            }
+            Step::Clear => {
+                self.store.clear(&mut gone);
+                assert!(self.store.is_empty());
+            }
+        }
+        self.account(gone);
+        self.check();
+    }
+
+    fn check(&mut self) {
+        let pinned: u64 = self.model.values().filter(|known| known.pinned).map(|known| known.weight).sum();
+        assert!(self.store.weight() <= self.capacity.max(pinned), "over budget");
+        let weight: u64 = self.model.values().map(|known| known.weight).sum();
+        assert_eq!(self.store.weight(), weight);
+        assert_eq!(self.store.owners.iter().map(|owner| owner.entries).sum::<usize>(), self.store.len());
+        assert_eq!(self.store.groups.iter().map(|group| group.weight).sum::<u64>(), weight);
+        let mut seen = Vec::new();
+        self.store.scan(0, usize::MAX, |_, &value| seen.push(value));
+        let mut live: Vec<u64> =
+            self.model.values().filter(|known| known.deadline() > self.now()).map(|known| known.value).collect();
+        (seen.sort_unstable(), live.sort_unstable());
+        assert_eq!(seen, live);
+    }
+}
+
+/// Takes the entry with `value` out of what was evicted, and says whether it was there.
+fn evicted_at_once(gone: &mut Vec<Removed<Number, u64>>, value: u64) -> bool {
+    let before = gone.len();
+    gone.retain(|removed| removed.value != value || removed.cause != Cause::Size);
+    gone.len() < before
+}
+
+proptest! {
+    // `PROPTEST_CASES` asks for more.
+    #![proptest_config({
+        let default = ProptestConfig::default();
+        ProptestConfig { cases: default.cases.max(400), failure_persistence: None, ..default }
+    })]
+    #[test]
+    fn a_store_is_a_map_that_may_forget(steps in prop::collection::vec(step(), 1..150), policy in prop::sample::select(AnyPolicy::NAMES)) {
+        let mut check = Check::new(policy);
+        steps.into_iter().for_each(|step| check.take(step));
+    }
+}
+
+#[test]
+fn a_value_heavier_than_the_store_is_refused_and_nothing_is_evicted_for_it() {
+    let mut check = Check::new("lru");
+    let mut gone = Vec::new();
+    for key in 0..10 {
+        check.store.set(&lookup(0, key), Number(key), 0, 0, 10, &Options::default(), &mut gone);
+    }
+    assert_eq!(check.store.set(&lookup(0, 99), Number(99), 0, 0, 101, &Options::default(), &mut gone), Outcome::Refused);
+    assert_eq!((check.store.len(), check.store.counters.refused, gone.len()), (10, 1, 0));
+    // The same for a key that is there: its old value must not be served any more.
+    assert_eq!(check.store.set(&lookup(0, 3), Number(3), 0, 0, 101, &Options::default(), &mut gone), Outcome::Refused);
+    assert_eq!((check.store.len(), gone[0].cause), (9, Cause::Replaced));
+}
+
+#[test]
+fn emptying_an_owner_frees_its_room_within_a_few_writes() {
+    let mut check = Check::new("s3fifo");
+    let mut gone = Vec::new();
+    for key in 0..90 {
+        let options = Options { owner: 1 + key % 2, ..Options::default() };
+        check.store.set(&lookup(0, key), Number(key), 0, u64::from(key), 1, &options, &mut gone);
+    }
+    assert_eq!(check.store.clear_owner(1), 45);
+    assert_eq!((check.store.len(), check.store.weight()), (45, 90));
+    for key in 0..6 {
+        check.store.set(&lookup(1, key), Number(key), 0, 0, 1, &Options { owner: 2, ..Options::default() }, &mut gone);
+    }
+    assert_eq!((check.store.len(), check.store.weight(), gone.len()), (51, 51, 45));
+    assert!(gone.iter().all(|removed| removed.cause == Cause::Explicit && removed.value % 2 == 0));
+}

@@ -87,9 +87,28 @@ class Memory:
     def __delitem__(self, key: str) -> None: ...
     def _peek(self, key: str, default: Any = None) -> Any:
         """The live value itself (never a copy), with no effect on statistics or eviction."""
-    def _swap(self, key: str, current: Any, value: Any) -> bool | None:
-        """`value` in the place of the very object `current`, keeping times, tags and owner. None if `current` is not there any
-        more (try again), False if refused for its size."""
+    def _swap(self, key: str, current: Any, value: Any, *, ttl: Any = None) -> bool | None:
+        """`value` in the place of the very object `current`, or of nothing if that is `MISSING`. None: something else is there by now
+        (try again); False: refused for its size. Without `ttl`, times, tags and owner stay as they are."""
+    def _expect(self, key: str) -> None:
+        """Announces that the value of `key` is being loaded."""
+    def _forget(self, key: str) -> None:
+        """Takes an announcement back: the load failed, or its value isn't to be stored."""
+    def _fulfil(
+        self,
+        key: str,
+        value: Any,
+        *,
+        ttl: Any = None,
+        tti: Any = None,
+        tags: Iterable[str] | None = None,
+        owner: str | None = None,
+        cost: float | None = None,
+        immutable: bool = False,
+        pin: bool = False,
+    ) -> bool | None:
+        """Stores the value of an announced key as `set` does, unless the key was set, deleted, cleared or invalidated since: then
+        None."""
     def _scan(self, cursor: int, most: int, pattern: str | None) -> tuple[int | None, list[tuple[str, Any]]]:
         """Live entries of the next `most` places and where to go on; `pattern` has `*` and `?`."""
     def _invalidate(self, tags: Iterable[str]) -> int: ...

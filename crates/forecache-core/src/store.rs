@@ -599,6 +599,7 @@ impl<K: Key, V> Store<K, V> {
                 time_to_live: entry.deadline.saturating_sub(self.clock.now()),
             };
             self.set_pinned(slot, pinned, fingerprint, &meta);
+            self.evict(0, 0, None, gone);
         }
         true
     }

@@ -5,6 +5,7 @@ mod errors;
 mod guard;
 mod key;
 mod memory;
+mod methods;
 mod options;
 mod report;
 mod weight;

@@ -1,24 +1,20 @@
-//! `Memory`: the memory tier as Python sees it, and the base class of `Cache`.
+//! `Memory`: the memory tier behind Python's `Cache`; `methods.rs` has what Python calls.
 //!
-//! Every method has the same shape: make out the arguments, do one thing in the store under its guard, and only then, with
+//! Everything here has the same shape: make out the arguments, do one thing in the store under its guard, and only then, with
 //! the guard let go, run what may be foreign code: dropping values, telling the listener, comparing, copying.
 
 use crate::errors::{self, config_error};
 use crate::guard::Guarded;
 use crate::key::{Name, Text};
-use crate::options::{Defaults, Said, seconds};
+use crate::options::{Defaults, Said};
 use crate::weight;
-use forecache_core::expiry::{Clock, NEVER};
 use forecache_core::fingerprint::fingerprint;
-use forecache_core::groups::{Class, Groups};
 use forecache_core::histogram::Histogram;
-use forecache_core::policy::AnyPolicy;
-use forecache_core::store::{Budget, Outcome, Removed, Store};
-use pyo3::exceptions::PyKeyError;
-use pyo3::gc::{PyTraverseError, PyVisit};
+use forecache_core::store::{Outcome, Removed, Store};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyList, PyMapping, PyString};
+use pyo3::types::PyString;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
@@ -27,41 +23,60 @@ const BOOKKEEPING: u64 = 96;
 /// One call in so many is timed.
 const TIMED: u32 = 64;
 /// The namespace of a cache that shares its store with no other.
-const NAMESPACE: u32 = 0;
+pub const NAMESPACE: u32 = 0;
 
 pub type Value = Py<PyAny>;
-type Gone = Vec<Removed<Text, Value>>;
+pub type Gone = Vec<Removed<Text, Value>>;
 
 pub struct State {
     pub store: Store<Text, Value>,
     pub latency: Histogram,
-    listener: Option<Py<PyAny>>,
-    closed: bool,
+    pub listener: Option<Py<PyAny>>,
+    pub closed: bool,
+    /// Hashes of keys that are being loaded and that nobody has changed since. A collision costs one load's value its place.
+    pub loads: HashSet<u64>,
+}
+
+impl State {
+    /// The entry under this hash changes: a value that is being loaded for it is out of date. Says whether one is.
+    pub fn overtake(&mut self, hash: u64) -> bool {
+        !self.loads.is_empty() && self.loads.remove(&hash)
+    }
 }
 
 /// See the head of this file.
 #[pyclass(frozen, subclass, module = "forecache._core")]
 pub struct Memory {
     pub state: Guarded<State>,
-    calls: AtomicU32,
-    seed: u64,
-    copies: bool,
-    weigher: Option<Py<PyAny>>,
-    defaults: Defaults,
+    pub calls: AtomicU32,
+    pub seed: u64,
+    pub copies: bool,
+    pub weigher: Option<Py<PyAny>>,
+    pub defaults: Defaults,
+}
+
+/// On what condition a value is stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    Always,
+    /// Nothing is stored under the key.
+    New,
+    /// The key was announced with `_expect`, and nobody has changed it since.
+    Expected,
 }
 
 /// What a call stores: everything that must be known before the store is entered.
-struct Item<'a, 'py> {
-    name: Name<'a, 'py>,
-    fingerprint: u64,
-    weight: u64,
-    value: Value,
+pub struct Item<'a, 'py> {
+    pub name: Name<'a, 'py>,
+    pub fingerprint: u64,
+    pub weight: u64,
+    pub value: Value,
 }
 
 impl Memory {
     /// Runs `body` on the open store, then lets go of what left it.
     #[inline]
-    fn change<R>(&self, py: Python<'_>, body: impl FnOnce(&mut State, &mut Gone) -> R) -> PyResult<R> {
+    pub fn change<R>(&self, py: Python<'_>, body: impl FnOnce(&mut State, &mut Gone) -> R) -> PyResult<R> {
         let mut gone = Vec::new();
         let result = self.state.with(py, |state| (!state.closed).then(|| body(state, &mut gone)));
         self.let_go(py, gone);
@@ -70,7 +85,7 @@ impl Memory {
 
     /// Tells the listener, if there is one, and drops what left.
     #[inline]
-    fn let_go(&self, py: Python<'_>, gone: Gone) {
+    pub fn let_go(&self, py: Python<'_>, gone: Gone) {
         if !gone.is_empty() {
             self.tell(py, gone);
         }
@@ -104,11 +119,11 @@ impl Memory {
 
     /// The value as the caller may have it.
     #[inline]
-    fn given<'py>(&self, value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    pub fn given<'py>(&self, value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         if self.copies { deep_copy(&value) } else { Ok(value) }
     }
 
-    fn weight(&self, name: &Name, utf8: &str, value: &Bound<'_, PyAny>) -> PyResult<u64> {
+    pub fn weight(&self, name: &Name, utf8: &str, value: &Bound<'_, PyAny>) -> PyResult<u64> {
         if let Some(weigher) = &self.weigher {
             let weight = weigher.bind(value.py()).call1((name.string(), value))?;
             return weight.extract::<u64>().map_err(|_| {
@@ -119,7 +134,7 @@ impl Memory {
         Ok(key + weight::deep_size(value)? + BOOKKEEPING)
     }
 
-    fn item<'a, 'py>(&self, key: &'a Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Item<'a, 'py>> {
+    pub fn item<'a, 'py>(&self, key: &'a Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Item<'a, 'py>> {
         let name = Name::of(key)?;
         let value = if self.copies { deep_copy(value)? } else { value.clone() };
         let (fingerprint, weight) = {
@@ -129,12 +144,18 @@ impl Memory {
         Ok(Item { name, fingerprint, weight, value: value.unbind() })
     }
 
-    /// Stores one item and says whether it is in. With `only_new`, an entry that is there stays, which is no success.
-    fn store(&self, py: Python<'_>, item: &Item, said: &Said, only_new: bool) -> PyResult<bool> {
+    /// Stores one item and says whether it was taken; None if the condition didn't hold.
+    pub fn store(&self, py: Python<'_>, item: &Item, said: &Said, when: When) -> PyResult<Option<bool>> {
         let utf8 = item.name.utf8()?;
         let outcome = self.change(py, |state, gone| {
             let lookup = item.name.lookup(NAMESPACE);
-            if only_new && state.store.peek(&lookup).is_some() {
+            let unchanged = state.overtake(lookup.hash);
+            let holds = match when {
+                When::Always => true,
+                When::New => state.store.peek(&lookup).is_none(),
+                When::Expected => unchanged,
+            };
+            if !holds {
                 return None;
             }
             let group = state.store.groups.of(&utf8);
@@ -144,14 +165,18 @@ impl Memory {
             let (key, value) = (item.name.text(), item.value.clone_ref(py));
             Some(state.store.set(&lookup, key, item.fingerprint, value, item.weight, &options, gone))
         })?;
+        outcome.map(|outcome| self.taken(py, item, outcome)).transpose()
+    }
+
+    /// What an attempt to store comes to for the caller.
+    pub fn taken(&self, py: Python<'_>, item: &Item, outcome: Outcome) -> PyResult<bool> {
         match outcome {
-            Some(Outcome::Stored) => Ok(true),
-            None => Ok(false),
-            Some(Outcome::Refused) => {
+            Outcome::Stored => Ok(true),
+            Outcome::Refused => {
                 self.refused(py, &item.name, &item.value);
                 Ok(false)
             }
-            Some(Outcome::Immutable) => self.same_as_immutable(py, &item.name, &item.value),
+            Outcome::Immutable => self.same_as_immutable(py, &item.name, &item.value),
         }
     }
 
@@ -176,7 +201,7 @@ impl Memory {
     }
 
     #[inline]
-    fn found<'py>(&self, py: Python<'py>, name: &Name) -> PyResult<Option<Bound<'py, PyAny>>> {
+    pub fn found<'py>(&self, py: Python<'py>, name: &Name) -> PyResult<Option<Bound<'py, PyAny>>> {
         let lookup = name.lookup(NAMESPACE);
         let mut gone = Vec::new();
         let found = self.state.with(py, |state| state.store.get(&lookup, &mut gone).map(|value| value.clone_ref(py)));
@@ -198,19 +223,32 @@ impl Memory {
         found
     }
 
-    fn removed<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Option<Removed<Text, Value>>> {
+    pub fn removed<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Option<Removed<Text, Value>>> {
         let name = Name::of(key)?;
-        self.change(key.py(), |state, gone| state.store.remove(&name.lookup(NAMESPACE), gone))
+        self.change(key.py(), |state, gone| {
+            let lookup = name.lookup(NAMESPACE);
+            state.overtake(lookup.hash);
+            state.store.remove(&lookup, gone)
+        })
     }
 
-    fn deleted(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+    pub fn deleted(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let removed = self.removed(key)?;
         let was_there = removed.is_some();
         self.let_go(key.py(), removed.into_iter().collect());
         Ok(was_there)
     }
 
-    fn pinned(&self, key: &Bound<'_, PyAny>, pinned: bool) -> PyResult<bool> {
+    /// Reads, and now and then takes the time of it.
+    #[inline]
+    pub fn read<'py>(&self, py: Python<'py>, name: &Name) -> PyResult<Option<Bound<'py, PyAny>>> {
+        // A plain load and store: a lost update only moves the next timed call.
+        let calls = self.calls.load(Ordering::Relaxed);
+        self.calls.store(calls.wrapping_add(1), Ordering::Relaxed);
+        if calls % TIMED == 0 { self.timed(py, name) } else { self.found(py, name) }
+    }
+
+    pub fn pinned(&self, key: &Bound<'_, PyAny>, pinned: bool) -> PyResult<bool> {
         let name = Name::of(key)?;
         let fingerprint = fingerprint(name.utf8()?.as_bytes(), self.seed);
         self.change(key.py(), |state, gone| state.store.pin(&name.lookup(NAMESPACE), fingerprint, pinned, gone))
@@ -220,381 +258,4 @@ impl Memory {
 fn deep_copy<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     COPY.import(value.py(), "copy", "deepcopy")?.call1((value,))
-}
-
-#[pymethods]
-impl Memory {
-    #[new]
-    fn new(config: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let py = config.py();
-        let name: String = config.getattr("policy")?.extract()?;
-        let policy = AnyPolicy::named(&name).ok_or_else(|| config_error(py, format!("policy: there is no {name:?}")))?;
-        let budget =
-            Budget { capacity: config.getattr("capacity")?.extract()?, max_entries: config.getattr("max_entries")?.extract()? };
-        let clock = match config.getattr("clock")? {
-            clock if clock.is_none() => Clock::Coarse,
-            clock => clock.cast::<crate::clock::FakeClock>()?.get().clock(),
-        };
-        let classes: Vec<(String, Option<f64>, Option<f64>)> = config.getattr("groups")?.extract()?;
-        let class = |ttl: Option<f64>, tti: Option<f64>| Class { time_to_live: ttl.map(seconds), time_to_idle: tti.map(seconds) };
-        let groups = Groups::new(classes.iter().map(|(pattern, ttl, tti)| (pattern.as_str(), class(*ttl, *tti))));
-        let seed: Option<u64> = config.getattr("seed")?.extract()?;
-        let seed = seed.unwrap_or_else(crate::options::random_seed);
-        let weigher = config.getattr("weigher")?;
-        Ok(Memory {
-            state: Guarded::new(State {
-                store: Store::new(policy, budget, clock, groups),
-                latency: Histogram::default(),
-                listener: None,
-                closed: false,
-            }),
-            calls: AtomicU32::new(0),
-            seed,
-            copies: config.getattr("copy")?.extract()?,
-            weigher: (!weigher.is_none()).then(|| weigher.unbind()),
-            defaults: Defaults::new(config, seed)?,
-        })
-    }
-
-    /// The value stored under `key`, or `default`.
-    #[pyo3(signature = (key, default=None))]
-    fn get<'py>(
-        &self,
-        py: Python<'py>,
-        key: &Bound<'py, PyAny>,
-        default: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let name = Name::of(key)?;
-        // A plain load and store: a lost update only moves the next timed call.
-        let calls = self.calls.load(Ordering::Relaxed);
-        self.calls.store(calls.wrapping_add(1), Ordering::Relaxed);
-        let found = if calls % TIMED == 0 { self.timed(py, &name)? } else { self.found(py, &name)? };
-        Ok(found.unwrap_or_else(|| default.map_or_else(|| py.None().into_bound(py), Bound::clone)))
-    }
-
-    /// Stores `value`, and says whether it was taken.
-    #[pyo3(signature = (key, value, *, ttl=None, tti=None, tags=None, owner=None, cost=None, immutable=false, pin=false))]
-    #[expect(clippy::too_many_arguments, reason = "they are the keywords of the Python method")]
-    fn set(
-        &self,
-        key: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-        ttl: Option<&Bound<'_, PyAny>>,
-        tti: Option<&Bound<'_, PyAny>>,
-        tags: Option<&Bound<'_, PyAny>>,
-        owner: Option<&str>,
-        cost: Option<f32>,
-        immutable: bool,
-        pin: bool,
-    ) -> PyResult<bool> {
-        let said = Said::new(key.py(), ttl, tti, tags, owner, cost, immutable, pin)?;
-        self.store(key.py(), &self.item(key, value)?, &said, false)
-    }
-
-    /// Stores `value` if nothing is stored under `key`, and says whether it did.
-    #[pyo3(signature = (key, value, *, ttl=None, tti=None, tags=None, owner=None, cost=None, immutable=false, pin=false))]
-    #[expect(clippy::too_many_arguments, reason = "they are the keywords of the Python method")]
-    fn add(
-        &self,
-        key: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-        ttl: Option<&Bound<'_, PyAny>>,
-        tti: Option<&Bound<'_, PyAny>>,
-        tags: Option<&Bound<'_, PyAny>>,
-        owner: Option<&str>,
-        cost: Option<f32>,
-        immutable: bool,
-        pin: bool,
-    ) -> PyResult<bool> {
-        let said = Said::new(key.py(), ttl, tti, tags, owner, cost, immutable, pin)?;
-        self.store(key.py(), &self.item(key, value)?, &said, true)
-    }
-
-    /// Stores all values of a mapping, and says how many were taken.
-    #[pyo3(signature = (items, *, ttl=None, tti=None, tags=None, owner=None, cost=None, immutable=false, pin=false))]
-    #[expect(clippy::too_many_arguments, reason = "they are the keywords of the Python method")]
-    fn set_many(
-        &self,
-        items: &Bound<'_, PyAny>,
-        ttl: Option<&Bound<'_, PyAny>>,
-        tti: Option<&Bound<'_, PyAny>>,
-        tags: Option<&Bound<'_, PyAny>>,
-        owner: Option<&str>,
-        cost: Option<f32>,
-        immutable: bool,
-        pin: bool,
-    ) -> PyResult<usize> {
-        let py = items.py();
-        let said = Said::new(py, ttl, tti, tags, owner, cost, immutable, pin)?;
-        let pairs: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)> = match items.cast_exact::<PyDict>() {
-            Ok(dict) => dict.iter().collect(),
-            Err(_) => items.cast::<PyMapping>()?.items()?.iter().map(|pair| pair.extract()).collect::<PyResult<_>>()?,
-        };
-        // All are made out before the first is stored: a bad one changes nothing.
-        let items = pairs.iter().map(|(key, value)| self.item(key, value)).collect::<PyResult<Vec<_>>>()?;
-        let mut stored = 0;
-        for item in &items {
-            stored += usize::from(self.store(py, item, &said, false)?);
-        }
-        Ok(stored)
-    }
-
-    /// The values of those keys that are there.
-    fn get_many<'py>(&self, py: Python<'py>, keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
-        let keys = keys.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-        let names = keys.iter().map(Name::of).collect::<PyResult<Vec<_>>>()?;
-        let found = PyDict::new(py);
-        for name in &names {
-            if let Some(value) = self.found(py, name)? {
-                found.set_item(name.string(), value)?;
-            }
-        }
-        Ok(found)
-    }
-
-    /// Removes an entry, and says whether there was one.
-    fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-        self.deleted(key)
-    }
-
-    /// Removes those keys, and says how many were there.
-    fn delete_many(&self, keys: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let keys = keys.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-        keys.iter().try_for_each(|key| Name::of(key).map(drop))?;
-        keys.iter().map(|key| self.deleted(key).map(usize::from)).sum()
-    }
-
-    /// Removes an entry and gives its value, or `default`.
-    #[pyo3(signature = (key, default=None))]
-    fn pop<'py>(
-        &self,
-        py: Python<'py>,
-        key: &Bound<'py, PyAny>,
-        default: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        match self.removed(key)? {
-            Some(removed) => {
-                let value = removed.value.bind(py).clone();
-                self.let_go(py, vec![removed]);
-                Ok(value)
-            }
-            None => Ok(default.unwrap_or_else(|| py.None().into_bound(py))),
-        }
-    }
-
-    /// Whether there is an entry; neither statistics nor eviction take note.
-    fn exists(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let name = Name::of(key)?;
-        self.change(key.py(), |state, _| state.store.peek(&name.lookup(NAMESPACE)).is_some())
-    }
-
-    /// Gives an entry new times, counted from now, and says whether there is one.
-    #[pyo3(signature = (key, *, ttl=None, tti=None))]
-    fn touch(&self, key: &Bound<'_, PyAny>, ttl: Option<&Bound<'_, PyAny>>, tti: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
-        let name = Name::of(key)?;
-        let said = Said::new(key.py(), ttl, tti, None, None, None, false, false)?;
-        let utf8 = name.utf8()?;
-        self.change(key.py(), |state, gone| {
-            let group = state.store.groups.of(&utf8);
-            let class = state.store.groups.get(group).class;
-            let options = self.defaults.options(&said, class, group, 0);
-            // Without a word on either, both start anew as if the entry had just been set.
-            let (ttl, tti) = match (said.ttl, said.tti) {
-                (None, None) => (Some(options.time_to_live), Some(options.time_to_idle)),
-                (ttl, tti) => (ttl.map(|_| options.time_to_live), tti),
-            };
-            state.store.touch(&name.lookup(NAMESPACE), ttl, tti, gone)
-        })
-    }
-
-    /// Seconds until the entry expires; None if it doesn't, 0.0 if there is no entry.
-    fn ttl(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
-        let name = Name::of(key)?;
-        self.change(key.py(), |state, _| match state.store.deadline(&name.lookup(NAMESPACE)) {
-            None => Some(0.0),
-            Some(NEVER) => None,
-            Some(deadline) => Some(deadline.saturating_sub(state.store.now()) as f64 / 1e9),
-        })
-    }
-
-    /// Keeps an entry from eviction until `unpin`, and says whether there is one.
-    fn pin(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-        self.pinned(key, true)
-    }
-
-    /// Lets eviction have the entry again, and says whether there is one.
-    fn unpin(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-        self.pinned(key, false)
-    }
-
-    /// Removes everything, or all that `owner` stored, which takes the same short time however much it is.
-    #[pyo3(signature = (*, owner=None))]
-    fn clear(&self, py: Python<'_>, owner: Option<&str>) -> PyResult<()> {
-        self.change(py, |state, gone| match owner {
-            None => state.store.clear(gone),
-            Some(owner) => {
-                if let Some(number) = state.store.owners.known(NAMESPACE, owner) {
-                    state.store.clear_owner(number);
-                }
-            }
-        })
-    }
-
-    /// Another capacity, number of entries, or both; None leaves one as it is.
-    #[pyo3(signature = (capacity=None, *, max_entries=None))]
-    fn resize(
-        &self,
-        py: Python<'_>,
-        capacity: Option<&Bound<'_, PyAny>>,
-        max_entries: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        let capacity = capacity.map(|capacity| errors::parse_size(capacity, "capacity")).transpose()?;
-        let max_entries = max_entries.map(|most| errors::parse_count(most, "max_entries")).transpose()?;
-        self.change(py, |state, gone| {
-            let old = state.store.budget();
-            state.store.resize(capacity.unwrap_or(old.capacity), max_entries.or(old.max_entries), gone);
-        })
-    }
-
-    /// Empties the cache and refuses all further calls.
-    fn close(&self, py: Python<'_>) {
-        let mut gone = Vec::new();
-        self.state.with(py, |state| {
-            state.store.clear(&mut gone);
-            state.closed = true;
-        });
-        self.let_go(py, gone);
-    }
-
-    /// Whether `close` was called.
-    #[getter]
-    fn closed(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.closed)
-    }
-
-    fn __contains__(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-        self.exists(key)
-    }
-
-    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        self.change(py, |state, gone| {
-            state.store.maintain(0, gone);
-            state.store.len()
-        })
-    }
-
-    fn __bool__(&self) -> bool {
-        true
-    }
-
-    fn __getitem__<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        self.found(py, &Name::of(key)?)?.ok_or_else(|| PyKeyError::new_err(key.clone().unbind()))
-    }
-
-    fn __setitem__(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.store(key.py(), &self.item(key, value)?, &Said::default(), false).map(drop)
-    }
-
-    fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
-        if self.deleted(key)? { Ok(()) } else { Err(PyKeyError::new_err(key.clone().unbind())) }
-    }
-
-    /// The live value itself, with no effect on statistics or eviction.
-    #[pyo3(signature = (key, default=None))]
-    fn _peek<'py>(
-        &self,
-        py: Python<'py>,
-        key: &Bound<'py, PyAny>,
-        default: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let name = Name::of(key)?;
-        let value = self.change(py, |state, _| state.store.peek(&name.lookup(NAMESPACE)).map(|value| value.clone_ref(py)))?;
-        Ok(value.map_or_else(|| default.unwrap_or_else(|| py.None().into_bound(py)), |value| value.into_bound(py)))
-    }
-
-    /// `value` in the place of the very object `current`; None if that isn't there any more, False if refused.
-    fn _swap(
-        &self,
-        py: Python<'_>,
-        key: &Bound<'_, PyAny>,
-        current: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-    ) -> PyResult<Option<bool>> {
-        let item = self.item(key, value)?;
-        let outcome = self.change(py, |state, gone| {
-            let (key, value) = (item.name.text(), item.value.clone_ref(py));
-            state.store.swap(&item.name.lookup(NAMESPACE), key, |there| there.is(current), value, item.weight, gone)
-        })?;
-        match outcome {
-            Ok(Outcome::Stored) => Ok(Some(true)),
-            Err(_) => Ok(None),
-            Ok(Outcome::Refused) => {
-                self.refused(py, &item.name, &item.value);
-                Ok(Some(false))
-            }
-            Ok(Outcome::Immutable) => self.same_as_immutable(py, &item.name, &item.value).map(Some),
-        }
-    }
-
-    /// Live entries of the next `most` places, and where to go on.
-    fn _scan<'py>(
-        &self,
-        py: Python<'py>,
-        cursor: usize,
-        most: usize,
-        pattern: Option<&str>,
-    ) -> PyResult<(Option<usize>, Bound<'py, PyList>)> {
-        let mut entries: Vec<(Py<PyString>, Value)> = Vec::new();
-        let next = self.change(py, |state, _| {
-            state.store.scan(cursor, most, |key, value| entries.push((key.0.clone_ref(py), value.clone_ref(py))))
-        })?;
-        if let Some(pattern) = pattern {
-            let pattern = forecache_core::groups::Pattern::new(pattern);
-            entries.retain(|(key, _)| key.bind(py).to_str().is_ok_and(|key| pattern.matches(key)));
-        }
-        Ok((next, PyList::new(py, entries)?))
-    }
-
-    fn _invalidate(&self, py: Python<'_>, tags: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let tags = crate::options::tags(tags)?;
-        self.change(py, |state, gone| tags.iter().map(|tag| state.store.invalidate_tag(tag, gone)).sum())
-    }
-
-    fn _tagged(&self, py: Python<'_>, tag: &str) -> PyResult<usize> {
-        self.change(py, |state, _| state.store.tagged(tag))
-    }
-
-    fn _on_event(&self, py: Python<'_>, listener: Option<Py<PyAny>>) {
-        let old = self.state.with(py, |state| std::mem::replace(&mut state.listener, listener));
-        drop(old);
-    }
-
-    fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let mut gone = Vec::new();
-        let report = self.state.with(py, |state| {
-            state.store.maintain(0, &mut gone);
-            crate::report::Report::of(state)
-        });
-        self.let_go(py, gone);
-        report.into_dict(py)
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.weigher)?;
-        // While another thread is in the store (only without the GIL), its values count as reachable: none is freed by mistake.
-        let visited = self.state.try_with(|state| {
-            visit.call(&state.listener)?;
-            state.store.values().try_for_each(|value| visit.call(value))
-        });
-        visited.unwrap_or(Ok(()))
-    }
-
-    fn __clear__(&self) {
-        let mut gone = Vec::new();
-        let listener = self.state.try_with(|state| {
-            state.store.clear(&mut gone);
-            state.listener.take()
-        });
-        drop((gone, listener));
-    }
 }

@@ -117,7 +117,7 @@ impl Defaults {
     }
 
     /// A time to live less up to the jitter's share of it, so that what was stored together doesn't expire together.
-    fn shortened(&self, time: u64) -> u64 {
+    pub fn shortened(&self, time: u64) -> u64 {
         if self.jitter == 0.0 || time == NEVER {
             return time;
         }

@@ -1,0 +1,71 @@
+# Every target sets up what it needs: people, hooks and CI all come through here.
+#
+#   make demo      replay a real virtual machine's disk trace, with a table and a plot
+#   make test      all tests, Rust and Python, with coverage
+#   make lint      formatters, linters and type checks; warnings are errors
+#   make fmt       format everything
+#   make bench     benchmarks beside other caches (minutes)
+#   make campaign  the long repetitions that `make test` runs a short form of (minutes)
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fmt bench campaign clean
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+OLDEST_CARGO := 1.85
+SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# Debian keeps venv and the C linker that cargo needs in packages of their own.
+$(VENV)/bin/pip: scripts/setup.sh
+	@scripts/setup.sh "$(PYTHON)" "$(OLDEST_CARGO)" "$(VENV)"
+	touch $@
+
+# One stamp for each group of tools, named after it.
+$(VENV)/.group-%: pyproject.toml $(VENV)/bin/pip
+	@$(RUN) -m pip install --quiet --group $*
+	touch $@
+
+$(VENV)/.installed: $(SOURCES) $(VENV)/bin/pip
+	@scripts/setup.sh "$(PYTHON)" "$(OLDEST_CARGO)" "$(VENV)"
+	echo "Building forecache (the first build takes a minute or two) ..."
+	$(RUN) -m pip install --quiet --editable '.[cli,plot]' --config-settings=build-args=--locked
+	touch $@
+
+demo: $(VENV)/.installed
+	@$(RUN) examples/demo.py
+
+test: $(VENV)/.installed $(VENV)/.group-test
+	@cargo test --quiet --workspace --release --locked
+	$(RUN) -m coverage run -m pytest
+	$(RUN) -m coverage report
+
+lint: $(VENV)/.installed $(VENV)/.group-test $(VENV)/.group-lint
+	@cargo fmt --all --check
+	cargo clippy --workspace --all-targets --release --locked -- --deny warnings
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+fmt: $(VENV)/bin/pip $(VENV)/.group-lint
+	@cargo fmt --all
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+bench: $(VENV)/.installed $(VENV)/.group-bench
+	@$(RUN) benchmarks/memory.py --plot benchmarks/memory.png
+
+campaign: $(VENV)/.installed $(VENV)/.group-test
+	@PROPTEST_CASES=100000 cargo test --quiet --workspace --release --locked
+	$(RUN) benchmarks/campaign.py --seconds 60
+
+clean:
+	rm -rf $(VENV) target

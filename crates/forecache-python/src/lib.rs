@@ -32,7 +32,7 @@ impl Missing {
     }
 }
 
-#[pymodule]
+#[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("DEBUG", cfg!(debug_assertions))?;
     module.add("POLICIES", AnyPolicy::NAMES.to_vec())?;

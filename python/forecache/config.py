@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from forecache import _core, sources
 from forecache.units import Duration, Size, parse_duration, parse_size, wrong
 
-__all__ = ["Config", "Group", "parse_duration", "parse_size"]
+__all__ = ["Config", "Group", "parse_count", "parse_duration", "parse_size"]
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,14 @@ class Config:
         (('page:*', 3600.0, None),)
         """
         return cls(**{**sources.from_env(os.environ if environ is None else environ), **options})
+
+
+def parse_count(value: int, field: str) -> int:
+    """A whole number of entries, at least 1; `ConfigError` that names `field` for anything else."""
+    count = _whole(field, value, 1, 2**32 - 1)
+    if count is None:
+        raise wrong(field, value, "a whole number")
+    return count
 
 
 def _time(field: str, value: Duration | None) -> float | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from decimal import Decimal
 from numbers import Number
 from types import CodeType, FunctionType, MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from forecache._core import MISSING
 from forecache.errors import CacheClosed
@@ -25,9 +25,22 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 _takes_key: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 
 
-def get_or_load(cache: Cache, key: str, call: Call, negative_ttl: Duration | None, options: dict[str, Any]) -> Flow[Any]:
+class Options(TypedDict, total=False):
+    """The keywords of `set`."""
+
+    ttl: Duration | None
+    tti: Duration | None
+    tags: Iterable[str] | None
+    owner: str | None
+    cost: float | None
+    immutable: bool
+    pin: bool
+
+
+def get_or_load(cache: Cache, key: str, call: Call, negative_ttl: Duration | None, options: Options) -> Flow[Any]:
     """The value of `key`, loaded by `call` if it isn't there: once, however many ask for it."""
-    empty = _negative(negative_ttl, options)
+    key = key if type(key) is str else str.__str__(key)
+    empty = check(options, negative_ttl)
     while True:
         flight, leads = yield Board(cache._flights, key)
         try:
@@ -40,7 +53,7 @@ def get_or_load(cache: Cache, key: str, call: Call, negative_ttl: Duration | Non
             cache._flights.leave(flight)
 
 
-def _load(cache: Cache, key: str, call: Call, options: dict[str, Any], empty: dict[str, Any] | None) -> Flow[Any]:
+def _load(cache: Cache, key: str, call: Call, options: Options, empty: Options | None) -> Flow[Any]:
     value = cache._peek(key, MISSING)
     if value is not MISSING:  # another flight landed since the caller's miss
         return _apart(cache, value)
@@ -55,7 +68,7 @@ def _load(cache: Cache, key: str, call: Call, options: dict[str, Any], empty: di
     return value if keep is None else _store(cache, key, value, keep)
 
 
-def _store(cache: Cache, key: str, value: Any, options: dict[str, Any]) -> Any:
+def _store(cache: Cache, key: str, value: Any, options: Options) -> Any:
     """Stores what was loaded unless somebody has set the key meanwhile: then theirs is newer, and is the answer."""
     try:
         if cache.add(key, value, **options):
@@ -66,11 +79,12 @@ def _store(cache: Cache, key: str, value: Any, options: dict[str, Any]) -> Any:
     return value if newer is MISSING else _apart(cache, newer)
 
 
-def _negative(negative_ttl: Duration | None, options: dict[str, Any]) -> dict[str, Any] | None:
-    """The options to store a loader's None with; None if it isn't stored."""
-    for name in ("ttl", "tti"):
-        if options.get(name) is not None:
-            parse_duration(options[name], name)  # what is wrong is told before anything is loaded
+def check(options: Options, negative_ttl: Duration | None) -> Options | None:
+    """The options to store a loader's None with; None if it isn't stored. What is wrong is told before anything is loaded."""
+    if (ttl := options.get("ttl")) is not None:
+        parse_duration(ttl, "ttl")
+    if (tti := options.get("tti")) is not None:
+        parse_duration(tti, "tti")
     if negative_ttl is None:
         return options
     if isinstance(negative_ttl, int | float) and not isinstance(negative_ttl, bool) and negative_ttl == 0:
@@ -150,7 +164,14 @@ def compare_and_set(cache: Cache, key: str, expected: Any, value: Any, ttl: Dura
 
 def replace(cache: Cache, key: str, current: Any, value: Any, ttl: Duration | None) -> bool | None:
     """`value` in the place of the very object `current` (or of nothing); None if that isn't so any more, False if refused."""
-    return cache._swap(key, current, value, ttl=ttl)
+    if current is MISSING:
+        if cache.add(key, value, ttl=ttl):
+            return True
+        return False if cache._peek(key, MISSING) is MISSING else None
+    done = cache._swap(key, current, value)
+    if done and ttl is not None:
+        cache.touch(key, ttl=ttl)
+    return done
 
 
 def _number(what: str, value: Any) -> None:

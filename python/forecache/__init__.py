@@ -1,0 +1,48 @@
+"""A cache that looks ahead: memory first, with a Rust core.
+
+>>> cache = Cache("512MB", ttl="5m")
+>>> @cache.cached(key="user:{id}")
+... def user(id):
+...     return {"id": id}
+>>> user(7)
+{'id': 7}
+>>> cache.get("user:7")
+{'id': 7}
+"""
+
+import warnings
+from importlib.metadata import version
+
+from forecache._core import DEBUG, MISSING, POLICIES
+from forecache.aio import AsyncCache
+from forecache.cache import Cache
+from forecache.config import Config, Group
+from forecache.decorators import CacheInfo
+from forecache.errors import CacheClosed, ConfigError, ForecacheError, ImmutableError, ReentrantLoad, TraceError
+from forecache.events import Refused, Removed
+from forecache.stats import Stats
+
+__version__ = version("forecache")
+
+__all__ = [
+    "MISSING",
+    "POLICIES",
+    "AsyncCache",
+    "Cache",
+    "CacheClosed",
+    "CacheInfo",
+    "Config",
+    "ConfigError",
+    "ForecacheError",
+    "Group",
+    "ImmutableError",
+    "ReentrantLoad",
+    "Refused",
+    "Removed",
+    "Stats",
+    "TraceError",
+    "__version__",
+]
+
+if DEBUG:
+    warnings.warn("forecache was built without optimisation and is many times slower; build with --release", RuntimeWarning, stacklevel=2)

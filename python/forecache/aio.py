@@ -1,0 +1,219 @@
+"""The async face of a cache: the same store, flights and events, every verb awaitable."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from forecache import engine
+from forecache._core import MISSING
+from forecache.config import Config
+from forecache.decorators import CachedMethods
+from forecache.events import Listener
+from forecache.flow import arun
+from forecache.stats import Stats
+from forecache.units import Duration, Size
+from forecache.views import batches
+
+if TYPE_CHECKING:
+    from forecache.cache import Cache
+
+
+class AsyncCache(CachedMethods):
+    """What `cache.aio` is; made by itself, it takes the options of `Cache` and has one inside, as `sync`.
+
+    Methods do what their namesakes of `Cache` do. They may be awaited in any event loop, in several at a time too.
+
+    >>> async def main():
+    ...     async with AsyncCache("10MB") as cache:
+    ...         await cache.set("a", 1)
+    ...         return await cache.get("a")
+    >>> asyncio.run(main())
+    1
+    """
+
+    sync: Cache
+    """The sync face."""
+    __slots__ = ("sync", "__weakref__")
+
+    def __init__(self, capacity: Size = "100MB", **options: Any) -> None:
+        from forecache.cache import Cache
+
+        self.sync = Cache(capacity, **options)
+        self.sync._aio = self
+
+    @classmethod
+    def _of(cls, cache: Cache) -> AsyncCache:
+        face = cls.__new__(cls)
+        face.sync = cache
+        return face
+
+    @classmethod
+    def from_config(cls, config: Config) -> AsyncCache:
+        """See `Cache.from_config`."""
+        from forecache.cache import Cache
+
+        return Cache.from_config(config).aio
+
+    @classmethod
+    def from_url(cls, *urls: str, **options: Any) -> AsyncCache:
+        """See `Config.from_url`."""
+        return cls.from_config(Config.from_url(*urls, **options))
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str], **options: Any) -> AsyncCache:
+        """See `Config.from_toml`."""
+        return cls.from_config(Config.from_toml(path, **options))
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> AsyncCache:
+        """See `Config.from_env`."""
+        return cls.from_config(Config.from_env(environ, **options))
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        return self.sync.get(key, default)
+
+    async def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        ttl: Duration | None = None,
+        tti: Duration | None = None,
+        tags: Iterable[str] | None = None,
+        owner: str | None = None,
+        cost: float | None = None,
+        immutable: bool = False,
+        pin: bool = False,
+    ) -> bool:
+        return self.sync.set(key, value, ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
+
+    async def add(
+        self,
+        key: str,
+        value: Any,
+        *,
+        ttl: Duration | None = None,
+        tti: Duration | None = None,
+        tags: Iterable[str] | None = None,
+        owner: str | None = None,
+        cost: float | None = None,
+        immutable: bool = False,
+        pin: bool = False,
+    ) -> bool:
+        return self.sync.add(key, value, ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
+
+    async def delete(self, key: str) -> bool:
+        return self.sync.delete(key)
+
+    async def pop(self, key: str, default: Any = None) -> Any:
+        return self.sync.pop(key, default)
+
+    async def exists(self, key: str) -> bool:
+        return self.sync.exists(key)
+
+    async def touch(self, key: str, *, ttl: Duration | None = None, tti: Duration | None = None) -> bool:
+        return self.sync.touch(key, ttl=ttl, tti=tti)
+
+    async def ttl(self, key: str) -> float | None:
+        return self.sync.ttl(key)
+
+    async def pin(self, key: str) -> bool:
+        return self.sync.pin(key)
+
+    async def unpin(self, key: str) -> bool:
+        return self.sync.unpin(key)
+
+    async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        return self.sync.get_many(keys)
+
+    async def set_many(
+        self,
+        items: Mapping[str, Any],
+        *,
+        ttl: Duration | None = None,
+        tti: Duration | None = None,
+        tags: Iterable[str] | None = None,
+        owner: str | None = None,
+        cost: float | None = None,
+        immutable: bool = False,
+        pin: bool = False,
+    ) -> int:
+        return self.sync.set_many(items, ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
+
+    async def delete_many(self, keys: Iterable[str]) -> int:
+        return self.sync.delete_many(keys)
+
+    async def get_or_load(
+        self,
+        key: str,
+        loader: Callable[..., Any],
+        *,
+        ttl: Duration | None = None,
+        negative_ttl: Duration | None = None,
+        tti: Duration | None = None,
+        tags: Iterable[str] | None = None,
+        owner: str | None = None,
+        cost: float | None = None,
+        immutable: bool = False,
+        pin: bool = False,
+    ) -> Any:
+        """Like `Cache.get_or_load`. An async loader runs in a task of its own, a plain one in a thread (and what it returns is
+        awaited if it can be), so a caller who is cancelled takes nothing from the others; when the last one is gone, the task is cancelled.
+        """
+        value = self.sync.get(key, MISSING)
+        if value is not MISSING:
+            return value
+        options = engine.Options(ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
+        return await arun(engine.get_or_load(self.sync, key, engine.call_of(loader, key), negative_ttl, options))
+
+    async def incr(self, key: str, amount: float = 1, *, initial: float = 0, ttl: Duration | None = None) -> Any:
+        return self.sync.incr(key, amount, initial=initial, ttl=ttl)
+
+    async def compare_and_set(self, key: str, expected: Any, value: Any, *, ttl: Duration | None = None) -> bool:
+        return self.sync.compare_and_set(key, expected, value, ttl=ttl)
+
+    async def scan(self, pattern: str | None = None) -> AsyncIterator[str]:
+        """Like `Cache.scan`, for `async for`; lets others run between batches."""
+        for batch in batches(self.sync, pattern):
+            for key, _ in batch:
+                yield key
+            await asyncio.sleep(0)
+
+    async def invalidate(self, *, tags: Iterable[str]) -> int:
+        return self.sync.invalidate(tags=tags)
+
+    async def stats(self) -> Stats:
+        return self.sync.stats()
+
+    async def clear(self, *, owner: str | None = None) -> None:
+        self.sync.clear(owner=owner)
+
+    async def resize(self, capacity: Size | None = None, *, max_entries: int | None = None) -> None:
+        self.sync.resize(capacity, max_entries=max_entries)
+
+    async def flush(self) -> None:
+        self.sync.flush()
+
+    async def close(self) -> None:
+        self.sync.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self.sync.closed
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """See `Cache.subscribe`."""
+        return self.sync.subscribe(listener)
+
+    async def __aenter__(self) -> AsyncCache:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<async face of {self.sync!r}>"

@@ -1,0 +1,255 @@
+"""The cache, sync face: a hit is one call into Rust, what misses goes to the engine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from typing import Any, NoReturn, TypeVar
+
+from forecache import _core, engine
+from forecache._core import MISSING
+from forecache.aio import AsyncCache
+from forecache.config import Config, Groups, OnRemove, Weigher
+from forecache.decorators import CachedMethods, Names
+from forecache.events import Hub, Listener
+from forecache.flight import Flights
+from forecache.flow import run
+from forecache.stats import Loads, Stats
+from forecache.units import Duration, Size
+from forecache.views import Items, Values, batches
+
+C = TypeVar("C", bound="Cache")
+
+
+class Cache(CachedMethods, _core.Memory, MutableMapping[str, Any]):
+    """A bounded cache in this process, safe to use from any thread and any event loop. All options have defaults that work.
+
+    | option | default | meaning |
+    |---|---|---|
+    | `capacity` | `"100MB"` | bytes of keys, values and bookkeeping, as a number or a text (`"512MB"`, `"1GiB"`); units of `weigher` if there is one |
+    | `max_entries` | None | most entries, in addition |
+    | `policy` | `"s3fifo"` | who leaves for space: one of `forecache.POLICIES` |
+    | `ttl` | None | time to live, from the write: seconds, `timedelta` or `"2h5m"`; None is forever |
+    | `tti` | None | time to idle, from the last access |
+    | `jitter` | 0 | share of each TTL, from 0 up to 1, that may be cut off at random, so that not all expire at once |
+    | `weigher` | None | function (key, value) -> weight, a whole number |
+    | `copy` | False | deep-copy values on their way in and out; else callers share the live objects |
+    | `groups` | None | times by key pattern, the first that matches: `{"token:*": "5m", "page:*": Group(ttl="1h", tti="10m")}` |
+    | `namespace` | `""` | name of this cache's keys where it shares a tier with others |
+    | `seed` | None | fixes what is random, for tests |
+    | `on_remove` | None | function (key, value, cause), called for every entry that leaves |
+    | `clock` | None | a `forecache.testing.FakeClock` |
+
+    Raises `ConfigError` for what isn't allowed. Keys are `str`: all methods raise `TypeError` for others, `ValueError` for lone
+    surrogates and `CacheClosed` after `close`.
+
+    >>> cache = Cache("512MB", ttl="5m")
+    >>> cache.set("user:7", {"name": "Ada"})
+    True
+    >>> cache.get("user:7"), cache.get("user:8")
+    ({'name': 'Ada'}, None)
+    """
+
+    config: Config
+    """What it was made with; `resize` doesn't change that."""
+    _flights: Flights
+
+    def __new__(
+        cls: type[C],
+        capacity: Size = "100MB",
+        *,
+        max_entries: int | None = None,
+        policy: str = "s3fifo",
+        ttl: Duration | None = None,
+        tti: Duration | None = None,
+        jitter: float = 0,
+        weigher: Weigher | None = None,
+        copy: bool = False,
+        groups: Groups | None = None,
+        namespace: str = "",
+        seed: int | None = None,
+        on_remove: OnRemove | None = None,
+        clock: _core.FakeClock | None = None,
+    ) -> C:
+        return cls.from_config(
+            Config(capacity, max_entries, policy, ttl, tti, jitter, weigher, copy, groups, namespace, seed, on_remove, clock)
+        )
+
+    @classmethod
+    def from_config(cls: type[C], config: Config) -> C:
+        """A cache of a validated `Config`."""
+        cache = super().__new__(cls, config)
+        cache.config = config
+        cache._flights = Flights()
+        cache._hub = Hub(cache._on_event, config.on_remove)
+        cache._now = config.clock.time if config.clock is not None else time.monotonic
+        cache._made = cache._now()
+        cache._aio = None
+        cache._names = Names()
+        return cache
+
+    @classmethod
+    def from_url(cls: type[C], *urls: str, **options: Any) -> C:
+        """A cache of one URL a tier: `Cache.from_url("memory://?capacity=512MB&policy=lru")`. See `Config.from_url`."""
+        return cls.from_config(Config.from_url(*urls, **options))
+
+    @classmethod
+    def from_toml(cls: type[C], path: str | os.PathLike[str], **options: Any) -> C:
+        """A cache as a TOML file says. See `Config.from_toml`."""
+        return cls.from_config(Config.from_toml(path, **options))
+
+    @classmethod
+    def from_env(cls: type[C], environ: Mapping[str, str] | None = None, **options: Any) -> C:
+        """A cache as `FORECACHE_…` say. See `Config.from_env`."""
+        return cls.from_config(Config.from_env(environ, **options))
+
+    _hub: Hub
+    _now: Callable[[], float]
+    _made: float
+    _aio: AsyncCache | None
+    _names: Names
+
+    @property
+    def sync(self) -> Cache:
+        """Itself, as `cache.aio.sync` is."""
+        return self
+
+    @property
+    def aio(self) -> AsyncCache:
+        """The async face of this very cache."""
+        if self._aio is None:
+            self._aio = AsyncCache._of(self)
+        return self._aio
+
+    def get_or_load(
+        self,
+        key: str,
+        loader: Callable[..., Any],
+        *,
+        ttl: Duration | None = None,
+        negative_ttl: Duration | None = None,
+        tti: Duration | None = None,
+        tags: Iterable[str] | None = None,
+        owner: str | None = None,
+        cost: float | None = None,
+        immutable: bool = False,
+        pin: bool = False,
+    ) -> Any:
+        """The value of `key`; if it isn't there, what `loader` returns, which is then stored.
+
+        However many threads and tasks ask for a key at a time, it is loaded once and all get the result. The loader is called
+        with the key if it has a required positional parameter, else with nothing. A loader that returns None found nothing:
+        `negative_ttl` is how long that is remembered (0: not at all), without it None is kept like any value.
+
+        What the loader raises reaches all who wait; nothing is stored, and the next call loads again. If its leader is killed
+        (KeyboardInterrupt, SystemExit), one of those who wait loads in its place. A value that was set during the load is
+        newer than the loaded one: it stays, and is what is returned.
+
+        Raises `ReentrantLoad` if the loader waits for its own key, directly or through other loads, and `TypeError` for an
+        async loader: those are for `cache.aio.get_or_load`.
+
+        >>> cache = Cache()
+        >>> cache.get_or_load("user:7", lambda key: f"loaded {key}", ttl="5m")
+        'loaded user:7'
+        """
+        value = self.get(key, MISSING)
+        if value is not MISSING:
+            return value
+        options = engine.Options(ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
+        return run(engine.get_or_load(self, key, engine.call_of(loader, key), negative_ttl, options))
+
+    def incr(self, key: str, amount: float = 1, *, initial: float = 0, ttl: Duration | None = None) -> Any:
+        """Adds `amount` in one step and returns the sum; a missing key counts as `initial`, and gets `ttl`.
+
+        An entry keeps the times it has. Raises `TypeError` if something isn't a number (a bool isn't).
+
+        >>> cache = Cache()
+        >>> cache.incr("visits"), cache.incr("visits", 10), cache.incr("left", -1, initial=100)
+        (1, 11, 99)
+        """
+        return engine.incr(self, key, amount, initial, ttl)
+
+    def compare_and_set(self, key: str, expected: Any, value: Any, *, ttl: Duration | None = None) -> bool:
+        """Stores `value` if what is there equals `expected`, in one step; `expected=MISSING` is for nothing there.
+
+        Returns whether it did. Without `ttl` an entry keeps the times it has.
+
+        >>> cache = Cache()
+        >>> cache.compare_and_set("a", MISSING, 1), cache.compare_and_set("a", 1, 2), cache.compare_and_set("a", 1, 3)
+        (True, True, False)
+        """
+        return engine.compare_and_set(self, key, expected, value, ttl)
+
+    def scan(self, pattern: str | None = None) -> Iterator[str]:
+        """Keys, those that match `pattern` (`*` any characters, `?` one) if it is given, in no order.
+
+        A key that is there all the while comes exactly once; one that comes or goes meanwhile may.
+        """
+        return (key for batch in batches(self, pattern) for key, _ in batch)
+
+    def invalidate(self, *, tags: Iterable[str]) -> int:
+        """Removes the entries that carry any of `tags`, and says how many they were."""
+        return self._invalidate(tags)
+
+    def stats(self) -> Stats:
+        """Sums, sizes and latencies at this moment."""
+        flights = self._flights
+        return Stats.of(self._stats(), Loads(flights.loads, flights.failures, flights.seconds), self._now() - self._made)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Calls `listener` with a `Removed` or `Refused` record for each entry that leaves or isn't taken; returns what ends that.
+
+        It is called in line, on the thread that caused the event, outside any lock; what it raises is logged. While nobody
+        listens, events cost nothing. Raises `ConfigError` for an async listener.
+        """
+        return self._hub.subscribe(listener, self._on_event)
+
+    def flush(self) -> None:
+        """Returns when all that was queued is written: at once, since memory queues nothing. Tiers that write behind do."""
+        self.exists("")  # a closed cache says so
+
+    def __enter__(self: C) -> C:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[str]:
+        return self.scan()
+
+    def items(self) -> Items:
+        """A view of keys and values; reading it counts neither as hits nor as accesses."""
+        return Items(self)
+
+    def values(self) -> Values:
+        """A view of values; reading it counts neither as hits nor as accesses."""
+        return Values(self)
+
+    def update(self, other: Any = (), /, **named: Any) -> None:
+        """Sets all of a mapping, an iterable of pairs, or keywords."""
+        self.set_many({**dict(other), **named})
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The value of `key`, which is set to `default` if it isn't there."""
+        return self.get_or_load(key, lambda: default)
+
+    def popitem(self) -> tuple[str, Any]:
+        """Removes some entry, not necessarily the next to be evicted; `KeyError` if there is none."""
+        for key in self:
+            value = self.pop(key, MISSING)
+            if value is not MISSING:
+                return key, value
+        raise KeyError("the cache is empty")
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return f"<{type(self).__name__}, closed>"
+        stats = self._stats()
+        return f"<{type(self).__name__} of {stats['entries']} entries, {stats['weight']} of {stats['capacity']}, {stats['policy']}>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} can't be pickled or copied: make one in each process, or share a tier")

@@ -1,0 +1,179 @@
+"""What a cache does beyond one call into the store: loads, counters, comparing writes. Later tiers go below this."""
+
+from __future__ import annotations
+
+import inspect
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from decimal import Decimal
+from numbers import Number
+from types import CodeType, FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from forecache._core import MISSING
+from forecache.errors import CacheClosed
+from forecache.flight import Abandoned
+from forecache.flow import Board, Call, Flow, Join, Lead
+from forecache.units import Duration, parse_duration
+
+if TYPE_CHECKING:
+    from forecache.cache import Cache
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_takes_key: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
+
+
+class Options(TypedDict, total=False):
+    """The keywords of `set`."""
+
+    ttl: Duration | None
+    tti: Duration | None
+    tags: Iterable[str] | None
+    owner: str | None
+    cost: float | None
+    immutable: bool
+    pin: bool
+
+
+def get_or_load(cache: Cache, key: str, call: Call, negative_ttl: Duration | None, options: Options) -> Flow[Any]:
+    """The value of `key`, loaded by `call` if it isn't there: once, however many ask for it."""
+    key = key if type(key) is str else str.__str__(key)
+    empty = check(options, negative_ttl)
+    while True:
+        flight, leads = yield Board(cache._flights, key)
+        try:
+            if leads:
+                return (yield Lead(cache._flights, flight, _load(cache, key, call, options, empty)))
+            return _apart(cache, (yield Join(cache._flights, flight)))
+        except Abandoned:
+            continue
+        finally:
+            cache._flights.leave(flight)
+
+
+def _load(cache: Cache, key: str, call: Call, options: Options, empty: Options | None) -> Flow[Any]:
+    value = cache._peek(key, MISSING)
+    if value is not MISSING:  # another flight landed since the caller's miss
+        return _apart(cache, value)
+    began = time.perf_counter()
+    failed = True
+    try:
+        value = yield call
+        failed = False
+    finally:
+        cache._flights.count(began, failed=failed)
+    keep = empty if value is None else options
+    return value if keep is None else _store(cache, key, value, keep)
+
+
+def _store(cache: Cache, key: str, value: Any, options: Options) -> Any:
+    """Stores what was loaded unless somebody has set the key meanwhile: then theirs is newer, and is the answer."""
+    try:
+        if cache.add(key, value, **options):
+            return value
+        newer = cache._peek(key, MISSING)
+    except CacheClosed:  # during the load, whose callers still get their value
+        return value
+    return value if newer is MISSING else _apart(cache, newer)
+
+
+def check(options: Options, negative_ttl: Duration | None) -> Options | None:
+    """The options to store a loader's None with; None if it isn't stored. What is wrong is told before anything is loaded."""
+    if (ttl := options.get("ttl")) is not None:
+        parse_duration(ttl, "ttl")
+    if (tti := options.get("tti")) is not None:
+        parse_duration(tti, "tti")
+    if negative_ttl is None:
+        return options
+    if isinstance(negative_ttl, int | float) and not isinstance(negative_ttl, bool) and negative_ttl == 0:
+        return None
+    return {**options, "ttl": parse_duration(negative_ttl, "negative_ttl")}
+
+
+def _apart(cache: Cache, value: Any) -> Any:
+    """With `copy=True`, callers share no object with the cache nor with one another."""
+    return deepcopy(value) if cache.config.copy else value
+
+
+def call_of(loader: Callable[..., Any], key: str) -> Call:
+    """How to call a loader: with the key if it has a required positional parameter, else with nothing."""
+    if not callable(loader):
+        raise TypeError(f"the loader of {key!r} must be callable, and {type(loader).__name__} isn't")
+    return Call(loader, (key,) if takes_key(loader) else (), {})
+
+
+def takes_key(loader: Callable[..., Any]) -> bool:
+    """Whether `loader` can't be called without an argument.
+
+    >>> takes_key(lambda key: 1), takes_key(lambda: 1), takes_key(lambda id=7: 1), takes_key({}.__getitem__)
+    (True, False, False, True)
+    """
+    function, bound = (loader.__func__, 1) if isinstance(loader, MethodType) else (loader, 0)
+    if type(function) is FunctionType and not hasattr(function, "__wrapped__"):
+        code: CodeType = function.__code__
+        return code.co_argcount - len(function.__defaults__ or ()) > bound
+    try:
+        known = _takes_key.get(loader)
+    except TypeError:  # neither hashable nor weakly referable
+        return _asks(loader)
+    if known is None:
+        known = _asks(loader)
+        try:
+            _takes_key[loader] = known
+        except TypeError:
+            pass
+    return known
+
+
+def _asks(loader: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(loader).parameters.values()
+    except ValueError:  # some builtins don't say
+        return False
+    return any(each.kind in _POSITIONAL and each.default is each.empty for each in parameters)
+
+
+def incr(cache: Cache, key: str, amount: Any, initial: Any, ttl: Duration | None) -> Any:
+    """Adds to a number in one step, whoever else does the same."""
+    _number("amount", amount)
+    _number("initial", initial)
+    while True:
+        current = cache._peek(key, MISSING)
+        if current is not MISSING:
+            _number(f"the value of {key!r}", current)
+        value = (initial if current is MISSING else current) + amount
+        if replace(cache, key, current, value, ttl if current is MISSING else None) is not None:
+            return value
+
+
+def compare_and_set(cache: Cache, key: str, expected: Any, value: Any, ttl: Duration | None) -> bool:
+    """Stores `value` if what is there equals `expected`."""
+    while True:
+        current = cache._peek(key, MISSING)
+        if current is MISSING or expected is MISSING:
+            if current is not expected:
+                return False
+        elif not (current is expected or current == expected):
+            return False
+        done = replace(cache, key, current, value, ttl)
+        if done is not None:
+            return done
+
+
+def replace(cache: Cache, key: str, current: Any, value: Any, ttl: Duration | None) -> bool | None:
+    """`value` in the place of the very object `current` (or of nothing); None if that isn't so any more, False if refused."""
+    if current is MISSING:
+        if cache.add(key, value, ttl=ttl):
+            return True
+        return False if cache._peek(key, MISSING) is MISSING else None
+    done = cache._swap(key, current, value)
+    if done and ttl is not None:
+        cache.touch(key, ttl=ttl)
+    return done
+
+
+def _number(what: str, value: Any) -> None:
+    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, Number | Decimal)):
+        raise TypeError(f"{what} must be a number, not {type(value).__name__}")

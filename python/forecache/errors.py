@@ -1,0 +1,37 @@
+"""All errors of the package.
+
+```
+ForecacheError
+ ├── ConfigError     (ValueError)    an option is wrong: names it, what was given and what is allowed
+ ├── TraceError      (ValueError)    a trace is corrupt or cut short: names the byte or line
+ ├── ImmutableError  (ValueError)    other content for an entry that was stored with `immutable=True`
+ ├── CacheClosed     (RuntimeError)  the cache was closed before
+ └── ReentrantLoad   (RuntimeError)  a loader waits, directly or through others, for the key that it loads
+```
+
+A key that isn't a `str` and a loader of the wrong colour are a plain `TypeError`.
+"""
+
+
+class ForecacheError(Exception):
+    """The base of them all."""
+
+
+class ConfigError(ForecacheError, ValueError):
+    """An option is wrong; the message says which, what was given and what is allowed."""
+
+
+class TraceError(ForecacheError, ValueError):
+    """A trace can't be read; the message says where."""
+
+
+class ImmutableError(ForecacheError, ValueError):
+    """Other content was given for an entry that was stored with `immutable=True`."""
+
+
+class CacheClosed(ForecacheError, RuntimeError):
+    """The cache was closed before."""
+
+
+class ReentrantLoad(ForecacheError, RuntimeError):
+    """A loader waits for the very key that it loads: going on would never end."""

@@ -1,0 +1,74 @@
+"""What a cache tells its listeners: plain records, delivered outside any lock, on the thread that caused them."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+from forecache.config import OnRemove, is_async
+from forecache.units import wrong
+
+_log = logging.getLogger("forecache")
+
+
+class Removed(NamedTuple):
+    """An entry left. `cause` is one of "explicit", "replaced", "expired", "size", "invalidated"."""
+
+    key: str
+    value: Any
+    cause: str
+
+
+class Refused(NamedTuple):
+    """A value was not taken: it is larger than the cache, or all else is pinned."""
+
+    key: str
+    value: Any
+
+
+Event: TypeAlias = Removed | Refused
+Listener: TypeAlias = Callable[[Event], object]
+
+
+class Hub:
+    """The listeners of one cache. The store calls `deliver` only while there are any."""
+
+    def __init__(self, connect: Callable[[Callable[[str, str, Any], None] | None], None], on_remove: OnRemove | None) -> None:
+        """`connect` tells the store whom to call."""
+        self._listeners: tuple[Listener, ...] = ()
+        self._changing = threading.Lock()
+        if on_remove is not None:
+            self.subscribe(lambda event: on_remove(*event) if isinstance(event, Removed) else None, connect)
+
+    def subscribe(self, listener: Listener, connect: Callable[[Callable[[str, str, Any], None] | None], None]) -> Callable[[], None]:
+        """Adds a listener and returns the function that takes it out again, once."""
+        if not callable(listener) or is_async(listener):
+            raise wrong(
+                "listener",
+                listener,
+                "a function that takes one record and isn't async: it is called in line; hand over to your loop as with "
+                "loop.call_soon_threadsafe(queue.put_nowait, event)",
+            )
+        entry: Listener = lambda event: listener(event)  # noqa: E731  an object of its own, also for a listener that came twice
+        with self._changing:
+            self._listeners = (*self._listeners, entry)
+            connect(self.deliver)
+
+        def unsubscribe() -> None:
+            with self._changing:
+                self._listeners = tuple(each for each in self._listeners if each is not entry)
+                connect(self.deliver if self._listeners else None)
+
+        return unsubscribe
+
+    def deliver(self, cause: str, key: str, value: Any) -> None:
+        """Tells every listener; one that raises is logged and keeps nobody else from hearing."""
+        event: Event = Refused(key, value) if cause == "refused" else Removed(key, value, cause)
+        for listener in self._listeners:
+            try:
+                answer = listener(event)
+                if hasattr(answer, "__await__"):
+                    getattr(answer, "close", lambda: None)()
+                    raise TypeError("a listener can't be async: it is called in line")
+            except Exception:
+                _log.exception("a listener failed on %s of %r", cause, key)

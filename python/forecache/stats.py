@@ -1,0 +1,104 @@
+"""What `cache.stats()` tells: plain frozen records, ready for JSON."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long `get` took, in seconds, of those calls that were timed: every 64th. None while there are none."""
+
+    count: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStats:
+    """Sums of the keys of one shape: a pattern of `groups=`, or a template such as `user:{}`."""
+
+    name: str
+    hits: int
+    misses: int
+    entries: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerStats:
+    """What an owner has in the cache; the name of those that were stored without one is empty."""
+
+    name: str
+    entries: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """Calls of loaders, those of them that raised, and the seconds all took together."""
+
+    count: int
+    failures: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A cache at one moment. Sums count from its making; `weight` and `capacity` are bytes or the weigher's unit.
+
+    >>> cache = Cache()
+    >>> cache.set("a", 1), cache.get("a"), cache.get("b")
+    (True, 1, None)
+    >>> stats = cache.stats()
+    >>> stats.hits, stats.misses, stats.hit_rate, stats.entries, stats.evictions
+    (1, 1, 0.5, 1, 0)
+    """
+
+    hits: int
+    misses: int
+    sets: int
+    refused: int
+    removed: dict[str, int]
+    entries: int
+    weight: int
+    capacity: int
+    max_entries: int | None
+    bookkeeping_bytes: int
+    policy: str
+    uptime: float
+    get_latency: Latency
+    loads: Loads
+    groups: tuple[GroupStats, ...]
+    owners: tuple[OwnerStats, ...]
+
+    @property
+    def hit_rate(self) -> float:
+        """Hits as a share of all reads; 0.0 before the first."""
+        reads = self.hits + self.misses
+        return self.hits / reads if reads else 0.0
+
+    @property
+    def evictions(self) -> int:
+        """Entries that left for space."""
+        return self.removed["size"]
+
+    @property
+    def eviction_rate(self) -> float:
+        """Evictions a second, since the cache was made."""
+        return self.evictions / self.uptime if self.uptime > 0 else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        shares = {"hit_rate": self.hit_rate, "evictions": self.evictions, "eviction_rate": self.eviction_rate}
+        return {**asdict(self), **shares}
+
+    @classmethod
+    def of(cls, store: dict[str, Any], loads: Loads, uptime: float) -> "Stats":
+        """From what the store tells."""
+        made = {
+            "get_latency": Latency(**store["get_latency"]),
+            "groups": tuple(GroupStats(*group) for group in store["groups"]),
+            "owners": tuple(OwnerStats(*owner) for owner in store["owners"]),
+        }
+        return cls(**{**store, **made}, loads=loads, uptime=uptime)

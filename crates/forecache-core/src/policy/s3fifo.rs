@@ -42,6 +42,8 @@ pub struct S3Fifo {
     small: Queue,
     main: Queue,
     ghosts: Ghosts,
+    /// Whether anything had to leave yet.
+    full: bool,
 }
 
 impl S3Fifo {
@@ -94,7 +96,11 @@ impl Policy for S3Fifo {
         self.weights[slot as usize] = meta.weight;
         self.fingerprints[slot as usize] = short(fingerprint);
         let returns = self.ghosts.forget(short(fingerprint));
-        self.push(slot, returns);
+        // Until the cache is full nobody is in the way of others: newcomers fill both queues in their shares. If they all waited in
+        // the small one, the first round of evictions would throw out nine tenths of them, whatever they are worth.
+        let total = self.small.weight + self.main.weight;
+        let settles = !self.full && self.small.weight > total / 10;
+        self.push(slot, returns || settles);
     }
 
     #[inline]
@@ -112,6 +118,7 @@ impl Policy for S3Fifo {
     }
 
     fn victim(&mut self) -> Option<Slot> {
+        self.full = true;
         let total = self.small.weight + self.main.weight;
         let share = total - total / 10;
         if self.main.weight > share || self.small.order.is_empty() {

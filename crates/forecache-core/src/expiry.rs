@@ -104,7 +104,14 @@ impl Wheel {
     }
 
     /// Forgets `slot`, if it is scheduled.
+    #[inline]
     pub fn cancel(&mut self, slot: Slot) {
+        if self.scheduled > 0 {
+            self.unschedule(slot);
+        }
+    }
+
+    fn unschedule(&mut self, slot: Slot) {
         if let Some(bucket) = self.bucket_of.get(slot as usize).copied().filter(|&bucket| bucket != NO_BUCKET) {
             self.links.unlink(&mut self.buckets[bucket as usize], slot);
             self.bucket_of[slot as usize] = NO_BUCKET;

@@ -7,6 +7,7 @@ pub mod expiry;
 pub mod fingerprint;
 pub mod groups;
 pub mod histogram;
+pub mod index;
 pub mod list;
 pub mod owners;
 pub mod policy;

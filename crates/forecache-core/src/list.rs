@@ -8,14 +8,20 @@ pub const NONE: Slot = Slot::MAX;
 
 /// Grows `vec` so that index `slot` exists. In steps of a sixteenth instead of doubling: a cache's bookkeeping is
 /// part of its budget, and half-empty vectors would be charged to no one. Large blocks are moved by the kernel's page tables.
+#[inline]
 pub fn grow<T: Clone>(vec: &mut Vec<T>, slot: Slot, fill: T) {
-    let wanted = slot as usize + 1;
-    if wanted > vec.len() {
-        if wanted > vec.capacity() {
-            vec.reserve_exact(wanted - vec.len() + (wanted / 16).max(16));
-        }
-        vec.resize(wanted, fill);
+    if slot as usize >= vec.len() {
+        lengthen(vec, slot as usize + 1, fill);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn lengthen<T: Clone>(vec: &mut Vec<T>, wanted: usize, fill: T) {
+    if wanted > vec.capacity() {
+        vec.reserve_exact(wanted - vec.len() + (wanted / 16).max(16));
+    }
+    vec.resize(wanted, fill);
 }
 
 /// The links of all slots. A slot is in at most one list at a time.
@@ -49,8 +55,14 @@ impl List {
 
 impl Links {
     /// Appends `slot`, which must be in no list.
+    #[inline]
     pub fn push_back(&mut self, list: &mut List, slot: Slot) {
         grow(&mut self.0, slot, [NONE; 2]);
+        self.append(list, slot);
+    }
+
+    #[inline]
+    fn append(&mut self, list: &mut List, slot: Slot) {
         self.0[slot as usize] = [list.back, NONE];
         match list.back {
             NONE => list.front = slot,
@@ -60,6 +72,7 @@ impl Links {
     }
 
     /// Takes `slot` out of `list`, which must hold it.
+    #[inline]
     pub fn unlink(&mut self, list: &mut List, slot: Slot) {
         let [before, after] = self.0[slot as usize];
         match before {
@@ -73,10 +86,11 @@ impl Links {
     }
 
     /// Moves `slot` to the end of the list that holds it.
+    #[inline]
     pub fn move_to_back(&mut self, list: &mut List, slot: Slot) {
         if list.back != slot {
             self.unlink(list, slot);
-            self.push_back(list, slot);
+            self.append(list, slot);
         }
     }
 

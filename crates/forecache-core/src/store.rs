@@ -5,14 +5,16 @@
 
 use crate::expiry::{Clock, NEVER, Wheel};
 use crate::groups::Groups;
+use crate::index::Index;
 use crate::list::{Slot, grow};
 use crate::owners::Owners;
 use crate::policy::{AnyPolicy, Cause, Change, Meta, Policy};
 use crate::tags::Tags;
-use hashbrown::HashTable;
 
 /// What a store needs of a key. Equality comes as a closure with each call, so that a borrowed form can be looked up.
 pub trait Key {
+    /// What keys of this kind are looked up in: a hash table, unless they are numbers without gaps.
+    type Index: Index;
     /// The hash that look-ups of this key come with.
     fn hash(&self) -> u64;
 }
@@ -137,8 +139,8 @@ struct Idle {
 
 /// See the head of this file.
 #[derive(Debug)]
-pub struct Store<K, V> {
-    index: HashTable<Slot>,
+pub struct Store<K: Key, V> {
+    index: K::Index,
     entries: Vec<Option<Entry<K, V>>>,
     free: Vec<Slot>,
     idle: Vec<Idle>,
@@ -164,6 +166,13 @@ pub struct Store<K, V> {
 /// How many slots a write looks at for dead entries, while there are any.
 const SWEEP: usize = 16;
 
+/// What the options say of an entry for as long as it is not overwritten.
+fn flags_of(options: &Options) -> u8 {
+    let immutable = if options.immutable { IMMUTABLE } else { 0 };
+    immutable | if options.time_to_idle != NEVER { IDLE } else { 0 }
+}
+
+#[inline]
 fn spread(namespace: u32, hash: u64) -> u64 {
     hash ^ u64::from(namespace).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
@@ -172,7 +181,7 @@ impl<K: Key, V> Store<K, V> {
     /// An empty store.
     pub fn new(policy: AnyPolicy, budget: Budget, clock: Clock, groups: Groups) -> Self {
         Store {
-            index: HashTable::new(),
+            index: K::Index::default(),
             entries: Vec::new(),
             free: Vec::new(),
             idle: Vec::new(),
@@ -224,12 +233,12 @@ impl<K: Key, V> Store<K, V> {
 
     #[inline]
     fn find(&self, lookup: &Lookup<impl Fn(&K) -> bool>) -> Option<Slot> {
-        let equal = |&slot: &Slot| {
+        let equal = |slot: Slot| {
             self.entries[slot as usize]
                 .as_ref()
                 .is_some_and(|entry| entry.namespace == lookup.namespace && (lookup.equal)(&entry.key))
         };
-        self.index.find(spread(lookup.namespace, lookup.hash), equal).copied()
+        self.index.find(spread(lookup.namespace, lookup.hash), equal)
     }
 
     #[inline]
@@ -243,12 +252,16 @@ impl<K: Key, V> Store<K, V> {
     }
 
     /// Why an entry may not be read any more, if so.
-    #[inline]
+    #[inline(always)]
     fn ended(&self, slot: Slot) -> Option<Cause> {
         let entry = self.entry(slot);
+        if self.dead == 0 && entry.deadline == NEVER { None } else { self.ended_by(entry) }
+    }
+
+    fn ended_by(&self, entry: &Entry<K, V>) -> Option<Cause> {
         if entry.generation != self.owners.generation(entry.owner) {
             Some(Cause::Explicit)
-        } else if entry.deadline != NEVER && entry.deadline <= self.clock.now() {
+        } else if entry.deadline <= self.clock.now() && entry.deadline != NEVER {
             Some(Cause::Expired)
         } else {
             None
@@ -256,16 +269,22 @@ impl<K: Key, V> Store<K, V> {
     }
 
     /// The slot of a live entry; one that has ended is taken out.
-    #[inline]
+    #[inline(always)]
     fn live(&mut self, lookup: &Lookup<impl Fn(&K) -> bool>, gone: &mut Vec<Removed<K, V>>) -> Option<Slot> {
         let slot = self.find(lookup)?;
         match self.ended(slot) {
             None => Some(slot),
             Some(cause) => {
-                gone.push(self.take(slot, cause));
+                self.expel(slot, cause, gone);
                 None
             }
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn expel(&mut self, slot: Slot, cause: Cause, gone: &mut Vec<Removed<K, V>>) {
+        gone.push(self.take(slot, cause));
     }
 
     /// Reads an entry: counts, tells the policy, and puts off its time to idle. Allocates nothing on a hit.
@@ -294,7 +313,7 @@ impl<K: Key, V> Store<K, V> {
         self.ended(slot).is_none().then(|| self.entry(slot).deadline)
     }
 
-    #[inline]
+    #[inline(always)]
     fn used(&mut self, slot: Slot) {
         let flags = self.entry(slot).flags;
         if flags & PINNED == 0 {
@@ -388,19 +407,45 @@ impl<K: Key, V> Store<K, V> {
             }
             self.entries.push(None);
         }
-        let generation = self.owners.generation(options.owner);
         let (namespace, owner) = (lookup.namespace, options.owner);
-        let flags = if options.pinned { PINNED } else { 0 };
-        self.entries[slot as usize] =
-            Some(Entry { key, value, weight, deadline: NEVER, namespace, owner, generation, group: options.group, flags });
+        let entry = Entry {
+            key,
+            value,
+            weight,
+            deadline: self.deadline_of(slot, options),
+            namespace,
+            owner,
+            generation: self.owners.generation(owner),
+            group: options.group,
+            flags: flags_of(options) | if options.pinned { PINNED } else { 0 },
+        };
+        if entry.deadline != NEVER {
+            self.wheel.schedule(slot, entry.deadline, self.clock.now());
+        }
+        self.entries[slot as usize] = Some(entry);
         self.weight += weight;
         self.owners.add(owner, weight);
         self.count_in_group(options.group, weight);
         let entries = &self.entries;
-        let hash_of = |slot: &Slot| entries[*slot as usize].as_ref().map_or(0, |entry| spread(entry.namespace, entry.key.hash()));
-        self.index.insert_unique(spread(namespace, lookup.hash), slot, hash_of);
-        self.describe(slot, options);
+        let hash_of = |slot: Slot| entries[slot as usize].as_ref().map_or(0, |entry| spread(entry.namespace, entry.key.hash()));
+        self.index.insert(spread(namespace, lookup.hash), slot, hash_of);
+        self.tags.set(slot, options.tags);
         slot
+    }
+
+    /// When an entry in `slot` ends that is stored now; what only a time to idle needs is noted beside it.
+    #[inline]
+    fn deadline_of(&mut self, slot: Slot, options: &Options) -> u64 {
+        if options.time_to_live == NEVER && options.time_to_idle == NEVER {
+            return NEVER;
+        }
+        let now = self.clock.now();
+        let hard = now.saturating_add(options.time_to_live);
+        if options.time_to_idle != NEVER {
+            grow(&mut self.idle, slot, Idle::default());
+            self.idle[slot as usize] = Idle { time_to_idle: options.time_to_idle, hard };
+        }
+        now.saturating_add(options.time_to_idle).min(hard)
     }
 
     fn count_in_group(&mut self, group: u16, weight: u64) {
@@ -435,23 +480,13 @@ impl<K: Key, V> Store<K, V> {
 
     /// Sets all that `options` say of the entry in `slot`, except whether it is pinned.
     fn describe(&mut self, slot: Slot, options: &Options) {
-        let now = self.clock.now();
-        let hard = now.saturating_add(options.time_to_live);
-        let deadline = now.saturating_add(options.time_to_idle).min(hard);
+        let deadline = self.deadline_of(slot, options);
         let generation = self.owners.generation(options.owner);
         let entry = self.entries[slot as usize].as_mut().expect("the caller filled it");
         let (old_owner, old_generation, weight) = (entry.owner, entry.generation, entry.weight);
         let old_group = std::mem::replace(&mut entry.group, options.group);
         (entry.deadline, entry.owner, entry.generation) = (deadline, options.owner, generation);
-        entry.flags &= PINNED;
-        if options.immutable {
-            entry.flags |= IMMUTABLE;
-        }
-        if options.time_to_idle != NEVER {
-            entry.flags |= IDLE;
-            grow(&mut self.idle, slot, Idle::default());
-            self.idle[slot as usize] = Idle { time_to_idle: options.time_to_idle, hard };
-        }
+        entry.flags = entry.flags & PINNED | flags_of(options);
         if old_owner != options.owner {
             self.owners.subtract(old_owner, old_generation, weight);
             self.owners.add(options.owner, weight);
@@ -464,7 +499,10 @@ impl<K: Key, V> Store<K, V> {
         }
         self.tags.remove(slot);
         self.tags.set(slot, options.tags);
-        self.wheel.schedule(slot, deadline, now);
+        match deadline {
+            NEVER => self.wheel.cancel(slot),
+            _ => self.wheel.schedule(slot, deadline, self.clock.now()),
+        }
     }
 
     /// Makes room for `weight` in `entries` more entries; false if the policy has nothing to give or prefers what it has.
@@ -491,15 +529,13 @@ impl<K: Key, V> Store<K, V> {
     /// Takes an entry out, live or not.
     fn take(&mut self, slot: Slot, cause: Cause) -> Removed<K, V> {
         let entry = self.entries[slot as usize].take().expect("the index names filled slots only");
-        if let Ok(found) = self.index.find_entry(spread(entry.namespace, entry.key.hash()), |&other| other == slot) {
-            found.remove();
-        }
+        self.index.remove(spread(entry.namespace, entry.key.hash()), slot);
         if entry.flags & PINNED != 0 {
             self.pinned = (self.pinned.0 - entry.weight, self.pinned.1 - 1);
         } else {
             self.policy.on_remove(slot, cause);
         }
-        if entry.generation != self.owners.generation(entry.owner) {
+        if self.dead > 0 && entry.generation != self.owners.generation(entry.owner) {
             self.dead -= 1;
         }
         self.weight -= entry.weight;
@@ -673,7 +709,9 @@ impl<K: Key, V> Store<K, V> {
                 gone.push(self.take(slot, cause));
             }
         }
-        self.reap(sweep, gone);
+        if self.dead > 0 {
+            self.reap(sweep, gone);
+        }
     }
 
     /// Takes out the dead among the next `most` slots.
@@ -710,7 +748,7 @@ impl<K: Key, V> Store<K, V> {
 
     /// Bytes allocated for bookkeeping: all but keys, values, tags and the names of owners and groups.
     pub fn allocated(&self) -> usize {
-        self.index.allocation_size()
+        self.index.allocated()
             + self.entries.capacity() * size_of::<Option<Entry<K, V>>>()
             + self.free.capacity() * size_of::<Slot>()
             + self.idle.capacity() * size_of::<Idle>()

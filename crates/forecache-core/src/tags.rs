@@ -23,10 +23,14 @@ impl Tags {
     }
 
     /// Forgets the tags of `slot`, if it has any.
+    #[inline]
     pub fn remove(&mut self, slot: Slot) {
-        if self.tags.is_empty() {
-            return;
+        if !self.tags.is_empty() {
+            self.forget(slot);
         }
+    }
+
+    fn forget(&mut self, slot: Slot) {
         for tag in self.tags.remove(&slot).unwrap_or_default() {
             if let Some(slots) = self.slots.get_mut(&tag) {
                 slots.remove(&slot);

@@ -2,6 +2,7 @@
 
 use forecache_core::expiry::Clock;
 use forecache_core::groups::Groups;
+use forecache_core::index::Hashed;
 use forecache_core::policy::AnyPolicy;
 use forecache_core::store::{Budget, Key, Lookup, Options, Store};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -34,6 +35,8 @@ static ALLOCATOR: Counting = Counting;
 struct Number(u64);
 
 impl Key for Number {
+    type Index = Hashed;
+
     fn hash(&self) -> u64 {
         self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }

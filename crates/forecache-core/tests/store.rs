@@ -2,6 +2,7 @@
 
 use forecache_core::expiry::{Clock, NEVER};
 use forecache_core::groups::{Class, Groups};
+use forecache_core::index::Hashed;
 use forecache_core::policy::{AnyPolicy, Cause};
 use forecache_core::store::{Budget, Key, Lookup, Options, Outcome, Removed, Store};
 use proptest::prelude::*;
@@ -13,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 struct Number(u32);
 
 impl Key for Number {
+    type Index = Hashed;
+
     fn hash(&self) -> u64 {
         // Few hashes for many keys: collisions must not matter.
         u64::from(self.0 % 7)

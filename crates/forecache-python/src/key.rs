@@ -1,5 +1,6 @@
 //! Keys: Python strings, hashed by Python and compared by identity first.
 
+use forecache_core::index::Hashed;
 use forecache_core::store::{Key, Lookup};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
@@ -11,6 +12,8 @@ use std::borrow::Cow;
 pub struct Text(pub Py<PyString>);
 
 impl Key for Text {
+    type Index = Hashed;
+
     #[inline]
     fn hash(&self) -> u64 {
         hash(self.0.as_ptr())

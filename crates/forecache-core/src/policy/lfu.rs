@@ -89,6 +89,8 @@ impl Policy for Lfu {
         self.place(slot, rank);
     }
 
+    // Out of line, so that the hits of other policies stay small enough to be inlined.
+    #[inline(never)]
     fn on_hit(&mut self, slot: Slot) {
         let old = self.rank_of[slot as usize];
         let new = self.rank_above(old, self.ranks[old as usize].count + 1);

@@ -20,7 +20,7 @@ impl Policy for Lru {
         self.links.push_back(&mut self.order, slot);
     }
 
-    #[inline]
+    #[inline(always)]
     fn on_hit(&mut self, slot: Slot) {
         self.links.move_to_back(&mut self.order, slot);
     }

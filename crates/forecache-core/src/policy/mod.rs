@@ -133,7 +133,7 @@ macro_rules! policies {
             fn on_insert(&mut self, slot: Slot, fingerprint: u64, meta: &Meta) {
                 match self { $(AnyPolicy::$variant(policy) => policy.on_insert(slot, fingerprint, meta)),+ }
             }
-            #[inline]
+            #[inline(always)]
             fn on_hit(&mut self, slot: Slot) {
                 match self { $(AnyPolicy::$variant(policy) => policy.on_hit(slot)),+ }
             }

@@ -103,7 +103,7 @@ impl Policy for S3Fifo {
         self.push(slot, returns || settles);
     }
 
-    #[inline]
+    #[inline(always)]
     fn on_hit(&mut self, slot: Slot) {
         let hits = &mut self.states[slot as usize].hits;
         *hits = (*hits + 1).min(MOST);

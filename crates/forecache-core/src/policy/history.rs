@@ -27,9 +27,9 @@ pub fn short(fingerprint: u64) -> u32 {
 }
 
 impl Ghosts {
-    /// Remembers `fingerprint` as the latest, and forgets the oldest until at most `limit` are left.
+    /// Remembers `fingerprint`, which is no ghost, as the latest, and forgets the oldest until at most `limit` are left. If a
+    /// stranger with the same fingerprint is one, both stay: looking for it first would cost more than it is worth.
     pub fn remember(&mut self, fingerprint: u32, limit: usize) {
-        self.forget(fingerprint);
         let Ghosts { queue, index, gone } = self;
         let number = gone.wrapping_add(queue.len() as u32);
         queue.push_back(fingerprint);
@@ -62,7 +62,9 @@ impl Ghosts {
             return;
         };
         if fingerprint != FORGOTTEN {
-            self.forget(fingerprint);
+            if let Ok(found) = self.index.find_entry(hash(fingerprint), |&number| number == self.gone) {
+                found.remove();
+            }
         }
         self.queue.pop_front();
         self.gone = self.gone.wrapping_add(1);
@@ -103,7 +105,7 @@ mod tests {
             for (remember, fingerprint) in steps {
                 let known = model.contains(&fingerprint);
                 model.retain(|&other| other != fingerprint);
-                if remember {
+                if remember && !known {
                     ghosts.remember(fingerprint, limit);
                     model.push(fingerprint);
                     model.drain(..model.len().saturating_sub(limit));

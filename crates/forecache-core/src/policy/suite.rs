@@ -166,13 +166,14 @@ fn lfu_evicts_the_least_hit_and_among_equals_the_longest_unused() {
 
 #[test]
 fn s3fifo_lets_one_hit_wonders_pass_and_keeps_what_was_hit_twice() {
-    // a is hit twice in the small queue, so it moves to the main one when its turn comes, and b leaves in its place.
+    // While there is room a goes to the small queue and b to j to the main one. a is hit twice, so it moves there when its turn
+    // comes, and b leaves in its place; from then on each newcomer waits for the next.
     assert_eq!(evicted("s3fifo", 10, "abcdefghijaak"), "b");
-    assert_eq!(evicted("s3fifo", 10, "abcdefghijaaklmnopqrstuv"), "bcdefghijklm");
+    assert_eq!(evicted("s3fifo", 10, "abcdefghijaaklmnopq"), "bklmnop");
 }
 
 #[test]
 fn s3fifo_takes_a_ghost_straight_to_the_main_queue() {
-    // b leaves first, comes back as a ghost, and outlives all that came with it.
-    assert_eq!(evicted("s3fifo", 10, "abcdefghijklbmnopqrstuvw"), "abcdefghijklmn");
+    // k leaves second, comes back as a ghost, and takes the place of b among those that stay.
+    assert_eq!(evicted("s3fifo", 10, "abcdefghijklkmnopq"), "aklbmnop");
 }

@@ -4,7 +4,7 @@ use forecache_core::expiry::Clock;
 use forecache_core::groups::Groups;
 use forecache_core::index::Hashed;
 use forecache_core::policy::AnyPolicy;
-use forecache_core::store::{Budget, Key, Lookup, Options, Store};
+use forecache_core::store::{Budget, Key, Lookup, New, Options, Store};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -55,7 +55,7 @@ fn a_hit_allocates_nothing() {
         let mut gone = Vec::new();
         let options = Options { time_to_live: 60_000_000_000, time_to_idle: 30_000_000_000, ..Options::default() };
         for key in 0..1000 {
-            store.set(&lookup(key), Number(key), key, key, 1, &options, &mut gone);
+            store.set(&lookup(key), New { key: Number(key), fingerprint: key, value: key, weight: 1 }, &options, &mut gone);
         }
         // The least and the most hit, and what lies between: `lfu` makes a list for a count that is new.
         (0..10).for_each(|_| assert!(store.get(&lookup(0), &mut gone).is_some()));

@@ -4,7 +4,7 @@ use forecache_core::expiry::{Clock, NEVER};
 use forecache_core::groups::{Class, Groups};
 use forecache_core::index::Hashed;
 use forecache_core::policy::{AnyPolicy, Cause};
-use forecache_core::store::{Budget, Key, Lookup, Options, Outcome, Removed, Store};
+use forecache_core::store::{Budget, Key, Lookup, New, Options, Outcome, Removed, Store};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -169,7 +169,12 @@ impl Check {
                 let (time_to_live, time_to_idle) = (ttl.unwrap_or(NEVER), tti.unwrap_or(NEVER));
                 let options = Options { time_to_live, time_to_idle, owner, group, cost: 1.0, immutable, pinned, tags: &tags };
                 let before = self.live((namespace, key)).cloned();
-                let outcome = self.store.set(&lookup(namespace, key), Number(key), value, value, weight, &options, &mut gone);
+                let outcome = self.store.set(
+                    &lookup(namespace, key),
+                    New { key: Number(key), fingerprint: value, value, weight },
+                    &options,
+                    &mut gone,
+                );
                 let stays = outcome == Outcome::Immutable;
                 assert_eq!(stays, before.is_some_and(|known| known.immutable));
                 // An overwritten entry that grew may be its own victim.
@@ -272,7 +277,8 @@ impl Check {
         self.store.scan(0, usize::MAX, |_, &value| seen.push(value));
         let mut live: Vec<u64> =
             self.model.values().filter(|known| known.deadline() > self.now()).map(|known| known.value).collect();
-        (seen.sort_unstable(), live.sort_unstable());
+        seen.sort_unstable();
+        live.sort_unstable();
         assert_eq!(seen, live);
     }
 }
@@ -302,12 +308,33 @@ fn a_value_heavier_than_the_store_is_refused_and_nothing_is_evicted_for_it() {
     let mut check = Check::new("lru");
     let mut gone = Vec::new();
     for key in 0..10 {
-        check.store.set(&lookup(0, key), Number(key), 0, 0, 10, &Options::default(), &mut gone);
+        check.store.set(
+            &lookup(0, key),
+            New { key: Number(key), fingerprint: 0, value: 0, weight: 10 },
+            &Options::default(),
+            &mut gone,
+        );
     }
-    assert_eq!(check.store.set(&lookup(0, 99), Number(99), 0, 0, 101, &Options::default(), &mut gone), Outcome::Refused);
+    assert_eq!(
+        check.store.set(
+            &lookup(0, 99),
+            New { key: Number(99), fingerprint: 0, value: 0, weight: 101 },
+            &Options::default(),
+            &mut gone
+        ),
+        Outcome::Refused
+    );
     assert_eq!((check.store.len(), check.store.counters.refused, gone.len()), (10, 1, 0));
     // The same for a key that is there: its old value must not be served any more.
-    assert_eq!(check.store.set(&lookup(0, 3), Number(3), 0, 0, 101, &Options::default(), &mut gone), Outcome::Refused);
+    assert_eq!(
+        check.store.set(
+            &lookup(0, 3),
+            New { key: Number(3), fingerprint: 0, value: 0, weight: 101 },
+            &Options::default(),
+            &mut gone
+        ),
+        Outcome::Refused
+    );
     assert_eq!((check.store.len(), gone[0].cause), (9, Cause::Replaced));
 }
 
@@ -317,12 +344,22 @@ fn emptying_an_owner_frees_its_room_within_a_few_writes() {
     let mut gone = Vec::new();
     for key in 0..90 {
         let options = Options { owner: 1 + key % 2, ..Options::default() };
-        check.store.set(&lookup(0, key), Number(key), 0, u64::from(key), 1, &options, &mut gone);
+        check.store.set(
+            &lookup(0, key),
+            New { key: Number(key), fingerprint: 0, value: u64::from(key), weight: 1 },
+            &options,
+            &mut gone,
+        );
     }
     assert_eq!(check.store.clear_owner(1), 45);
     assert_eq!((check.store.len(), check.store.weight()), (45, 90));
     for key in 0..6 {
-        check.store.set(&lookup(1, key), Number(key), 0, 0, 1, &Options { owner: 2, ..Options::default() }, &mut gone);
+        check.store.set(
+            &lookup(1, key),
+            New { key: Number(key), fingerprint: 0, value: 0, weight: 1 },
+            &Options { owner: 2, ..Options::default() },
+            &mut gone,
+        );
     }
     assert_eq!((check.store.len(), check.store.weight(), gone.len()), (51, 51, 45));
     assert!(gone.iter().all(|removed| removed.cause == Cause::Explicit && removed.value % 2 == 0));

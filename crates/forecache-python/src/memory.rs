@@ -10,7 +10,7 @@ use crate::options::{Defaults, Said};
 use crate::weight;
 use forecache_core::fingerprint::fingerprint;
 use forecache_core::histogram::Histogram;
-use forecache_core::store::{Outcome, Removed, Store};
+use forecache_core::store::{New, Outcome, Removed, Store};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
@@ -162,8 +162,9 @@ impl Memory {
             let class = state.store.groups.get(group).class;
             let owner = said.owner.as_deref().map_or(0, |owner| state.store.owners.number(NAMESPACE, owner));
             let options = self.defaults.options(said, class, group, owner);
-            let (key, value) = (item.name.text(), item.value.clone_ref(py));
-            Some(state.store.set(&lookup, key, item.fingerprint, value, item.weight, &options, gone))
+            let Item { fingerprint, weight, .. } = *item;
+            let new = New { key: item.name.text(), fingerprint, value: item.value.clone_ref(py), weight };
+            Some(state.store.set(&lookup, new, &options, gone))
         })?;
         outcome.map(|outcome| self.taken(py, item, outcome)).transpose()
     }

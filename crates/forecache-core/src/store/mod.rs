@@ -3,6 +3,9 @@
 //! The store locks nothing and calls nobody. What left is pushed to a vector of the caller's, who drops it (or tells listeners)
 //! when no lock is held any more: dropping a value may run foreign code.
 
+mod entry;
+mod upkeep;
+
 use crate::expiry::{Clock, NEVER, Wheel};
 use crate::groups::Groups;
 use crate::index::Index;
@@ -10,6 +13,8 @@ use crate::list::{Slot, grow};
 use crate::owners::Owners;
 use crate::policy::{AnyPolicy, Cause, Change, Meta, Policy};
 use crate::tags::Tags;
+pub use entry::{Budget, Counters, New, Options, Outcome, Removed};
+use entry::{Entry, IDLE, IMMUTABLE, Idle, PINNED};
 
 /// What a store needs of a key. Equality comes as a closure with each call, so that a borrowed form can be looked up.
 pub trait Key {
@@ -29,114 +34,6 @@ pub struct Lookup<E> {
     /// Whether an entry's key is the one that is looked for.
     pub equal: E,
 }
-
-/// The most that a store may hold. Both bounds hold at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Budget {
-    /// Total weight.
-    pub capacity: u64,
-    /// Number of entries. If given, the policy balances entries instead of weights.
-    pub max_entries: Option<usize>,
-}
-
-/// All that is said about an entry when it is stored.
-#[derive(Debug, Clone, Copy)]
-pub struct Options<'a> {
-    /// Nanoseconds from now; [`NEVER`] for none.
-    pub time_to_live: u64,
-    /// Nanoseconds from the last access; [`NEVER`] for none.
-    pub time_to_idle: u64,
-    /// Number of its owner.
-    pub owner: u32,
-    /// Number of its key group.
-    pub group: u16,
-    /// See [`Meta::cost`].
-    pub cost: f32,
-    /// Refuses to be overwritten.
-    pub immutable: bool,
-    /// Is never evicted for space.
-    pub pinned: bool,
-    /// Tags by which it can be invalidated.
-    pub tags: &'a [Box<str>],
-}
-
-impl Default for Options<'_> {
-    fn default() -> Self {
-        Options {
-            time_to_live: NEVER,
-            time_to_idle: NEVER,
-            owner: 0,
-            group: 0,
-            cost: 1.0,
-            immutable: false,
-            pinned: false,
-            tags: &[],
-        }
-    }
-}
-
-/// An entry that left, and why.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Removed<K, V> {
-    /// Its key.
-    pub key: K,
-    /// Its value.
-    pub value: V,
-    /// Why it left.
-    pub cause: Cause,
-}
-
-/// What became of an attempt to store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is in.
-    Stored,
-    /// It is heavier than all that isn't pinned together, or the policy preferred what is there.
-    Refused,
-    /// An immutable entry stands in its place.
-    Immutable,
-}
-
-/// Sums since the store was made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Reads that found a live entry.
-    pub hits: u64,
-    /// Reads that found none.
-    pub misses: u64,
-    /// Values stored.
-    pub sets: u64,
-    /// Values refused.
-    pub refused: u64,
-    /// Entries that left, by the number of the [`Cause`].
-    pub removed: [u64; Cause::ALL.len()],
-}
-
-const IDLE: u8 = 1;
-const IMMUTABLE: u8 = 2;
-const PINNED: u8 = 4;
-
-#[derive(Debug)]
-struct Entry<K, V> {
-    key: K,
-    value: V,
-    weight: u64,
-    deadline: u64,
-    namespace: u32,
-    owner: u32,
-    generation: u32,
-    group: u16,
-    flags: u8,
-}
-
-/// What only entries with a time to idle need.
-#[derive(Debug, Clone, Copy, Default)]
-struct Idle {
-    time_to_idle: u64,
-    /// The end of its time to live.
-    hard: u64,
-}
-
 /// See the head of this file.
 #[derive(Debug)]
 pub struct Store<K: Key, V> {
@@ -325,17 +222,15 @@ impl<K: Key, V> Store<K, V> {
         }
     }
 
-    /// Stores `value`. `fingerprint` is the key's, `weight` that of key, value and bookkeeping together.
+    /// Stores a value.
     pub fn set(
         &mut self,
         lookup: &Lookup<impl Fn(&K) -> bool>,
-        key: K,
-        fingerprint: u64,
-        value: V,
-        weight: u64,
+        new: New<K, V>,
         options: &Options,
         gone: &mut Vec<Removed<K, V>>,
     ) -> Outcome {
+        let New { key, fingerprint, value, weight } = new;
         self.maintain(SWEEP, gone);
         let old = self.live(lookup, gone);
         if old.is_some_and(|slot| self.entry(slot).flags & IMMUTABLE != 0) {
@@ -549,13 +444,6 @@ impl<K: Key, V> Store<K, V> {
         self.counters.removed[cause as usize] += 1;
         Removed { key: entry.key, value: entry.value, cause }
     }
-
-    /// Removes a live entry by request.
-    pub fn remove(&mut self, lookup: &Lookup<impl Fn(&K) -> bool>, gone: &mut Vec<Removed<K, V>>) -> Option<Removed<K, V>> {
-        let slot = self.live(lookup, gone)?;
-        Some(self.take(slot, Cause::Explicit))
-    }
-
     /// Puts `value` in the place of a value for which `current` holds, and leaves the times, tags and owner as they are.
     /// `Err` gives `value` back if there is none or the new one doesn't fit.
     pub fn swap(
@@ -583,176 +471,5 @@ impl<K: Key, V> Store<K, V> {
         self.counters.sets += 1;
         self.evict(0, 0, None, gone);
         Ok(Outcome::Stored)
-    }
-
-    /// Gives a live entry new times, counted from now; `None` leaves one as it was. Says whether there is such an entry.
-    pub fn touch(
-        &mut self,
-        lookup: &Lookup<impl Fn(&K) -> bool>,
-        time_to_live: Option<u64>,
-        time_to_idle: Option<u64>,
-        gone: &mut Vec<Removed<K, V>>,
-    ) -> bool {
-        let Some(slot) = self.live(lookup, gone) else {
-            return false;
-        };
-        let now = self.clock.now();
-        let entry = self.entry(slot);
-        let old =
-            if entry.flags & IDLE != 0 { self.idle[slot as usize] } else { Idle { time_to_idle: NEVER, hard: entry.deadline } };
-        let hard = time_to_live.map_or(old.hard, |time| now.saturating_add(time));
-        let idle = time_to_idle.unwrap_or(old.time_to_idle);
-        let deadline = now.saturating_add(idle).min(hard);
-        if idle != NEVER {
-            grow(&mut self.idle, slot, Idle::default());
-            self.idle[slot as usize] = Idle { time_to_idle: idle, hard };
-        }
-        let entry = self.entry_mut(slot);
-        entry.deadline = deadline;
-        entry.flags = if idle == NEVER { entry.flags & !IDLE } else { entry.flags | IDLE };
-        self.wheel.schedule(slot, deadline, now);
-        true
-    }
-
-    /// Keeps a live entry from eviction, or no longer. `fingerprint` is the key's. Says whether there is such an entry.
-    pub fn pin(
-        &mut self,
-        lookup: &Lookup<impl Fn(&K) -> bool>,
-        fingerprint: u64,
-        pinned: bool,
-        gone: &mut Vec<Removed<K, V>>,
-    ) -> bool {
-        let Some(slot) = self.live(lookup, gone) else {
-            return false;
-        };
-        let entry = self.entry(slot);
-        if (entry.flags & PINNED != 0) != pinned {
-            let meta = Meta {
-                weight: self.policy_weight(entry.weight),
-                cost: 1.0,
-                owner: entry.owner,
-                group: entry.group,
-                time_to_live: entry.deadline.saturating_sub(self.clock.now()),
-            };
-            self.set_pinned(slot, pinned, fingerprint, &meta);
-            self.evict(0, 0, None, gone);
-        }
-        true
-    }
-
-    /// Takes a slot from the policy, or gives it back.
-    fn set_pinned(&mut self, slot: Slot, pinned: bool, fingerprint: u64, meta: &Meta) {
-        let entry = self.entries[slot as usize].as_mut().expect("the caller found it");
-        entry.flags ^= PINNED;
-        let weight = entry.weight;
-        if pinned {
-            self.pinned = (self.pinned.0 + weight, self.pinned.1 + 1);
-            self.policy.on_remove(slot, Cause::Explicit);
-        } else {
-            self.pinned = (self.pinned.0 - weight, self.pinned.1 - 1);
-            self.policy.on_insert(slot, fingerprint, meta);
-        }
-    }
-
-    /// Removes everything, and gives the memory back.
-    pub fn clear(&mut self, gone: &mut Vec<Removed<K, V>>) {
-        for slot in 0..self.entries.len() as Slot {
-            if self.entries[slot as usize].is_some() {
-                let cause = self.ended(slot).unwrap_or(Cause::Explicit);
-                gone.push(self.take(slot, cause));
-            }
-        }
-        (self.index, self.entries, self.free, self.idle) = Default::default();
-        (self.wheel, self.tags, self.sweep) = Default::default();
-        self.policy = AnyPolicy::named(self.policy.name()).expect("it has a known name");
-    }
-
-    /// Declares all entries of an owner dead, in O(1), and says how many; the writes to come take them out, a few each.
-    pub fn clear_owner(&mut self, owner: u32) -> usize {
-        let dead = self.owners.empty(owner);
-        self.dead += dead;
-        dead
-    }
-
-    /// Removes all live entries with this tag, and says how many.
-    pub fn invalidate_tag(&mut self, tag: &str, gone: &mut Vec<Removed<K, V>>) -> usize {
-        let slots = self.tags.slots(tag);
-        let mut invalidated = 0;
-        for slot in slots {
-            let cause = self.ended(slot).unwrap_or(Cause::Invalidated);
-            invalidated += usize::from(cause == Cause::Invalidated);
-            gone.push(self.take(slot, cause));
-        }
-        invalidated
-    }
-
-    /// Live entries with this tag.
-    pub fn tagged(&self, tag: &str) -> usize {
-        self.tags.slots(tag).into_iter().filter(|&slot| self.ended(slot).is_none()).count()
-    }
-
-    /// Another budget; evicts until it holds. Whether entries or weights are balanced was settled when the store was made.
-    pub fn resize(&mut self, capacity: u64, max_entries: Option<usize>, gone: &mut Vec<Removed<K, V>>) {
-        self.budget = Budget { capacity, max_entries };
-        self.evict(0, 0, None, gone);
-    }
-
-    /// Takes out what has expired, and looks for dead entries in the next `sweep` slots.
-    pub fn maintain(&mut self, sweep: usize, gone: &mut Vec<Removed<K, V>>) {
-        let now = if self.wheel.is_used() { self.clock.now() } else { 0 };
-        if self.wheel.is_behind(now) {
-            let mut due = Vec::new();
-            let entries = &self.entries;
-            self.wheel.advance(now, |slot| entries[slot as usize].as_ref().map_or(NEVER, |entry| entry.deadline), &mut due);
-            for slot in due {
-                let cause = self.ended(slot).unwrap_or(Cause::Expired);
-                gone.push(self.take(slot, cause));
-            }
-        }
-        if self.dead > 0 {
-            self.reap(sweep, gone);
-        }
-    }
-
-    /// Takes out the dead among the next `most` slots.
-    fn reap(&mut self, most: usize, gone: &mut Vec<Removed<K, V>>) {
-        for _ in 0..most.min(self.entries.len()) {
-            if self.dead == 0 {
-                return;
-            }
-            self.sweep = (self.sweep + 1) % self.entries.len();
-            let slot = self.sweep as Slot;
-            if self.entries[self.sweep].is_some() && self.ended(slot) == Some(Cause::Explicit) {
-                gone.push(self.take(slot, Cause::Explicit));
-            }
-        }
-    }
-
-    /// Live entries from slot `cursor` on, in the order of slots, until `most` were looked at; the cursor to go on with, if any.
-    pub fn scan(&self, cursor: usize, most: usize, mut each: impl FnMut(&K, &V)) -> Option<usize> {
-        let end = self.entries.len().min(cursor.saturating_add(most));
-        for slot in cursor..end {
-            if let Some(entry) = &self.entries[slot] {
-                if self.ended(slot as Slot).is_none() {
-                    each(&entry.key, &entry.value);
-                }
-            }
-        }
-        (end < self.entries.len()).then_some(end)
-    }
-
-    /// Every value held, live or not: for a garbage collector.
-    pub fn values(&self) -> impl Iterator<Item = &V> {
-        self.entries.iter().flatten().map(|entry| &entry.value)
-    }
-
-    /// Bytes allocated for bookkeeping: all but keys, values, tags and the names of owners and groups.
-    pub fn allocated(&self) -> usize {
-        self.index.allocated()
-            + self.entries.capacity() * size_of::<Option<Entry<K, V>>>()
-            + self.free.capacity() * size_of::<Slot>()
-            + self.idle.capacity() * size_of::<Idle>()
-            + self.policy.inspect().allocated()
-            + self.wheel.allocated()
     }
 }

@@ -1,0 +1,187 @@
+//! What is done to entries beside reading and writing them: removed, put off, pinned, emptied, resized, swept, listed.
+
+use super::entry::{Budget, Entry, IDLE, Idle, PINNED, Removed};
+use super::{Key, Lookup, Store};
+use crate::expiry::NEVER;
+use crate::index::Index;
+use crate::list::{Slot, grow};
+use crate::policy::{AnyPolicy, Cause, Meta, Policy};
+
+impl<K: Key, V> Store<K, V> {
+    /// Removes a live entry by request.
+    pub fn remove(&mut self, lookup: &Lookup<impl Fn(&K) -> bool>, gone: &mut Vec<Removed<K, V>>) -> Option<Removed<K, V>> {
+        let slot = self.live(lookup, gone)?;
+        Some(self.take(slot, Cause::Explicit))
+    }
+
+    /// Gives a live entry new times, counted from now; `None` leaves one as it was. Says whether there is such an entry.
+    pub fn touch(
+        &mut self,
+        lookup: &Lookup<impl Fn(&K) -> bool>,
+        time_to_live: Option<u64>,
+        time_to_idle: Option<u64>,
+        gone: &mut Vec<Removed<K, V>>,
+    ) -> bool {
+        let Some(slot) = self.live(lookup, gone) else {
+            return false;
+        };
+        let now = self.clock.now();
+        let entry = self.entry(slot);
+        let old =
+            if entry.flags & IDLE != 0 { self.idle[slot as usize] } else { Idle { time_to_idle: NEVER, hard: entry.deadline } };
+        let hard = time_to_live.map_or(old.hard, |time| now.saturating_add(time));
+        let idle = time_to_idle.unwrap_or(old.time_to_idle);
+        let deadline = now.saturating_add(idle).min(hard);
+        if idle != NEVER {
+            grow(&mut self.idle, slot, Idle::default());
+            self.idle[slot as usize] = Idle { time_to_idle: idle, hard };
+        }
+        let entry = self.entry_mut(slot);
+        entry.deadline = deadline;
+        entry.flags = if idle == NEVER { entry.flags & !IDLE } else { entry.flags | IDLE };
+        self.wheel.schedule(slot, deadline, now);
+        true
+    }
+
+    /// Keeps a live entry from eviction, or no longer. `fingerprint` is the key's. Says whether there is such an entry.
+    pub fn pin(
+        &mut self,
+        lookup: &Lookup<impl Fn(&K) -> bool>,
+        fingerprint: u64,
+        pinned: bool,
+        gone: &mut Vec<Removed<K, V>>,
+    ) -> bool {
+        let Some(slot) = self.live(lookup, gone) else {
+            return false;
+        };
+        let entry = self.entry(slot);
+        if (entry.flags & PINNED != 0) != pinned {
+            let meta = Meta {
+                weight: self.policy_weight(entry.weight),
+                cost: 1.0,
+                owner: entry.owner,
+                group: entry.group,
+                time_to_live: entry.deadline.saturating_sub(self.clock.now()),
+            };
+            self.set_pinned(slot, pinned, fingerprint, &meta);
+            self.evict(0, 0, None, gone);
+        }
+        true
+    }
+
+    /// Takes a slot from the policy, or gives it back.
+    pub(super) fn set_pinned(&mut self, slot: Slot, pinned: bool, fingerprint: u64, meta: &Meta) {
+        let entry = self.entries[slot as usize].as_mut().expect("the caller found it");
+        entry.flags ^= PINNED;
+        let weight = entry.weight;
+        if pinned {
+            self.pinned = (self.pinned.0 + weight, self.pinned.1 + 1);
+            self.policy.on_remove(slot, Cause::Explicit);
+        } else {
+            self.pinned = (self.pinned.0 - weight, self.pinned.1 - 1);
+            self.policy.on_insert(slot, fingerprint, meta);
+        }
+    }
+
+    /// Removes everything, and gives the memory back.
+    pub fn clear(&mut self, gone: &mut Vec<Removed<K, V>>) {
+        for slot in 0..self.entries.len() as Slot {
+            if self.entries[slot as usize].is_some() {
+                let cause = self.ended(slot).unwrap_or(Cause::Explicit);
+                gone.push(self.take(slot, cause));
+            }
+        }
+        (self.index, self.entries, self.free, self.idle) = Default::default();
+        (self.wheel, self.tags, self.sweep) = Default::default();
+        self.policy = AnyPolicy::named(self.policy.name()).expect("it has a known name");
+    }
+
+    /// Declares all entries of an owner dead, in O(1), and says how many; the writes to come take them out, a few each.
+    pub fn clear_owner(&mut self, owner: u32) -> usize {
+        let dead = self.owners.empty(owner);
+        self.dead += dead;
+        dead
+    }
+
+    /// Removes all live entries with this tag, and says how many.
+    pub fn invalidate_tag(&mut self, tag: &str, gone: &mut Vec<Removed<K, V>>) -> usize {
+        let slots = self.tags.slots(tag);
+        let mut invalidated = 0;
+        for slot in slots {
+            let cause = self.ended(slot).unwrap_or(Cause::Invalidated);
+            invalidated += usize::from(cause == Cause::Invalidated);
+            gone.push(self.take(slot, cause));
+        }
+        invalidated
+    }
+
+    /// Live entries with this tag.
+    pub fn tagged(&self, tag: &str) -> usize {
+        self.tags.slots(tag).into_iter().filter(|&slot| self.ended(slot).is_none()).count()
+    }
+
+    /// Another budget; evicts until it holds. Whether entries or weights are balanced was settled when the store was made.
+    pub fn resize(&mut self, capacity: u64, max_entries: Option<usize>, gone: &mut Vec<Removed<K, V>>) {
+        self.budget = Budget { capacity, max_entries };
+        self.evict(0, 0, None, gone);
+    }
+
+    /// Takes out what has expired, and looks for dead entries in the next `sweep` slots.
+    pub fn maintain(&mut self, sweep: usize, gone: &mut Vec<Removed<K, V>>) {
+        let now = if self.wheel.is_used() { self.clock.now() } else { 0 };
+        if self.wheel.is_behind(now) {
+            let mut due = Vec::new();
+            let entries = &self.entries;
+            self.wheel.advance(now, |slot| entries[slot as usize].as_ref().map_or(NEVER, |entry| entry.deadline), &mut due);
+            for slot in due {
+                let cause = self.ended(slot).unwrap_or(Cause::Expired);
+                gone.push(self.take(slot, cause));
+            }
+        }
+        if self.dead > 0 {
+            self.reap(sweep, gone);
+        }
+    }
+
+    /// Takes out the dead among the next `most` slots.
+    pub(super) fn reap(&mut self, most: usize, gone: &mut Vec<Removed<K, V>>) {
+        for _ in 0..most.min(self.entries.len()) {
+            if self.dead == 0 {
+                return;
+            }
+            self.sweep = (self.sweep + 1) % self.entries.len();
+            let slot = self.sweep as Slot;
+            if self.entries[self.sweep].is_some() && self.ended(slot) == Some(Cause::Explicit) {
+                gone.push(self.take(slot, Cause::Explicit));
+            }
+        }
+    }
+
+    /// Live entries from slot `cursor` on, in the order of slots, until `most` were looked at; the cursor to go on with, if any.
+    pub fn scan(&self, cursor: usize, most: usize, mut each: impl FnMut(&K, &V)) -> Option<usize> {
+        let end = self.entries.len().min(cursor.saturating_add(most));
+        for slot in cursor..end {
+            if let Some(entry) = &self.entries[slot] {
+                if self.ended(slot as Slot).is_none() {
+                    each(&entry.key, &entry.value);
+                }
+            }
+        }
+        (end < self.entries.len()).then_some(end)
+    }
+
+    /// Every value held, live or not: for a garbage collector.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.iter().flatten().map(|entry| &entry.value)
+    }
+
+    /// Bytes allocated for bookkeeping: all but keys, values, tags and the names of owners and groups.
+    pub fn allocated(&self) -> usize {
+        self.index.allocated()
+            + self.entries.capacity() * size_of::<Option<Entry<K, V>>>()
+            + self.free.capacity() * size_of::<Slot>()
+            + self.idle.capacity() * size_of::<Idle>()
+            + self.policy.inspect().allocated()
+            + self.wheel.allocated()
+    }
+}

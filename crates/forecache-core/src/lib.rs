@@ -1,8 +1,9 @@
 //! The core of forecache: pure Rust, no Python, no network, no threads of its own.
 //!
 //! A [`store::Store`] holds weighted entries, asks a [`policy::Policy`] which of them leave and returns those as values;
-//! [`trace`] reads recordings of what real programs asked for, and `simulate` replays them through the very same store.
+//! [`trace`] reads recordings of what real programs asked for, and [`simulate`] replays them through the very same store.
 
+pub mod belady;
 pub mod expiry;
 pub mod fingerprint;
 pub mod groups;
@@ -11,5 +12,7 @@ pub mod index;
 pub mod list;
 pub mod owners;
 pub mod policy;
+pub mod simulate;
 pub mod store;
 mod tags;
+pub mod trace;

@@ -1,0 +1,284 @@
+//! Replays a trace through a store, to learn how often a policy would have hit.
+//!
+//! The store is the one that the cache uses, driven in the same order: a get that misses is followed by a set of the same key.
+//! So what is measured here is what production gets, exactly as long as one thread asks.
+
+use crate::expiry::{Clock, NEVER};
+use crate::fingerprint::fingerprint;
+use crate::groups::Groups;
+use crate::index::Dense;
+use crate::policy::{AnyPolicy, Cause};
+use crate::store::{Budget, Key, Lookup, Options, Removed, Store};
+use crate::trace::{Column, Operation, Place, Trace, TraceError};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The most that the simulated cache holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// So many entries, whatever they weigh.
+    Entries(usize),
+    /// So many bytes, each entry weighing its access's size.
+    Bytes(u64),
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Gets and sets.
+    pub accesses: u64,
+    /// Those that found no live entry of their key.
+    pub misses: u64,
+    /// The sizes of all accesses.
+    pub bytes: u64,
+    /// The sizes of those that missed.
+    pub missed_bytes: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Tally {
+    /// What is asked for, with no misses yet. Where sizes are weights, none may be 0.
+    pub(crate) fn of_accesses(trace: &Trace, by_bytes: bool) -> Result<Self, TraceError> {
+        let mut tally = Tally::default();
+        for row in 0..trace.len() {
+            if trace.operations.at(row) == Operation::Delete {
+                continue;
+            }
+            let size = trace.sizes.at(row);
+            if by_bytes && size == 0 {
+                let message = "its size is 0; expected at least 1 byte, because the capacity is in bytes";
+                return Err(trace.error(Place::Row(row as u64), message));
+            }
+            tally.accesses += 1;
+            tally.bytes = tally.bytes.saturating_add(size);
+        }
+        Ok(tally)
+    }
+}
+
+/// A key of the simulated store: one more than its number in the trace, so that an empty place costs no byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Id(NonZeroU32);
+
+impl Id {
+    fn new(id: u32) -> Self {
+        Id(NonZeroU32::MIN.saturating_add(id))
+    }
+}
+
+impl Key for Id {
+    type Index = Dense;
+
+    #[inline]
+    fn hash(&self) -> u64 {
+        u64::from(self.0.get())
+    }
+}
+
+/// What a cache would know of the trace's keys, by number.
+struct Known {
+    fingerprints: Vec<u64>,
+    groups: Column<u16>,
+}
+
+impl Known {
+    fn of(trace: &Trace, groups: &mut Groups, seed: u64) -> Self {
+        let mut known = Known { fingerprints: Vec::with_capacity(trace.unique()), groups: Column::default() };
+        for id in 0..trace.unique() as u32 {
+            let text = trace.key(id).text();
+            known.fingerprints.push(fingerprint(text.as_bytes(), seed));
+            // All numbers are of one shape.
+            if id == 0 || !trace.is_numeric() {
+                known.groups.push(id as usize, groups.of(&text));
+            }
+        }
+        known
+    }
+}
+
+/// A replay under way.
+struct Replay<'a> {
+    trace: &'a Trace,
+    store: Store<Id, ()>,
+    known: Known,
+    owners: Vec<u32>,
+    by_bytes: bool,
+    gone: Vec<Removed<Id, ()>>,
+    tally: Tally,
+}
+
+impl Replay<'_> {
+    /// All rows, in order. Of what a row says the common one, a get that hits, needs only its key.
+    fn run(&mut self, clock: &AtomicU64) {
+        let trace = self.trace;
+        let first = if trace.is_empty() { 0 } else { trace.times.at(0) };
+        // Without times to live nothing ever looks at the clock.
+        let timed = trace.times_to_live.same() != Some(NEVER);
+        for (row, &id) in trace.ids.iter().enumerate() {
+            let key = Id::new(id);
+            let lookup = Lookup { namespace: 0, hash: Key::hash(&key), equal: |other: &Id| *other == key };
+            if timed {
+                clock.store(trace.times.at(row) - first, Ordering::Relaxed);
+            }
+            match trace.operations.at(row) {
+                Operation::Get if self.store.get(&lookup, &mut self.gone).is_some() => {}
+                Operation::Delete => self.delete(&lookup),
+                operation => self.set(row, id, operation),
+            }
+        }
+    }
+
+    fn delete(&mut self, lookup: &Lookup<impl Fn(&Id) -> bool>) {
+        self.store.remove(lookup, &mut self.gone);
+        self.gone.clear();
+    }
+
+    #[inline(never)]
+    fn set(&mut self, row: usize, id: u32, operation: Operation) {
+        let (trace, key) = (self.trace, Id::new(id));
+        let lookup = Lookup { namespace: 0, hash: Key::hash(&key), equal: |other: &Id| *other == key };
+        let size = trace.sizes.at(row);
+        let options = Options {
+            time_to_live: trace.times_to_live.at(row),
+            owner: self.owners[trace.owners.at(row) as usize],
+            group: self.known.groups.at(id as usize),
+            ..Options::default()
+        };
+        let (weight, fingerprint) = (if self.by_bytes { size } else { 1 }, self.known.fingerprints[id as usize]);
+        self.gone.clear();
+        self.store.set(&lookup, key, fingerprint, (), weight, &options, &mut self.gone);
+        let replaced = |removed: &Removed<Id, ()>| removed.cause == Cause::Replaced && removed.key == key;
+        if operation == Operation::Get || !self.gone.iter().any(replaced) {
+            self.tally.misses += 1;
+            self.tally.missed_bytes += size;
+        }
+    }
+}
+
+/// Replays `trace` through an empty store. The store's clock begins at 0 with the first access. `seed` is that of the cache whose
+/// hits are to be had. Bounded by bytes, an access of size 0 is an error.
+pub fn simulate(trace: &Trace, policy: AnyPolicy, bound: Bound, seed: u64) -> Result<Tally, TraceError> {
+    let budget = match bound {
+        Bound::Entries(most) => Budget { capacity: u64::MAX, max_entries: Some(most) },
+        Bound::Bytes(capacity) => Budget { capacity, max_entries: None },
+    };
+    let by_bytes = matches!(bound, Bound::Bytes(_));
+    let tally = Tally::of_accesses(trace, by_bytes)?;
+    let mut groups = Groups::new([]);
+    let known = Known::of(trace, &mut groups, seed);
+    let clock = Arc::new(AtomicU64::new(0));
+    let mut store = Store::new(policy, budget, Clock::Manual(clock.clone()), groups);
+    let owners = trace.owner_names().iter().map(|name| store.owners.number(0, name)).collect();
+    let mut replay = Replay { trace, store, known, owners, by_bytes, gone: Vec::new(), tally };
+    let begin = Instant::now();
+    replay.run(&clock);
+    replay.tally.took = begin.elapsed();
+    Ok(replay.tally)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::belady::belady;
+    use crate::trace::{Builder, Facts, Row};
+    use proptest::prelude::*;
+    use std::path::Path;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// One letter an access, one second apart: small ones are gets, capitals sets, and `-` before one makes it a delete.
+    fn trace(letters: &str) -> Trace {
+        let mut builder = Builder::new(Path::new("letters"), Facts::default());
+        let mut delete = false;
+        for (time, letter) in letters.bytes().enumerate() {
+            if letter != b'-' {
+                let key = crate::trace::Key::Number(letter.to_ascii_lowercase().into());
+                let set = if letter.is_ascii_uppercase() { Operation::Set } else { Operation::Get };
+                let operation = if delete { Operation::Delete } else { set };
+                builder.push(&Row { operation, ..Row::get(time as u64 * SECOND, key, u64::from(letter & 7)) });
+            }
+            delete = letter == b'-';
+        }
+        builder.finish()
+    }
+
+    fn lru(trace: &Trace, bound: Bound) -> (u64, u64) {
+        let tally = simulate(trace, AnyPolicy::named("lru").unwrap(), bound, 0).unwrap();
+        (tally.accesses, tally.misses)
+    }
+
+    #[test]
+    fn gets_fill_and_sets_count_as_accesses() {
+        assert_eq!(lru(&trace("abab"), Bound::Entries(2)), (4, 2));
+        assert_eq!(lru(&trace("ABab"), Bound::Entries(2)), (4, 2));
+        assert_eq!(lru(&trace("abAcb"), Bound::Entries(2)), (5, 4));
+    }
+
+    #[test]
+    fn deletes_remove_and_do_not_count() {
+        assert_eq!(lru(&trace("ab-aab"), Bound::Entries(2)), (4, 3));
+        assert_eq!(lru(&trace("ab-aca"), Bound::Entries(2)), (4, 4));
+    }
+
+    #[test]
+    fn what_has_expired_is_a_miss() {
+        let mut trace = trace("aaaaaa");
+        trace.times_to_live = Column::Same(2 * SECOND);
+        assert_eq!(lru(&trace, Bound::Entries(2)), (6, 3));
+    }
+
+    #[test]
+    fn bytes_are_weighed_and_none_may_weigh_nothing() {
+        // a weighs 1, b 2, c 3, d 4.
+        assert_eq!(lru(&trace("abcabc"), Bound::Bytes(6)), (6, 3));
+        assert_eq!(lru(&trace("abcabc"), Bound::Bytes(5)), (6, 6));
+        assert_eq!(lru(&trace("dada"), Bound::Bytes(3)), (4, 3));
+        let error = simulate(&trace("ah"), AnyPolicy::named("lru").unwrap(), Bound::Bytes(9), 0).unwrap_err();
+        assert_eq!(error.place, Place::Row(1));
+    }
+
+    /// The fewest misses that any choice of victims leads to, by trying them all. Every miss is stored.
+    fn fewest(trace: &Trace, most: usize, row: usize, cache: &mut Vec<u32>) -> u64 {
+        let Some(&id) = trace.ids.get(row) else { return 0 };
+        if trace.operations.at(row) == Operation::Delete {
+            let mut left: Vec<u32> = cache.iter().copied().filter(|&other| other != id).collect();
+            return fewest(trace, most, row + 1, &mut left);
+        }
+        if cache.contains(&id) {
+            return fewest(trace, most, row + 1, cache);
+        }
+        if cache.len() < most {
+            let mut more = cache.clone();
+            more.push(id);
+            return 1 + fewest(trace, most, row + 1, &mut more);
+        }
+        let choices = (0..most).map(|victim| {
+            let mut other = cache.clone();
+            other[victim] = id;
+            1 + fewest(trace, most, row + 1, &mut other)
+        });
+        choices.min().unwrap_or(u64::MAX)
+    }
+
+    proptest! {
+        #[test]
+        fn belady_is_the_optimum(letters in "(-?[a-e]){1,12}", most in 1usize..4) {
+            let trace = trace(&letters);
+            prop_assert_eq!(belady(&trace, most).misses, fewest(&trace, most, 0, &mut Vec::new()));
+        }
+
+        #[test]
+        fn no_policy_beats_belady(letters in "(-?[a-lA-L]){1,80}", most in 1usize..8) {
+            let trace = trace(&letters);
+            let best = belady(&trace, most);
+            for name in AnyPolicy::NAMES {
+                let tally = simulate(&trace, AnyPolicy::named(name).unwrap(), Bound::Entries(most), 1).unwrap();
+                prop_assert!(tally.misses >= best.misses, "{name}");
+                prop_assert_eq!((tally.accesses, tally.bytes), (best.accesses, best.bytes));
+            }
+        }
+    }
+}

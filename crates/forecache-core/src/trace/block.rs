@@ -1,0 +1,201 @@
+//! The blocks of our own format: some thousand records, column by column, compressed.
+
+use super::number::{push, push_text, step, stepped, take, take_text};
+use super::{Key, Operation, Row};
+use hashbrown::HashMap;
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
+
+/// Records in a block, except the last.
+pub const RECORDS: usize = 1 << 16;
+/// Bytes that a block may unpack to: far above what a writer makes, so that a damaged number takes no memory.
+pub const LARGEST: usize = 1 << 28;
+/// Bytes of the longest key, and of the names that one block may tell.
+pub const NAME: usize = 1 << 20;
+const NAMES: usize = 1 << 24;
+/// Pages that one record may cover.
+pub const PAGES: u64 = 1 << 32;
+
+const COLUMNS: usize = 8;
+const TIME: usize = 0;
+const KEY: usize = 1;
+const PAGE: usize = 2;
+const SIZE: usize = 3;
+const OPERATION: usize = 4;
+const LIFE: usize = 5;
+const OWNER: usize = 6;
+const MORE: usize = 7;
+const SAME: u64 = 0;
+const EACH: u64 = 1;
+
+/// Names by number, in the order in which they came.
+#[derive(Debug, Default)]
+pub struct Names {
+    list: Vec<Box<str>>,
+    /// How many of them earlier blocks told, and the bytes of the others.
+    told: usize,
+    untold: usize,
+    numbers: HashMap<Box<str>, u64, Xxh3DefaultBuilder>,
+}
+
+impl Names {
+    fn number(&mut self, name: &str) -> u64 {
+        if let Some(&number) = self.numbers.get(name) {
+            return number;
+        }
+        let number = self.list.len() as u64;
+        self.list.push(name.into());
+        self.untold += name.len();
+        self.numbers.insert(name.into(), number);
+        number
+    }
+}
+
+/// A block that is being filled, and the names that all blocks share.
+#[derive(Debug, Default)]
+pub struct Filling {
+    columns: [Vec<u64>; COLUMNS],
+    /// The time of the record before, and the key after its last.
+    before: (u64, u64),
+    keys: Names,
+    owners: Names,
+}
+
+impl Filling {
+    /// Whether it is time to write it.
+    pub fn is_full(&self) -> bool {
+        self.len() == RECORDS || self.keys.untold + self.owners.untold > NAMES
+    }
+
+    /// Records in the block.
+    pub fn len(&self) -> usize {
+        self.columns[TIME].len()
+    }
+
+    /// Appends an access of `pages` keys from that of `row` on. With `texts` the key is told as a text.
+    pub fn push(&mut self, row: &Row, pages: u64, texts: bool) {
+        let key = match row.key {
+            Key::Number(number) if !texts => {
+                let step = step(self.before.1, number);
+                self.before.1 = number.wrapping_add(pages);
+                step
+            }
+            key => self.keys.number(&key.text()),
+        };
+        let owner = if row.owner.is_empty() { 0 } else { self.owners.number(row.owner) + 1 };
+        let values = [
+            step(self.before.0, row.time),
+            key,
+            pages - 1,
+            row.size,
+            row.operation as u64,
+            row.time_to_live.wrapping_add(1),
+            owner,
+            u64::from(row.continues),
+        ];
+        self.before.0 = row.time;
+        for (column, value) in self.columns.iter_mut().zip(values) {
+            column.push(value);
+        }
+    }
+
+    /// The block, not yet compressed; the next begins.
+    pub fn take(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for names in [&mut self.keys, &mut self.owners] {
+            push(&mut out, (names.list.len() - names.told) as u64);
+            names.list[names.told..].iter().for_each(|name| push_text(&mut out, name));
+            (names.told, names.untold) = (names.list.len(), 0);
+        }
+        for column in &mut self.columns {
+            match column.first() {
+                Some(&first) if column.iter().all(|&value| value == first) => {
+                    push(&mut out, SAME);
+                    push(&mut out, first);
+                }
+                _ => {
+                    push(&mut out, EACH);
+                    column.iter().for_each(|&value| push(&mut out, value));
+                }
+            }
+            column.clear();
+        }
+        self.before = (0, 0);
+        out
+    }
+}
+
+/// The names that the blocks read so far have told.
+#[derive(Debug, Default)]
+pub struct Told {
+    keys: Vec<Box<str>>,
+    owners: Vec<Box<str>>,
+}
+
+impl Told {
+    /// Reads a block that was uncompressed: `each` gets a record's first access and how many pages it covers. Says what is wrong
+    /// if the bytes are no such block.
+    pub fn read(
+        &mut self,
+        mut bytes: &[u8],
+        records: usize,
+        texts: bool,
+        mut each: impl FnMut(Row, u64) -> Result<(), String>,
+    ) -> Result<(), String> {
+        for names in [&mut self.keys, &mut self.owners] {
+            let count = take(&mut bytes).ok_or("the number of its names is cut off")?;
+            for _ in 0..count {
+                names.push(take_text(&mut bytes).ok_or("a name is cut off or no UTF-8")?.into());
+            }
+        }
+        let mut columns: [Vec<u64>; COLUMNS] = Default::default();
+        for column in &mut columns {
+            *column = read_column(&mut bytes, records).ok_or("a column is cut off or of an unknown kind")?;
+        }
+        if !bytes.is_empty() {
+            return Err(format!("{} bytes are left over behind its columns", bytes.len()));
+        }
+        let mut before = (0, 0);
+        (0..records).try_for_each(|record| {
+            let value = |column: usize| columns[column][record];
+            before.0 = stepped(before.0, value(TIME));
+            let pages = value(PAGE).checked_add(1).filter(|&pages| pages <= PAGES).ok_or("a record covers too many pages")?;
+            let key = if texts {
+                Key::parse(named(&self.keys, value(KEY)).ok_or("a record has a key that was never told")?)
+            } else {
+                let number = stepped(before.1, value(KEY));
+                before.1 = number.wrapping_add(pages);
+                number.checked_add(pages - 1).ok_or("a record reaches beyond the largest key")?;
+                Key::Number(number)
+            };
+            if texts && pages > 1 {
+                return Err("a record of a text covers pages".into());
+            }
+            let owner = match value(OWNER).checked_sub(1) {
+                None => "",
+                Some(number) => named(&self.owners, number).ok_or("a record has an owner that was never told")?,
+            };
+            let row = Row {
+                time: before.0,
+                key,
+                size: value(SIZE),
+                operation: Operation::numbered(value(OPERATION)).ok_or("a record has an unknown operation")?,
+                time_to_live: value(LIFE).wrapping_sub(1),
+                owner,
+                continues: value(MORE) != 0,
+            };
+            each(row, pages)
+        })
+    }
+}
+
+fn named(names: &[Box<str>], number: u64) -> Option<&str> {
+    names.get(usize::try_from(number).ok()?).map(AsRef::as_ref)
+}
+
+fn read_column(bytes: &mut &[u8], records: usize) -> Option<Vec<u64>> {
+    match take(bytes)? {
+        SAME => Some(vec![take(bytes)?; records]),
+        EACH => (0..records).map(|_| take(bytes)).collect(),
+        _ => None,
+    }
+}

@@ -8,7 +8,7 @@ use crate::fingerprint::fingerprint;
 use crate::groups::Groups;
 use crate::index::Dense;
 use crate::policy::{AnyPolicy, Cause};
-use crate::store::{Budget, Key, Lookup, Options, Removed, Store};
+use crate::store::{Budget, Key, Lookup, New, Options, Removed, Store};
 use crate::trace::{Column, Operation, Place, Trace, TraceError};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -149,7 +149,7 @@ impl Replay<'_> {
         };
         let (weight, fingerprint) = (if self.by_bytes { size } else { 1 }, self.known.fingerprints[id as usize]);
         self.gone.clear();
-        self.store.set(&lookup, key, fingerprint, (), weight, &options, &mut self.gone);
+        self.store.set(&lookup, New { key, fingerprint, value: (), weight }, &options, &mut self.gone);
         let replaced = |removed: &Removed<Id, ()>| removed.cause == Cause::Replaced && removed.key == key;
         if operation == Operation::Get || !self.gone.iter().any(replaced) {
             self.tally.misses += 1;

@@ -45,4 +45,4 @@ __all__ = [
 ]
 
 if DEBUG:
-    warnings.warn("forecache was built without optimisation and is many times slower; build with --release", RuntimeWarning, stacklevel=2)
+    warnings.warn("forecache is a debug build and many times slower; build with --release", RuntimeWarning, stacklevel=2)

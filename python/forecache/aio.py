@@ -36,10 +36,10 @@ class AsyncCache(CachedMethods):
 
     sync: Cache
     """The sync face."""
-    __slots__ = ("sync", "__weakref__")
+    __slots__ = ("__weakref__", "sync")
 
     def __init__(self, capacity: Size = "100MB", **options: Any) -> None:
-        from forecache.cache import Cache
+        from forecache.cache import Cache  # noqa: PLC0415  each face knows the other
 
         self.sync = Cache(capacity, **options)
         self.sync._aio = self
@@ -53,7 +53,7 @@ class AsyncCache(CachedMethods):
     @classmethod
     def from_config(cls, config: Config) -> AsyncCache:
         """See `Cache.from_config`."""
-        from forecache.cache import Cache
+        from forecache.cache import Cache  # noqa: PLC0415  each face knows the other
 
         return Cache.from_config(config).aio
 
@@ -73,6 +73,7 @@ class AsyncCache(CachedMethods):
         return cls.from_config(Config.from_env(environ, **options))
 
     async def get(self, key: str, default: Any = None) -> Any:
+        """See `Cache.get`."""
         return self.sync.get(key, default)
 
     async def set(
@@ -88,6 +89,7 @@ class AsyncCache(CachedMethods):
         immutable: bool = False,
         pin: bool = False,
     ) -> bool:
+        """See `Cache.set`."""
         return self.sync.set(key, value, ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
 
     async def add(
@@ -103,30 +105,39 @@ class AsyncCache(CachedMethods):
         immutable: bool = False,
         pin: bool = False,
     ) -> bool:
+        """See `Cache.add`."""
         return self.sync.add(key, value, ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
 
     async def delete(self, key: str) -> bool:
+        """See `Cache.delete`."""
         return self.sync.delete(key)
 
     async def pop(self, key: str, default: Any = None) -> Any:
+        """See `Cache.pop`."""
         return self.sync.pop(key, default)
 
     async def exists(self, key: str) -> bool:
+        """See `Cache.exists`."""
         return self.sync.exists(key)
 
     async def touch(self, key: str, *, ttl: Duration | None = None, tti: Duration | None = None) -> bool:
+        """See `Cache.touch`."""
         return self.sync.touch(key, ttl=ttl, tti=tti)
 
     async def ttl(self, key: str) -> float | None:
+        """See `Cache.ttl`."""
         return self.sync.ttl(key)
 
     async def pin(self, key: str) -> bool:
+        """See `Cache.pin`."""
         return self.sync.pin(key)
 
     async def unpin(self, key: str) -> bool:
+        """See `Cache.unpin`."""
         return self.sync.unpin(key)
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """See `Cache.get_many`."""
         return self.sync.get_many(keys)
 
     async def set_many(
@@ -141,9 +152,11 @@ class AsyncCache(CachedMethods):
         immutable: bool = False,
         pin: bool = False,
     ) -> int:
+        """See `Cache.set_many`."""
         return self.sync.set_many(items, ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
 
     async def delete_many(self, keys: Iterable[str]) -> int:
+        """See `Cache.delete_many`."""
         return self.sync.delete_many(keys)
 
     async def get_or_load(
@@ -160,8 +173,10 @@ class AsyncCache(CachedMethods):
         immutable: bool = False,
         pin: bool = False,
     ) -> Any:
-        """Like `Cache.get_or_load`. An async loader runs in a task of its own, a plain one in a thread (and what it returns is
-        awaited if it can be), so a caller who is cancelled takes nothing from the others; when the last one is gone, the task is cancelled.
+        """Like `Cache.get_or_load`, with an async loader, or a plain one that then runs in a thread.
+
+        What a plain loader returns is awaited if it can be. A load has a task of its own, so a caller who is cancelled takes
+        nothing from the others; when the last one is gone, the load is cancelled (one in a thread can't be: it goes on).
         """
         value = self.sync.get(key, MISSING)
         if value is not MISSING:
@@ -170,9 +185,11 @@ class AsyncCache(CachedMethods):
         return await arun(engine.get_or_load(self.sync, key, engine.call_of(loader, key), negative_ttl, options))
 
     async def incr(self, key: str, amount: float = 1, *, initial: float = 0, ttl: Duration | None = None) -> Any:
+        """See `Cache.incr`."""
         return self.sync.incr(key, amount, initial=initial, ttl=ttl)
 
     async def compare_and_set(self, key: str, expected: Any, value: Any, *, ttl: Duration | None = None) -> bool:
+        """See `Cache.compare_and_set`."""
         return self.sync.compare_and_set(key, expected, value, ttl=ttl)
 
     async def scan(self, pattern: str | None = None) -> AsyncIterator[str]:
@@ -183,21 +200,27 @@ class AsyncCache(CachedMethods):
             await asyncio.sleep(0)
 
     async def invalidate(self, *, tags: Iterable[str]) -> int:
+        """See `Cache.invalidate`."""
         return self.sync.invalidate(tags=tags)
 
     async def stats(self) -> Stats:
+        """See `Cache.stats`."""
         return self.sync.stats()
 
     async def clear(self, *, owner: str | None = None) -> None:
+        """See `Cache.clear`."""
         self.sync.clear(owner=owner)
 
     async def resize(self, capacity: Size | None = None, *, max_entries: int | None = None) -> None:
+        """See `Cache.resize`."""
         self.sync.resize(capacity, max_entries=max_entries)
 
     async def flush(self) -> None:
+        """See `Cache.flush`."""
         self.sync.flush()
 
     async def close(self) -> None:
+        """See `Cache.close`."""
         self.sync.close()
 
     @property
@@ -210,9 +233,11 @@ class AsyncCache(CachedMethods):
         return self.sync.subscribe(listener)
 
     async def __aenter__(self) -> AsyncCache:
+        """See `Cache.__aenter__`."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """See `Cache.__aexit__`."""
         await self.close()
 
     def __repr__(self) -> str:

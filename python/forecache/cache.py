@@ -27,15 +27,15 @@ class Cache(CachedMethods, _core.Memory, MutableMapping[str, Any]):
 
     | option | default | meaning |
     |---|---|---|
-    | `capacity` | `"100MB"` | bytes of keys, values and bookkeeping, as a number or a text (`"512MB"`, `"1GiB"`); units of `weigher` if there is one |
+    | `capacity` | `"100MB"` | bytes of keys, values and bookkeeping (`"1GiB"`, 10**9), or units of `weigher` |
     | `max_entries` | None | most entries, in addition |
     | `policy` | `"s3fifo"` | who leaves for space: one of `forecache.POLICIES` |
     | `ttl` | None | time to live, from the write: seconds, `timedelta` or `"2h5m"`; None is forever |
     | `tti` | None | time to idle, from the last access |
-    | `jitter` | 0 | share of each TTL, from 0 up to 1, that may be cut off at random, so that not all expire at once |
+    | `jitter` | 0 | share of each TTL, from 0 up to 1, that may be cut off at random: not all expire at once |
     | `weigher` | None | function (key, value) -> weight, a whole number |
     | `copy` | False | deep-copy values on their way in and out; else callers share the live objects |
-    | `groups` | None | times by key pattern, the first that matches: `{"token:*": "5m", "page:*": Group(ttl="1h", tti="10m")}` |
+    | `groups` | None | times by key pattern, first match: `{"token:*": "5m", "page:*": Group(ttl="1h", tti="10m")}` |
     | `namespace` | `""` | name of this cache's keys where it shares a tier with others |
     | `seed` | None | fixes what is random, for tests |
     | `on_remove` | None | function (key, value, cause), called for every entry that leaves |
@@ -72,6 +72,7 @@ class Cache(CachedMethods, _core.Memory, MutableMapping[str, Any]):
         on_remove: OnRemove | None = None,
         clock: _core.FakeClock | None = None,
     ) -> C:
+        """See the class."""
         return cls.from_config(
             Config(capacity, max_entries, policy, ttl, tti, jitter, weigher, copy, groups, namespace, seed, on_remove, clock)
         )
@@ -79,7 +80,7 @@ class Cache(CachedMethods, _core.Memory, MutableMapping[str, Any]):
     @classmethod
     def from_config(cls: type[C], config: Config) -> C:
         """A cache of a validated `Config`."""
-        cache = super().__new__(cls, config)
+        cache: C = super().__new__(cls, config)  # type: ignore[assignment]
         cache.config = config
         cache._flights = Flights()
         cache._hub = Hub(cache._on_event, config.on_remove)
@@ -144,7 +145,8 @@ class Cache(CachedMethods, _core.Memory, MutableMapping[str, Any]):
 
         What the loader raises reaches all who wait; nothing is stored, and the next call loads again. If its leader is killed
         (KeyboardInterrupt, SystemExit), one of those who wait loads in its place. A value that was set during the load is
-        newer than the loaded one: it stays, and is what is returned.
+        newer than the loaded one: it stays, and is what is returned. Nor is a value stored whose key was deleted, cleared or
+        invalidated during its load.
 
         Raises `ReentrantLoad` if the loader waits for its own key, directly or through other loads, and `TypeError` for an
         async loader: those are for `cache.aio.get_or_load`.
@@ -198,7 +200,7 @@ class Cache(CachedMethods, _core.Memory, MutableMapping[str, Any]):
         return Stats.of(self._stats(), Loads(flights.loads, flights.failures, flights.seconds), self._now() - self._made)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Calls `listener` with a `Removed` or `Refused` record for each entry that leaves or isn't taken; returns what ends that.
+        """Calls `listener` with a record for each entry that leaves (`Removed`) or isn't taken (`Refused`); returns what ends it.
 
         It is called in line, on the thread that caused the event, outside any lock; what it raises is logged. While nobody
         listens, events cost nothing. Raises `ConfigError` for an async listener.
@@ -232,7 +234,7 @@ class Cache(CachedMethods, _core.Memory, MutableMapping[str, Any]):
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """The value of `key`, which is set to `default` if it isn't there."""
-        return self.get_or_load(key, lambda: default)
+        return engine.setdefault(self, key, default)
 
     def popitem(self) -> tuple[str, Any]:
         """Removes some entry, not necessarily the next to be evicted; `KeyError` if there is none."""
@@ -249,7 +251,9 @@ class Cache(CachedMethods, _core.Memory, MutableMapping[str, Any]):
         if self.closed:
             return f"<{type(self).__name__}, closed>"
         stats = self._stats()
-        return f"<{type(self).__name__} of {stats['entries']} entries, {stats['weight']} of {stats['capacity']}, {stats['policy']}>"
+        return (
+            f"<{type(self).__name__} of {stats['entries']} entries, {stats['weight']} of {stats['capacity']}, {stats['policy']}>"
+        )
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(f"a {type(self).__name__} can't be pickled or copied: make one in each process, or share a tier")

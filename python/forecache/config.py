@@ -19,6 +19,7 @@ __all__ = ["Config", "Group", "parse_count", "parse_duration", "parse_size"]
 class Group:
     """Times of the keys that match a pattern of `groups=`. None leaves a time to the cache's own default.
 
+    >>> from forecache import Cache
     >>> Cache(groups={"token:*": Group(ttl="5m"), "page:*": Group(ttl="1h", tti="10m")}).config.groups
     (('token:*', 300.0, None), ('page:*', 3600.0, 600.0))
     """
@@ -26,6 +27,8 @@ class Group:
     ttl: Duration | None = None
     tti: Duration | None = None
 
+
+IN_LINE = "not async, since it is called in line: hand over to your loop, as with loop.call_soon_threadsafe(queue.put_nowait, …)"
 
 Groups: TypeAlias = Mapping[str, "Group | Duration | Mapping[str, Any]"] | Iterable[tuple[str, float | None, float | None]]
 Weigher: TypeAlias = Callable[[str, Any], int]
@@ -42,7 +45,7 @@ class Config:
     7500.0
     >>> Config("many")
     Traceback (most recent call last):
-    forecache.errors.ConfigError: capacity: got 'many'; allowed: a whole number of bytes ...
+    forecache.errors.ConfigError: capacity: got 'many'; allowed: a whole number ...
     """
 
     capacity: int
@@ -59,7 +62,7 @@ class Config:
     on_remove: OnRemove | None
     clock: _core.FakeClock | None
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  `Cache` hands them on
         self,
         capacity: Size = "100MB",
         max_entries: int | None = None,
@@ -123,7 +126,8 @@ class Config:
         "page:*" = { ttl = "1h", tti = "10m" }
         ```
 
-        `options` (those of `Cache`) go before the file's. Raises `ConfigError` for what is wrong in it, `OSError` if it can't be read.
+        `options` (those of `Cache`) go before the file's. Raises `ConfigError` for what is wrong in it, `OSError` if it can't
+        be read.
         """
         return cls(**{**sources.from_toml(Path(path)), **options})
 
@@ -134,7 +138,7 @@ class Config:
         `FORECACHE_GROUPS` is JSON. `options` (those of `Cache`) go before the environment's (`os.environ` if None). Raises
         `ConfigError` for a name that is none of ours, with the nearest one that is.
 
-        >>> Config.from_env({"FORECACHE_MEMORY_CAPACITY": "1GB", "FORECACHE_TTL": "60", "FORECACHE_GROUPS": '{"page:*": "1h"}'}).groups
+        >>> Config.from_env({"FORECACHE_MEMORY_CAPACITY": "1GB", "FORECACHE_GROUPS": '{"page:*": "1h"}'}).groups
         (('page:*', 3600.0, None),)
         """
         return cls(**{**sources.from_env(os.environ if environ is None else environ), **options})
@@ -176,14 +180,14 @@ def _function(field: str, value: Any, allowed: str) -> Any:
     if value is not None and not callable(value):
         raise wrong(field, value, allowed)
     if is_async(value):
-        raise wrong(field, value, f"{allowed}; it is called in line, so it can't be async: let it hand over to your loop, "
-                                  "as with loop.call_soon_threadsafe(queue.put_nowait, …)")
+        raise wrong(field, value, f"{allowed}; {IN_LINE}")
     return value
 
 
 def is_async(function: object) -> bool:
     """Whether calling `function` makes a coroutine, as far as can be seen before."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))
+    called = getattr(type(function), "__call__", None)  # noqa: B004  what it is matters, not whether it is
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
 
 def _flag(field: str, value: bool) -> bool:
@@ -214,7 +218,7 @@ def _groups(groups: Groups | None) -> Iterable[tuple[str, float | None, float | 
             for name in group:
                 if name not in ("ttl", "tti"):
                     raise wrong(f"{field}.{name}", group[name], sources.nearest(name, ("ttl", "tti")))
-            group = Group(**group)
-        elif not isinstance(group, Group):
-            group = Group(ttl=group)
-        yield pattern, _time(f"{field}.ttl", group.ttl), _time(f"{field}.tti", group.tti)
+            times = Group(**group)
+        else:
+            times = group if isinstance(group, Group) else Group(ttl=group)
+        yield pattern, _time(f"{field}.ttl", times.ttl), _time(f"{field}.tti", times.tti)

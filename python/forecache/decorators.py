@@ -38,14 +38,18 @@ class CacheInfo(NamedTuple):
 class Cached(Protocol[P, R_co]):
     """A cached function."""
 
-    __wrapped__: Callable[P, R_co]
+    @property
+    def __wrapped__(self) -> Callable[P, R_co]:
+        """The function itself."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
     def __get__(self, instance: Any, owner: Any = None) -> Callable[..., R_co]: ...
     def cache_info(self) -> CacheInfo:
         """Hits and misses of this function, and what it has in the cache."""
+
     def cache_clear(self) -> None:
         """Removes this function's entries, and no others, and counts anew."""
+
     def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The key that a call with these arguments has."""
 
@@ -79,6 +83,7 @@ class CachedMethods:
     @overload
     def cached(
         self,
+        /,
         *,
         ttl: Duration | None = None,
         key: str | Callable[..., str] | None = None,
@@ -111,6 +116,7 @@ class CachedMethods:
         The function gets `cache_info()`, `cache_clear()` and `cache_key(*args, **kwargs)`, and keeps its name, signature and
         `__wrapped__`. Raises `ConfigError` for a template with a field that is no parameter, and for a generator.
 
+        >>> from forecache import Cache
         >>> cache = Cache()
         >>> @cache.cached(ttl="1h", key="square:{x}", tags=["maths"])
         ... def square(x):
@@ -130,7 +136,12 @@ class _Maker:
     """What `cached(…)` with options returns: makes cached functions."""
 
     def __init__(
-        self, cache: Cache, key: str | Callable[..., str] | None, tags: Iterable[str], options: engine.Options, negative_ttl: Duration | None
+        self,
+        cache: Cache,
+        key: str | Callable[..., str] | None,
+        tags: Iterable[str],
+        options: engine.Options,
+        negative_ttl: Duration | None,
     ) -> None:
         self.cache, self.key, self.options, self.negative_ttl = cache, key, options, negative_ttl
         if isinstance(tags, str):

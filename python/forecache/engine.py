@@ -6,6 +6,7 @@ import inspect
 import time
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from copy import deepcopy
 from decimal import Decimal
 from numbers import Number
@@ -54,24 +55,28 @@ def get_or_load(cache: Cache, key: str, call: Call, negative_ttl: Duration | Non
 
 
 def _load(cache: Cache, key: str, call: Call, options: Options, empty: Options | None) -> Flow[Any]:
-    value = cache._peek(key, MISSING)
-    if value is not MISSING:  # another flight landed since the caller's miss
-        return _apart(cache, value)
-    began = time.perf_counter()
-    failed = True
+    cache._expect(key)
+    began, failed = 0.0, True
     try:
+        value = cache._peek(key, MISSING)
+        if value is not MISSING:  # another flight landed since the caller's miss
+            return _apart(cache, value)
+        began = time.perf_counter()
         value = yield call
         failed = False
+        keep = empty if value is None else options
+        return value if keep is None else _store(cache, key, value, keep)
     finally:
-        cache._flights.count(began, failed=failed)
-    keep = empty if value is None else options
-    return value if keep is None else _store(cache, key, value, keep)
+        if began:
+            cache._flights.count(began, failed=failed)
+        with suppress(CacheClosed):
+            cache._forget(key)
 
 
 def _store(cache: Cache, key: str, value: Any, options: Options) -> Any:
-    """Stores what was loaded unless somebody has set the key meanwhile: then theirs is newer, and is the answer."""
+    """Stores what was loaded unless the key was set, deleted or invalidated meanwhile: what was set is newer, and the answer."""
     try:
-        if cache.add(key, value, **options):
+        if cache._fulfil(key, value, **options) is not None:
             return value
         newer = cache._peek(key, MISSING)
     except CacheClosed:  # during the load, whose callers still get their value
@@ -120,10 +125,8 @@ def takes_key(loader: Callable[..., Any]) -> bool:
         return _asks(loader)
     if known is None:
         known = _asks(loader)
-        try:
+        with suppress(TypeError):
             _takes_key[loader] = known
-        except TypeError:
-            pass
     return known
 
 
@@ -144,7 +147,7 @@ def incr(cache: Cache, key: str, amount: Any, initial: Any, ttl: Duration | None
         if current is not MISSING:
             _number(f"the value of {key!r}", current)
         value = (initial if current is MISSING else current) + amount
-        if replace(cache, key, current, value, ttl if current is MISSING else None) is not None:
+        if cache._swap(key, current, value, ttl=ttl if current is MISSING else None) is not None:
             return value
 
 
@@ -157,21 +160,19 @@ def compare_and_set(cache: Cache, key: str, expected: Any, value: Any, ttl: Dura
                 return False
         elif not (current is expected or current == expected):
             return False
-        done = replace(cache, key, current, value, ttl)
+        done = cache._swap(key, current, value, ttl=ttl)
         if done is not None:
             return done
 
 
-def replace(cache: Cache, key: str, current: Any, value: Any, ttl: Duration | None) -> bool | None:
-    """`value` in the place of the very object `current` (or of nothing); None if that isn't so any more, False if refused."""
-    if current is MISSING:
-        if cache.add(key, value, ttl=ttl):
-            return True
-        return False if cache._peek(key, MISSING) is MISSING else None
-    done = cache._swap(key, current, value)
-    if done and ttl is not None:
-        cache.touch(key, ttl=ttl)
-    return done
+def setdefault(cache: Cache, key: str, default: Any) -> Any:
+    """What is there, or else `default`, stored."""
+    value = cache.get(key, MISSING)
+    while value is MISSING:
+        if cache._swap(key, MISSING, default) is not None:
+            return default
+        value = cache._peek(key, MISSING)
+    return value
 
 
 def _number(what: str, value: Any) -> None:

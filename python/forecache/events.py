@@ -1,11 +1,12 @@
 """What a cache tells its listeners: plain records, delivered outside any lock, on the thread that caused them."""
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
-from forecache.config import OnRemove, is_async
+from forecache.config import IN_LINE, OnRemove, is_async
 from forecache.units import wrong
 
 _log = logging.getLogger("forecache")
@@ -28,28 +29,24 @@ class Refused(NamedTuple):
 
 Event: TypeAlias = Removed | Refused
 Listener: TypeAlias = Callable[[Event], object]
+Connect: TypeAlias = Callable[[Callable[[str, str, Any], None] | None], None]
 
 
 class Hub:
     """The listeners of one cache. The store calls `deliver` only while there are any."""
 
-    def __init__(self, connect: Callable[[Callable[[str, str, Any], None] | None], None], on_remove: OnRemove | None) -> None:
+    def __init__(self, connect: Connect, on_remove: OnRemove | None) -> None:
         """`connect` tells the store whom to call."""
         self._listeners: tuple[Listener, ...] = ()
         self._changing = threading.Lock()
         if on_remove is not None:
             self.subscribe(lambda event: on_remove(*event) if isinstance(event, Removed) else None, connect)
 
-    def subscribe(self, listener: Listener, connect: Callable[[Callable[[str, str, Any], None] | None], None]) -> Callable[[], None]:
+    def subscribe(self, listener: Listener, connect: Connect) -> Callable[[], None]:
         """Adds a listener and returns the function that takes it out again, once."""
         if not callable(listener) or is_async(listener):
-            raise wrong(
-                "listener",
-                listener,
-                "a function that takes one record and isn't async: it is called in line; hand over to your loop as with "
-                "loop.call_soon_threadsafe(queue.put_nowait, event)",
-            )
-        entry: Listener = lambda event: listener(event)  # noqa: E731  an object of its own, also for a listener that came twice
+            raise wrong("listener", listener, f"a function that takes one record; {IN_LINE}")
+        entry = functools.partial(listener)  # an object of its own, also for a listener that came before
         with self._changing:
             self._listeners = (*self._listeners, entry)
             connect(self.deliver)

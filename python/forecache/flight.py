@@ -29,14 +29,14 @@ _blocked: dict[Loop, Flight] = {}  # loops whose own thread stands still until a
 _registries: weakref.WeakSet[Flights] = weakref.WeakSet()
 
 
-class Abandoned(Exception):
+class Abandoned(Exception):  # noqa: N818  it is no error: somebody else goes on
     """The leader died without a result; whoever waits may lead in its place. Never leaves the package."""
 
 
 class Flight:
     """One load under way."""
 
-    __slots__ = ("key", "landing", "landed", "waiters", "waits_for", "loop", "task")
+    __slots__ = ("key", "landed", "landing", "loop", "task", "waiters", "waits_for")
 
     def __init__(self, key: str, loop: Loop | None) -> None:
         self.key = key
@@ -58,7 +58,7 @@ class Flight:
         """Whether the loop that it runs in was closed over it."""
         return self.loop is not None and self.loop.is_closed() and not self.landed
 
-    def _reaches(self, found: Callable[[Flight], bool]) -> bool:
+    def reaches(self, found: Callable[[Flight], bool]) -> bool:
         """Whether it is, or waits for, a flight that is looked for."""
         seen: set[int] = set()
         ahead = [self]
@@ -102,8 +102,9 @@ class Flights:
             leads = flight is None
             if flight is None:
                 flight = self._running[key] = Flight(key, loop)
-            elif me is not None and flight._reaches(lambda other: other is me):
-                raise ReentrantLoad(f"the loader of {me.key!r} waits for {key!r}, which waits for the loader; load it outside, or pass it in")
+            elif me is not None and flight.reaches(lambda other: other is me):
+                chain = "itself" if flight is me else f"{key!r}, whose load waits for that of {me.key!r}"
+                raise ReentrantLoad(f"the loader of {me.key!r} asks the cache for {chain}; load one without the other")
             flight.waiters += 1
             if me is not None:
                 me.waits_for.append(flight)
@@ -160,7 +161,7 @@ class Flights:
 def block(flight: Flight, loop: Loop) -> None:
     """Notes that the thread of `loop` stands still until `flight` lands. Raises `ReentrantLoad` if that needs the loop to run."""
     with _lock:
-        if flight._reaches(lambda other: other.loop is loop):
+        if flight.reaches(lambda other: other.loop is loop):
             raise ReentrantLoad(
                 f"{flight.key!r} is being loaded by a task of this thread's event loop, which can't run while it is waited for "
                 "here; use `await cache.aio.get_or_load(…)`"
@@ -187,7 +188,7 @@ def own(error: BaseException) -> BaseException:
 
 
 def _after_fork() -> None:
-    global _lock
+    global _lock  # noqa: PLW0603  the old one may be held by a thread that the child doesn't have
     _lock = threading.RLock()
     _blocked.clear()
     for flights in list(_registries):

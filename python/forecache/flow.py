@@ -91,11 +91,12 @@ class Call:
 
     def _wrong_colour(self) -> TypeError:
         name = getattr(self.function, "__qualname__", repr(self.function))
-        return TypeError(f"{name} is async, and this is the sync face: use `await cache.aio.get_or_load(…)`, or give a plain function")
+        remedy = "use `await cache.aio.get_or_load(…)`, or give a plain function"
+        return TypeError(f"{name} is async, and this is the sync face: {remedy}")
 
 
 async def _in_thread(function: Callable[[], Any]) -> Any:
-    """Like `asyncio.to_thread`, but waits for the thread even when cancelled: it can't be stopped, and no second load may begin."""
+    """Like `asyncio.to_thread`, but waits for the thread even when cancelled: it goes on, and no second load may begin."""
     context = contextvars.copy_context()
     work = asyncio.get_running_loop().run_in_executor(None, context.run, function)
     while not work.done():
@@ -166,7 +167,12 @@ class Join:
 
 def _wake(loop: Loop, woken: asyncio.Future[None]) -> None:
     with contextlib.suppress(RuntimeError):  # the loop that waited is closed
-        loop.call_soon_threadsafe(lambda: woken.done() or woken.set_result(None))
+        loop.call_soon_threadsafe(_set, woken)
+
+
+def _set(woken: asyncio.Future[None]) -> None:
+    if not woken.done():  # not cancelled
+        woken.set_result(None)
 
 
 def _outcome(landing: Future[Any]) -> Any:

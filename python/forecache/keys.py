@@ -9,7 +9,6 @@ import fractions
 import inspect
 import pathlib
 import string
-import types
 import uuid
 import zoneinfo
 from collections.abc import Callable, Iterator, Mapping
@@ -68,6 +67,7 @@ class Template:
         self.format = text.format_map
 
     def __call__(self, values: Mapping[str, Any]) -> str:
+        """Fill it in."""
         return self.format(values) if self.plain is None else self.plain
 
 
@@ -78,24 +78,37 @@ def _fields(text: str) -> Iterator[str]:
             yield from _fields(spec or "")
 
 
-def key_maker(key: str | Callable[..., str] | None, name: str, binder: Binder) -> Callable[[tuple[Any, ...], dict[str, Any]], str]:
+def key_maker(
+    key: str | Callable[..., str] | None, name: str, binder: Binder
+) -> Callable[[tuple[Any, ...], dict[str, Any]], str]:
     """The function that makes the key of a call."""
     if key is None:
-        return lambda arguments, keywords: f"{name}({','.join(canonical(each, value) for each, value in binder(arguments, keywords).items())})"
+
+        def of_all(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> str:
+            values = binder(arguments, keywords)
+            return f"{name}({','.join([canonical(each, value) for each, value in values.items()])})"
+
+        return of_all
     if callable(key):
         return lambda arguments, keywords: key(*arguments, **keywords)
     template = Template("key", key, binder.names)
     return lambda arguments, keywords: template(binder(arguments, keywords))
 
 
-_LITERAL: frozenset[type] = frozenset({
-    str, int, float, complex, bool, bytes, types.NoneType, types.EllipsisType, range, decimal.Decimal, fractions.Fraction, uuid.UUID,
-    datetime.date, datetime.timedelta, datetime.timezone, zoneinfo.ZoneInfo, pathlib.PurePosixPath, pathlib.PureWindowsPath,
-    pathlib.PosixPath, pathlib.WindowsPath,
-})  # fmt: skip
+_LITERAL = frozenset({str, int, float, complex, bool, bytes, type(None), type(...), range})
+_LITERAL |= {
+    decimal.Decimal,
+    fractions.Fraction,
+    uuid.UUID,
+    datetime.date,
+    datetime.timedelta,
+    datetime.timezone,
+    zoneinfo.ZoneInfo,
+}
+_LITERAL |= {pathlib.PurePosixPath, pathlib.PureWindowsPath, type(pathlib.Path())}
 
 
-def canonical(parameter: str, value: Any) -> str:
+def canonical(parameter: str, value: Any) -> str:  # noqa: PLR0911  one for each kind
     """A text that equal values share and others don't; `TypeError` for a value that can change or that has none.
 
     >>> canonical("x", (1, "a", None)), canonical("x", 1.0), canonical("x", frozenset({2, 1}))
@@ -116,4 +129,5 @@ def canonical(parameter: str, value: Any) -> str:
         return f"{kind.__name__}({value.isoformat()},{canonical(parameter, value.tzinfo)},{value.fold})"
     if is_dataclass(value) and kind.__dataclass_params__.frozen:
         return f"{kind.__qualname__}({','.join(canonical(parameter, getattr(value, each.name)) for each in fields(value))})"
-    raise TypeError(f"{parameter}: a {kind.__qualname__} has no text that stands for its value; give the function a key, such as key='name:{{{parameter}.id}}'")
+    remedy = f"give the function a key, such as key='name:{{{parameter}.id}}'"
+    raise TypeError(f"{parameter}: a {kind.__qualname__} has no text that stands for its value; {remedy}")

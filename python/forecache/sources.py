@@ -22,6 +22,7 @@ else:
 
 TIERS = ("memory",)
 PREFIX = "FORECACHE_"
+EXAMPLE = "a URL such as memory://?capacity=512MB&policy=lru"
 
 
 def nearest(given: object, allowed: Iterable[str]) -> str:
@@ -67,11 +68,14 @@ def from_urls(urls: Iterable[str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     seen = set()
     for url in urls:
-        parts = urlsplit(url) if isinstance(url, str) else None
-        if parts is None or parts.scheme not in TIERS:
-            raise wrong("url", url, f"a URL whose scheme is one of {nearest(parts.scheme if parts else url, TIERS)}, as in memory://?capacity=512MB")
+        try:
+            parts = urlsplit(url)
+        except (ValueError, TypeError, AttributeError):
+            raise wrong("url", url, EXAMPLE) from None
+        if parts.scheme not in TIERS:
+            raise wrong("url", url, f"a tier of {nearest(parts.scheme, TIERS)}: {EXAMPLE}")
         if parts.netloc or parts.path.strip("/") or parts.fragment:
-            raise wrong("url", url, "nothing between memory:// and ?, and no #: options go into the query, as in memory://?capacity=512MB")
+            raise wrong("url", url, f"options in the query, and nothing else: {EXAMPLE}")
         if parts.scheme in seen:
             raise wrong("url", url, f"one {parts.scheme}:// only")
         seen.add(parts.scheme)
@@ -123,8 +127,8 @@ def from_env(environ: Mapping[str, str]) -> dict[str, Any]:
         tier = next((tier for tier in TIERS if name.startswith(f"{tier}_")), None)
         option = name[len(tier) + 1 :] if tier else name
         if option not in OPTIONS:
-            known = [PREFIX + each.upper() for each in (*OPTIONS, *TIERS, *(f"{tier}_{each}" for tier in TIERS for each in OPTIONS))]
-            raise wrong(variable, text, nearest(variable, known))
+            of_tiers = [f"{tier}_{each}" for tier in TIERS for each in OPTIONS]
+            raise wrong(variable, text, nearest(variable, [PREFIX + each.upper() for each in (*OPTIONS, *TIERS, *of_tiers)]))
         _put(options, variable, option, text, read=True)
     return options
 

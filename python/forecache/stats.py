@@ -47,6 +47,7 @@ class Loads:
 class Stats:
     """A cache at one moment. Sums count from its making; `weight` and `capacity` are bytes or the weigher's unit.
 
+    >>> from forecache import Cache
     >>> cache = Cache()
     >>> cache.set("a", 1), cache.get("a"), cache.get("b")
     (True, 1, None)

@@ -12,9 +12,7 @@ Duration: TypeAlias = int | float | str | timedelta
 
 MOST = 2**63 - 1
 _SIZES = {"": 1, "b": 1} | {
-    f"{letter}{tail}": base**power
-    for power, letter in enumerate("kmgtp", start=1)
-    for tail, base in (("b", 1000), ("ib", 1024))
+    f"{letter}{tail}": base**power for power, letter in enumerate("kmgtp", start=1) for tail, base in (("b", 1000), ("ib", 1024))
 }
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
@@ -22,7 +20,7 @@ _SIZE = re.compile(rf"{_NUMBER}\s*([a-z]*)", re.ASCII)
 _PART = re.compile(rf"{_NUMBER}\s*(us|ms|s|m|h|d|w)\s*", re.ASCII)
 _PLAIN = re.compile(rf"{_NUMBER}(?:e[+-]?\d+)?|inf", re.ASCII)
 
-SIZES_ALLOWED = "a whole number of bytes from 1 to 2**63 - 1 or a text such as '512MB' or '1.5GiB' (B KB MB GB TB PB, KiB MiB GiB TiB PiB)"
+SIZES_ALLOWED = "a whole number from 1 to 2**63 - 1 or a text such as '512MB' or '1.5GiB' (B KB MB GB TB PB KiB MiB GiB TiB PiB)"
 DURATIONS_ALLOWED = "seconds above 0, a timedelta or a text such as '90', '500ms' or '2h5m' (us ms s m h d w); math.inf is never"
 
 

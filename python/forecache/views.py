@@ -35,10 +35,10 @@ class Items(ItemsView[str, Any]):
     _mapping: Cache
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        copied = deepcopy if self._mapping.config.copy else lambda value: value
+        copies = self._mapping.config.copy
         for batch in batches(self._mapping):
             for key, value in batch:
-                yield key, copied(value)
+                yield key, deepcopy(value) if copies else value
 
     def __contains__(self, item: object) -> bool:
         if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[0], str):

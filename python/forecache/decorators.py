@@ -42,7 +42,9 @@ class Cached(Protocol[P, R_co]):
     def __wrapped__(self) -> Callable[P, R_co]:
         """The function itself."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Answer from the cache, or call the function and keep its result."""
+
     def __get__(self, instance: Any, owner: Any = None) -> Callable[..., R_co]: ...
     def cache_info(self) -> CacheInfo:
         """Hits and misses of this function, and what it has in the cache."""

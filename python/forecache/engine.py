@@ -112,7 +112,7 @@ def call_of(loader: Callable[..., Any], key: str) -> Call:
 def takes_key(loader: Callable[..., Any]) -> bool:
     """Whether `loader` can't be called without an argument.
 
-    >>> takes_key(lambda key: 1), takes_key(lambda: 1), takes_key(lambda id=7: 1), takes_key({}.__getitem__)
+    >>> takes_key(lambda key: 1), takes_key(lambda: 1), takes_key(lambda id=7: 1), takes_key({}.get)
     (True, False, False, True)
     """
     function, bound = (loader.__func__, 1) if isinstance(loader, MethodType) else (loader, 0)

@@ -8,74 +8,105 @@ import enum
 import fractions
 import inspect
 import pathlib
+import re
 import string
 import uuid
 import zoneinfo
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from forecache.sources import nearest
 from forecache.units import wrong
 
-Arguments: TypeAlias = "tuple[tuple[Any, ...], dict[str, Any]]"
-_NAMED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
+_EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
+_KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
+_EMPTY = inspect.Parameter.empty
+_MISSING = object()
 
 
 class Binder:
-    """Makes out what a call's arguments are called. Calls with plain positional arguments take a short cut."""
+    """Makes out the value of each parameter of a call. Calls of plain functions don't pay for `inspect`."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.signature = inspect.signature(function)
-        parameters = self.signature.parameters
+        self._signature = inspect.signature(function)
+        parameters = self._signature.parameters
         self.names = tuple(parameters)
-        self.defaults = {name: each.default for name, each in parameters.items() if each.default is not each.empty}
-        self._positional = tuple(name for name, each in parameters.items() if each.kind in _NAMED)
-        needed = [name for name in self._positional if name not in self.defaults]
-        simple = all(each.kind in _NAMED or each.default is not each.empty for each in parameters.values())
-        self._fewest, self._most = (len(needed), len(self._positional)) if simple else (0, -1)
-        self._all = len(self.names) if simple else -1
+        kinds = [each.kind for each in parameters.values()]
+        plain = all(kind in (_POSITIONAL_ONLY, _EITHER, _KEYWORD_ONLY) for kind in kinds)
+        self._defaults = tuple(each.default for each in parameters.values())
+        positional = sum(kind in (_POSITIONAL_ONLY, _EITHER) for kind in kinds)
+        self._collects = next((name for name, each in parameters.items() if each.kind is each.VAR_KEYWORD), None)
+        needed = [at for at, default in enumerate(self._defaults) if default is _EMPTY]
+        # How many positional arguments a call may have without keywords, and with them.
+        self._alone = range(needed[-1] + 1 if needed else 0, positional + 1) if plain else range(0)
+        self._beside = positional + 1 if plain and _POSITIONAL_ONLY not in kinds else 0
 
-    def __call__(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> dict[str, Any]:
-        """Every parameter's value, in order. `TypeError` for a call that the function would refuse."""
+    def __call__(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, ...]:
+        """The values, in the order of `names`. `TypeError` for a call that the function would refuse."""
+        given = len(arguments)
         if not keywords:
-            given = len(arguments)
-            if given == self._all:
-                return dict(zip(self.names, arguments))  # noqa: B905  lengths are equal
-            if self._fewest <= given <= self._most:
-                values = dict(zip(self._positional, arguments))  # noqa: B905  the rest has defaults
-                return {name: values[name] if name in values else self.defaults[name] for name in self.names}
-        bound = self.signature.bind(*arguments, **keywords)
+            if given in self._alone:
+                return arguments + self._defaults[given:]
+        elif given < self._beside:
+            values, left = list(arguments), len(keywords)
+            for at in range(given, len(self.names)):
+                value = keywords.get(self.names[at], _MISSING)
+                if value is _MISSING:
+                    value = self._defaults[at]
+                else:
+                    left -= 1
+                values.append(value)
+                if value is _EMPTY:
+                    break
+            else:
+                if not left:
+                    return tuple(values)
+        bound = self._signature.bind(*arguments, **keywords)
         bound.apply_defaults()
-        return bound.arguments
+        return tuple([_Keywords(value) if name == self._collects else value for name, value in bound.arguments.items()])
+
+
+class _Keywords(dict[str, Any]):
+    """What a call gave by names that the function collects in `**keywords`."""
 
 
 class Template:
-    """A text with fields named as the function's parameters: `"user:{id}"`, `"{self.region}:{page:04}"`."""
+    """A text with fields named as the function's parameters: `"user:{id}"`, `"{self.region}:{page:04}"`.
+
+    >>> Template("key", "{b}:{a.real:03}", ("a", "b"))((7, "x"))
+    'x:007'
+    """
 
     def __init__(self, field: str, text: str, names: tuple[str, ...]) -> None:
         if not isinstance(text, str):
             raise wrong(field, text, "a template such as 'user:{id}'")
         try:
-            used = list(_fields(text))
+            self._format = _numbered(text, names).format
         except ValueError as error:
             raise wrong(field, text, f"a template such as 'user:{{id}}' ({error})") from None
-        for name in used:
-            if name not in names:
-                raise wrong(field, text, f"fields that are parameters of the function: {nearest(name, names) or 'it has none'}")
-        self.plain = text.format() if not used else None
-        self.format = text.format_map
+        except LookupError as error:
+            near = nearest(error.args[0], names)
+            raise wrong(field, text, f"fields that are parameters of the function: {near or 'it has none'}") from None
 
-    def __call__(self, values: Mapping[str, Any]) -> str:
+    def __call__(self, values: tuple[Any, ...]) -> str:
         """Fill it in."""
-        return self.format(values) if self.plain is None else self.plain
+        return self._format(*values)
 
 
-def _fields(text: str) -> Iterator[str]:
-    for _, name, spec, _ in string.Formatter().parse(text):
-        if name is not None:
-            yield name.split(".")[0].split("[")[0]
-            yield from _fields(spec or "")
+def _numbered(text: str, names: tuple[str, ...]) -> str:
+    """The template with numbers for names, which is faster to fill in; `LookupError` for a name that is none of `names`."""
+    made = []
+    for literal, field, spec, conversion in string.Formatter().parse(text):
+        made.append(literal.replace("{", "{{").replace("}", "}}"))
+        if field is not None:
+            name = re.split(r"[.[]", field, maxsplit=1)[0]
+            if name not in names:
+                raise LookupError(name)
+            inner = f":{_numbered(spec, names)}" if spec else ""
+            made.append(f"{{{names.index(name)}{field[len(name) :]}{'!' + conversion if conversion else ''}{inner}}}")
+    return "".join(made)
 
 
 def key_maker(
@@ -83,16 +114,17 @@ def key_maker(
 ) -> Callable[[tuple[Any, ...], dict[str, Any]], str]:
     """The function that makes the key of a call."""
     if key is None:
+        names = binder.names
 
         def of_all(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> str:
-            values = binder(arguments, keywords)
-            return f"{name}({','.join([canonical(each, value) for each, value in values.items()])})"
+            values = zip(names, binder(arguments, keywords))  # noqa: B905  of one length, and often called
+            return f"{name}({','.join([repr(v) if type(v) in _LITERAL else canonical(n, v) for n, v in values])})"
 
         return of_all
     if callable(key):
         return lambda arguments, keywords: key(*arguments, **keywords)
     template = Template("key", key, binder.names)
-    return lambda arguments, keywords: template(binder(arguments, keywords))
+    return lambda arguments, keywords: template._format(*binder(arguments, keywords))
 
 
 _LITERAL = frozenset({str, int, float, complex, bool, bytes, type(None), type(...), range})
@@ -123,6 +155,8 @@ def canonical(parameter: str, value: Any) -> str:  # noqa: PLR0911  one for each
         return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, tuple):
         return f"{'' if kind is tuple else kind.__qualname__}({','.join(canonical(parameter, each) for each in value)})"
+    if isinstance(value, _Keywords):
+        return f"({','.join([f'{name}={canonical(name, value[name])}' for name in sorted(value)])})"
     if isinstance(value, frozenset):
         return f"frozenset({','.join(sorted(canonical(parameter, each) for each in value))})"
     if kind in (datetime.datetime, datetime.time):

@@ -149,19 +149,21 @@ def canonical(parameter: str, value: Any) -> str:  # noqa: PLR0911  one for each
     kind = type(value)
     if kind in _LITERAL:
         return repr(value)
+    name = f"{kind.__module__}.{kind.__qualname__}"
     if isinstance(value, enum.Enum):
-        return f"{kind.__qualname__}.{value.name}"
+        return f"{name}.{value.name}"
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, tuple):
-        return f"{'' if kind is tuple else kind.__qualname__}({','.join(canonical(parameter, each) for each in value)})"
+        return f"{'' if kind is tuple else name}({','.join(canonical(parameter, each) for each in value)})"
     if isinstance(value, _Keywords):
-        return f"({','.join([f'{name}={canonical(name, value[name])}' for name in sorted(value)])})"
+        return f"({','.join([f'{each}={canonical(each, value[each])}' for each in sorted(value)])})"
     if isinstance(value, frozenset):
         return f"frozenset({','.join(sorted(canonical(parameter, each) for each in value))})"
     if kind in (datetime.datetime, datetime.time):
-        return f"{kind.__name__}({value.isoformat()},{canonical(parameter, value.tzinfo)},{value.fold})"
+        zone = canonical(parameter, value.tzinfo)
+        return f"{name}({value.isoformat()},{zone},{value.fold})"
     if is_dataclass(value) and kind.__dataclass_params__.frozen:
-        return f"{kind.__qualname__}({','.join(canonical(parameter, getattr(value, each.name)) for each in fields(value))})"
+        return f"{name}({','.join(canonical(parameter, getattr(value, each.name)) for each in fields(value))})"
     remedy = f"give the function a key, such as key='name:{{{parameter}.id}}'"
     raise TypeError(f"{parameter}: a {kind.__qualname__} has no text that stands for its value; {remedy}")

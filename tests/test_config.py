@@ -48,7 +48,7 @@ WRONG_SIZES = [
     True,
     None,
     b"1MB",
-    "١",
+    "\u0661",
 ]
 
 

@@ -196,7 +196,14 @@ def test_different_values_have_different_keys_and_equal_ones_the_same(cache):
     assert f.cache_key(a=1, b=2) != f.cache_key(a=1, b="2")
 
 
-@pytest.mark.parametrize("value", [[1], {}, {1}, object(), Loose(1), ([],), bytearray(), datetime.datetime(2024, 1, 1, tzinfo=type("Z", (datetime.tzinfo,), {})())])  # fmt: skip
+class Zone(datetime.tzinfo):
+    pass
+
+
+SOMEWHERE = datetime.datetime(2024, 1, 1, tzinfo=Zone())
+
+
+@pytest.mark.parametrize("value", [[1], {}, {1}, object(), Loose(1), ([],), bytearray(), SOMEWHERE])
 def test_a_value_that_can_change_needs_a_key(cache, value):
     with pytest.raises(TypeError, match="give the function a key"):
         calls_of(cache)(value)
@@ -214,9 +221,11 @@ def test_a_call_that_the_function_would_refuse_is_a_type_error(cache):
         return (a, b)
 
     assert g(1, b=2) == g(b=2, a=1) == (1, 2)
-    for wrong in (lambda: f(1), lambda: f(1, 2, 3), lambda: f(a=1, b=2), lambda: f(1, 2, d=4), lambda: g(1), lambda: g(1, 2), lambda: g(1, a=1, b=2), lambda: g()):  # fmt: skip
+    calls = [(f, (1,), {}), (f, (1, 2, 3), {}), (f, (), {"a": 1, "b": 2}), (f, (1, 2), {"d": 4})]
+    calls += [(g, (1,), {}), (g, (1, 2), {}), (g, (1,), {"a": 1, "b": 2}), (g, (), {})]
+    for function, args, kwargs in calls:
         with pytest.raises(TypeError):
-            wrong()
+            function(*args, **kwargs)
 
 
 @pytest.mark.parametrize(

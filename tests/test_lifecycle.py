@@ -22,9 +22,8 @@ class Node:
 
 
 def run_program(text, timeout=PATIENCE):
-    return subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", text], capture_output=True, text=True, timeout=timeout, check=False
-    )
+    command = [sys.executable, "-X", "faulthandler", "-c", text]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def test_a_cycle_through_a_cached_value_is_collected():
@@ -40,7 +39,7 @@ def test_a_cycle_through_a_cached_value_is_collected():
 def test_a_cycle_through_listeners_weighers_and_the_async_face_is_collected():
     holder = []
     cache = Cache(on_remove=lambda *_: holder, weigher=lambda *_: len(holder) + 1)
-    cache.subscribe(lambda event: cache)
+    cache.subscribe(lambda event: holder)
     holder.append(cache)
     cache.set("a", cache.aio)
     gone = weakref.ref(cache)

@@ -44,8 +44,8 @@ def test_a_cache_may_change_while_it_is_read(cache):
         cache.set("new" + key, 1)
         if len(cache) > 1500:
             break
-    for key, _ in cache.items():
-        cache.pop(key)
+    for key, value in cache.items():
+        assert cache.pop(key) == value
     assert cache.get("0") is None
 
 

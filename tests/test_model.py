@@ -22,16 +22,14 @@ class Entry:
     used: float
     ttl: float
     tti: float
-    tags: frozenset
-    owner: str
-    immutable: bool
+    said: dict
 
     def end(self):
         return min(self.born + self.ttl, self.used + self.tti)
 
 
 class CacheIsADictThatMayForget(RuleBasedStateMachine):
-    """`known` is what the cache may hold. What is not in it must not be found; what is may be missing only where the cache is small."""
+    """`known` is what the cache may hold: nothing else may be found, and only a small cache may lack some of it."""
 
     @initialize(
         policy=st.sampled_from(POLICIES),
@@ -80,12 +78,10 @@ class CacheIsADictThatMayForget(RuleBasedStateMachine):
             assert entry is not None, f"{key} came back from nowhere: {found!r}"
             assert found == entry.value
 
-    def remember(self, key, value, ttl=None, tti=None, tags=(), owner="", immutable=False, pin=False):
+    def remember(self, key, value, ttl=None, **said):
         now = self.now()
-        self.known[key] = Entry(value, now, now, ttl or math.inf, tti or self.default_tti, frozenset(tags), owner, immutable)
+        self.known[key] = Entry(value, now, now, ttl or math.inf, said.get("tti") or self.default_tti, said)
         self.pinned.discard(key)
-        if pin:
-            self.pinned.add(key)
 
     def forget(self, key):
         self.known.pop(key, None)
@@ -126,8 +122,8 @@ class CacheIsADictThatMayForget(RuleBasedStateMachine):
         owner=st.sampled_from([None, "o"]),
         immutable=st.integers(0, 5).map(lambda n: n == 0),
     )
-    def set(self, key, value, ttl, tti, tags, owner, immutable):
-        standing = self.known[key] if self.is_there(key) and self.known[key].immutable else None
+    def set(self, key, value, ttl, tti, tags, owner, immutable):  # noqa: PLR0917  they come by name
+        standing = self.known[key] if self.is_there(key) and self.known[key].said.get("immutable") else None
         try:
             taken = self.cache.set(key, value, ttl=ttl, tti=tti, tags=tags, owner=owner, immutable=immutable)
         except ImmutableError:
@@ -137,7 +133,7 @@ class CacheIsADictThatMayForget(RuleBasedStateMachine):
         if standing is not None:
             assert standing.value == value
         elif taken:
-            self.remember(key, value, ttl, tti, tags, owner or "", immutable)
+            self.remember(key, value, ttl, tti=tti, tags=tags, owner=owner, immutable=immutable)
         else:
             assert self.small
             self.forget(key)
@@ -153,7 +149,7 @@ class CacheIsADictThatMayForget(RuleBasedStateMachine):
 
     @rule(items=st.dictionaries(KEYS, VALUES, max_size=4), ttl=TIMES)
     def set_many(self, items, ttl):
-        items = {key: value for key, value in items.items() if not (self.is_there(key) and self.known[key].immutable)}
+        items = {key: value for key, value in items.items() if not (self.is_there(key) and self.known[key].said.get("immutable"))}
         taken = self.cache.set_many(items, ttl=ttl)
         assert taken == len(items) or self.small
         for key, value in items.items():
@@ -162,16 +158,9 @@ class CacheIsADictThatMayForget(RuleBasedStateMachine):
 
     @rule(key=KEYS)
     def delete(self, key):
-        assert self.cache.delete(key) == self.is_there_before(key)
+        there = self.is_there(key)
+        assert self.cache.delete(key) == there
         self.forget(key)
-
-    def is_there_before(self, key):
-        # After the deletion: the model alone can't know of evictions, so a small cache is believed.
-        return (
-            self.live(key) is not None
-            if not self.small
-            else (self.told[-1:] and self.told[-1][0] == key and self.told[-1][2] == "explicit")
-        )
 
     @rule(key=KEYS)
     def pop(self, key):
@@ -194,9 +183,10 @@ class CacheIsADictThatMayForget(RuleBasedStateMachine):
     def incr(self, key, amount):
         if self.is_there(key):
             entry = self.known[key]
-            if type(entry.value) is not int or entry.immutable:
+            if type(entry.value) is not int or entry.said.get("immutable"):
                 return
             entry.value += amount
+            entry.used = self.now()
             assert self.cache.incr(key, amount) == entry.value
         else:
             assert self.cache.incr(key, amount, initial=5) == 5 + amount
@@ -207,13 +197,13 @@ class CacheIsADictThatMayForget(RuleBasedStateMachine):
     def compare_and_set(self, key, expected, value):
         there = self.is_there(key)
         entry = self.known.get(key)
-        if entry is not None and entry.immutable:
+        if entry is not None and entry.said.get("immutable"):
             return
         done = self.cache.compare_and_set(key, expected, value)
         assert not done or (there and entry.value == expected)
         if there and entry.value == expected:
             if done:
-                entry.value = value
+                entry.value, entry.used = value, self.now()
             else:
                 assert self.small
                 self.forget(key)
@@ -257,13 +247,13 @@ class CacheIsADictThatMayForget(RuleBasedStateMachine):
     @rule(tags=st.sets(st.sampled_from("xy"), min_size=1))
     def invalidate(self, tags):
         self.cache.invalidate(tags=tags)
-        for key in [key for key, entry in self.known.items() if entry.tags & tags]:
+        for key in [key for key, entry in self.known.items() if tags & entry.said.get("tags", set())]:
             self.forget(key)
 
     @rule(owner=st.sampled_from([None, "o", "nobody"]))
     def clear(self, owner):
         self.cache.clear(owner=owner)
-        for key in [key for key, entry in self.known.items() if owner in (None, entry.owner)]:
+        for key in [key for key, entry in self.known.items() if owner in (None, entry.said.get("owner"))]:
             self.forget(key)
 
     @rule(seconds=st.sampled_from([0.5, 1, 4, 10]))

@@ -1,8 +1,7 @@
 """What every doctest may use without importing it."""
 
-import pytest
-
 import forecache
+import pytest
 
 
 @pytest.fixture(autouse=True)

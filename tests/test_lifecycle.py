@@ -10,8 +10,9 @@ import weakref
 
 import forecache
 import pytest
-from conftest import PATIENCE
 from forecache import Cache, CacheClosed
+
+from conftest import PATIENCE
 
 
 class Node:

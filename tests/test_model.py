@@ -122,7 +122,7 @@ class CacheIsADictThatMayForget(RuleBasedStateMachine):
         owner=st.sampled_from([None, "o"]),
         immutable=st.integers(0, 5).map(lambda n: n == 0),
     )
-    def set(self, key, value, ttl, tti, tags, owner, immutable):  # noqa: PLR0917  they come by name
+    def set(self, key, value, ttl, tti, tags, owner, immutable):
         standing = self.known[key] if self.is_there(key) and self.known[key].said.get("immutable") else None
         try:
             taken = self.cache.set(key, value, ttl=ttl, tti=tti, tags=tags, owner=owner, immutable=immutable)

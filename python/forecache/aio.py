@@ -39,7 +39,7 @@ class AsyncCache(CachedMethods):
     __slots__ = ("__weakref__", "sync")
 
     def __init__(self, capacity: Size = "100MB", **options: Any) -> None:
-        from forecache.cache import Cache  # noqa: PLC0415  each face knows the other
+        from forecache.cache import Cache
 
         self.sync = Cache(capacity, **options)
         self.sync._aio = self
@@ -53,7 +53,7 @@ class AsyncCache(CachedMethods):
     @classmethod
     def from_config(cls, config: Config) -> AsyncCache:
         """See `Cache.from_config`."""
-        from forecache.cache import Cache  # noqa: PLC0415  each face knows the other
+        from forecache.cache import Cache
 
         return Cache.from_config(config).aio
 

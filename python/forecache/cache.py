@@ -144,9 +144,8 @@ class Cache(CachedMethods, _core.Memory, MutableMapping[str, Any]):
         `negative_ttl` is how long that is remembered (0: not at all), without it None is kept like any value.
 
         What the loader raises reaches all who wait; nothing is stored, and the next call loads again. If its leader is killed
-        (KeyboardInterrupt, SystemExit), one of those who wait loads in its place. A value that was set during the load is
-        newer than the loaded one: it stays, and is what is returned. Nor is a value stored whose key was deleted, cleared or
-        invalidated during its load.
+        (KeyboardInterrupt, SystemExit), one of those who wait loads in its place. What is set, deleted, cleared or
+        invalidated during a load is newer than its value: the callers get that, the cache keeps the newer state.
 
         Raises `ReentrantLoad` if the loader waits for its own key, directly or through other loads, and `TypeError` for an
         async loader: those are for `cache.aio.get_or_load`.

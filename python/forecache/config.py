@@ -62,7 +62,7 @@ class Config:
     on_remove: OnRemove | None
     clock: _core.FakeClock | None
 
-    def __init__(  # noqa: PLR0917  `Cache` hands them on
+    def __init__(
         self,
         capacity: Size = "100MB",
         max_entries: int | None = None,

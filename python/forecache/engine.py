@@ -65,23 +65,15 @@ def _load(cache: Cache, key: str, call: Call, options: Options, empty: Options |
         value = yield call
         failed = False
         keep = empty if value is None else options
-        return value if keep is None else _store(cache, key, value, keep)
+        if keep is not None:
+            with suppress(CacheClosed):  # during the load, whose callers still get their value
+                cache._fulfil(key, value, **keep)  # unless the key was set, deleted or invalidated meanwhile
+        return value
     finally:
         if began:
             cache._flights.count(began, failed=failed)
         with suppress(CacheClosed):
             cache._forget(key)
-
-
-def _store(cache: Cache, key: str, value: Any, options: Options) -> Any:
-    """Stores what was loaded unless the key was set, deleted or invalidated meanwhile: what was set is newer, and the answer."""
-    try:
-        if cache._fulfil(key, value, **options) is not None:
-            return value
-        newer = cache._peek(key, MISSING)
-    except CacheClosed:  # during the load, whose callers still get their value
-        return value
-    return value if newer is MISSING else _apart(cache, newer)
 
 
 def check(options: Options, negative_ttl: Duration | None) -> Options | None:

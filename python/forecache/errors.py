@@ -29,9 +29,9 @@ class ImmutableError(ForecacheError, ValueError):
     """Other content was given for an entry that was stored with `immutable=True`."""
 
 
-class CacheClosed(ForecacheError, RuntimeError):  # noqa: N818  says what is
+class CacheClosed(ForecacheError, RuntimeError):
     """The cache was closed before."""
 
 
-class ReentrantLoad(ForecacheError, RuntimeError):  # noqa: N818  says what is
+class ReentrantLoad(ForecacheError, RuntimeError):
     """A loader waits for the very key that it loads: going on would never end."""

@@ -29,7 +29,7 @@ _blocked: dict[Loop, Flight] = {}  # loops whose own thread stands still until a
 _registries: weakref.WeakSet[Flights] = weakref.WeakSet()
 
 
-class Abandoned(Exception):  # noqa: N818  it is no error: somebody else goes on
+class Abandoned(Exception):
     """The leader died without a result; whoever waits may lead in its place. Never leaves the package."""
 
 

@@ -140,7 +140,7 @@ _LITERAL |= {
 _LITERAL |= {pathlib.PurePosixPath, pathlib.PureWindowsPath, type(pathlib.Path())}
 
 
-def canonical(parameter: str, value: Any) -> str:  # noqa: PLR0911  one for each kind
+def canonical(parameter: str, value: Any) -> str:
     """A text that equal values share and others don't; `TypeError` for a value that can change or that has none.
 
     >>> canonical("x", (1, "a", None)), canonical("x", 1.0), canonical("x", frozenset({2, 1}))

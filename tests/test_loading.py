@@ -206,6 +206,18 @@ def test_who_asks_twice_in_one_miss_loads_once(cache, crew):
     assert run(engine.get_or_load(cache, "a", engine.call_of(lambda: 2, "a"), None, {})) == 1
 
 
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_flight_may_land_between_boarding_and_waiting(cache, colour):
+    from forecache.flow import Join
+
+    flights = cache._flights
+    flight, leads = flights.board("a", None)
+    assert (leads, flights.board("a", None)) == (True, (flight, False))
+    flights.land(flight, "loaded")
+    join = Join(flights, flight)
+    assert (join.run() if colour == "sync" else asyncio.run(join.arun())) == "loaded"
+
+
 def test_an_exception_reaches_every_thread_and_nothing_is_kept(cache, crew):
     gate = Gate(KeyError("no such row"))
     for _ in range(4):

@@ -33,8 +33,12 @@ class Abandoned(Exception):
     """The leader died without a result; whoever waits may lead in its place. Never leaves the package."""
 
 
+NOBODY: Future[Any] = Future()
+"""The landing of a flight that nobody waits for: most of them, and a future takes time to make."""
+
+
 class Flight:
-    """One load under way."""
+    """One load under way. Its `landing` will be the value, the loader's exception or `Abandoned`."""
 
     __slots__ = ("key", "landed", "landing", "loop", "task", "waiters", "waits_for")
 
@@ -42,17 +46,10 @@ class Flight:
         self.key = key
         self.loop = loop  # where its task runs, if it is led by one
         self.task: asyncio.Task[None] | None = None
-        self.landing: Future[Any] | None = None  # made for the first who waits
+        self.landing = NOBODY
         self.landed = False
         self.waiters = 0
         self.waits_for: list[Flight] = []
-
-    def future(self) -> Future[Any]:
-        """What comes out of it: the value, the loader's exception or `Abandoned`."""
-        with _lock:
-            if self.landing is None:
-                self.landing = Future()
-            return self.landing
 
     def lost(self) -> bool:
         """Whether the loop that it runs in was closed over it."""
@@ -106,6 +103,8 @@ class Flights:
                 chain = "itself" if flight is me else f"{key!r}, whose load waits for that of {me.key!r}"
                 raise ReentrantLoad(f"the loader of {me.key!r} asks the cache for {chain}; load one without the other")
             flight.waiters += 1
+            if flight.landing is NOBODY and not (leads and loop is None):
+                flight.landing = Future()
             if me is not None:
                 me.waits_for.append(flight)
         return flight, leads
@@ -139,7 +138,7 @@ class Flights:
             flight.landed = True
             flight.waits_for.clear()
             landing = flight.landing
-        if landing is None:
+        if landing is NOBODY:
             return
         if error is None:
             landing.set_result(value)

@@ -139,7 +139,7 @@ class Join:
                 unblock(loop)
 
     def _landing(self) -> Future[Any]:
-        landing = self.flight.future()
+        landing = self.flight.landing
         while True:
             try:
                 landing.exception(None if self.flight.loop is None else WATCH)
@@ -150,7 +150,7 @@ class Join:
 
     async def arun(self) -> Any:
         loop = asyncio.get_running_loop()
-        landing = self.flight.future()
+        landing = self.flight.landing
         woken = loop.create_future()
         landing.add_done_callback(lambda _: _wake(loop, woken))
         if self.flight.loop is None or self.flight.loop is loop:

@@ -12,4 +12,5 @@ pub mod list;
 pub mod owners;
 pub mod policy;
 pub mod store;
+mod table;
 mod tags;

@@ -3,7 +3,8 @@
 
 `python benchmarks/instructions.py` prints them beside the baseline kept in instructions.json, `--check` fails on growth over 5 %,
 `--update` writes the baseline anew. Needs valgrind. Every operation is done N times and then 2N times in one process, so that in
-the difference all but the operation cancels out; an empty loop is taken off.
+the difference all but the operation cancels out; an empty loop is taken off. Growth of Python's own share ("total") counts only
+if the baseline is of the very same build of Python.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from contestants import WITH_TTL
 from report import table
-from timing import BATCH, LOOP, MANY, Timed, Workload, compiled
+from timing import LOOP, MANY, Timed, Workload, compiled
 
 BASELINE = Path(__file__).with_suffix(".json")
 ENTRIES = 1000
@@ -47,12 +49,9 @@ MARK = "getpriority"
 
 def workload() -> None:
     """What runs under callgrind: for each operation N and 2N calls of an empty loop, then of the operation."""
-    import forecache
-    from forecache.testing import FakeClock
-
     gc.disable()
     work = Workload(ENTRIES)
-    cache = forecache.Cache("4GB", max_entries=ENTRIES, ttl=3600, seed=1, clock=None if os.environ.get("REALCLOCK") else FakeClock())
+    cache = WITH_TTL[0].make(ENTRIES)
     names = {"KEYS": {id(batch): list(batch) for batch in work.batches}}
     for key in work.keys:
         cache.set(key, b"")
@@ -106,8 +105,8 @@ def costs(lines: list[str]) -> Counter[str]:
             if "_core." in at["ob"] and at["cfn"] in ALLOCATOR:
                 sums["allocator"] += int(line[6:].split()[0])
             at["cob"] = at["cfn"] = ""
-        elif line[:1].isdigit() or line[:1] in "+-*":
-            instructions = int((line.split() + ["0"])[1])
+        elif line.startswith(tuple("0123456789+-*")):
+            instructions = int([*line.split(), "0"][1])
             sums["total"] += instructions
             sums["core"] += instructions * ("_core." in at["ob"])
     return sums
@@ -119,8 +118,8 @@ def per_call(turns: list[Counter[str]]) -> dict[str, dict[str, float]]:
     for at, operation in enumerate(OPERATIONS):
         _, empty, twice_empty, _, once, twice = turns[6 * at : 6 * at + 6]
         found[operation] = {
-            cost: round((twice[cost] - once[cost] - twice_empty[cost] + empty[cost]) / ENTRIES, 2)
-            for cost in ("total", "core", "allocator")
+            cost: round((twice[cost] - once[cost] - twice_empty[cost] + empty[cost]) / ENTRIES, digits)
+            for cost, digits in (("total", 0), ("core", 0), ("allocator", 2))
         }
     return found
 
@@ -131,7 +130,7 @@ def build() -> str:
 
 
 def grown(now: dict[str, float], then: dict[str, Any], same_python: bool) -> bool:
-    """Whether it takes more than it may. Python's own share counts only for the very build of the baseline."""
+    """Whether it takes more instructions than it may."""
     costs = ("total", "core") if same_python else ("core",)
     return any(now[cost] > then.get(cost, now[cost]) * MOST_GROWTH for cost in costs)
 
@@ -158,10 +157,9 @@ def main() -> int:
         then = baseline.get(operation, {})
         bad = grown(now, then, same_python) or (operation in SILENT and now["allocator"] > 0)
         failed |= bad
-        rows.append(
-            [operation, *(f"{now[cost]:.1f}" for cost in ("total", "core")), f"{then.get('total', '-')}", f"{then.get('core', '-')}"]
-            + [f"{now['allocator']:.2f}", "GROWN" if bad else "ok"]
-        )
+        costs_now = [f"{now[cost]:.0f}" for cost in ("total", "core")]
+        costs_then = [f"{then[cost]:.0f}" if then else "-" for cost in ("total", "core")]
+        rows.append([operation, *costs_now, *costs_then, f"{now['allocator']:.2f}", "GROWN" if bad else "ok"])
     print(f"instructions a call, Python {build()}")
     print(table(["", "total", "in our core", "baseline total", "baseline core", "allocator calls", ""], rows))
     if options.update:

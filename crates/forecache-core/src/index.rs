@@ -1,6 +1,7 @@
 //! From a key's hash to its entry's slot: what a store looks its keys up in.
 
 use crate::list::{NONE, Slot, grow};
+use crate::table;
 use hashbrown::HashTable;
 
 /// See the head of this file. `equal` tells whether a slot holds the key in question, `hash_of` the hash that a slot came with.
@@ -32,7 +33,7 @@ impl Index for Hashed {
 
     #[inline]
     fn insert(&mut self, hash: u64, slot: Slot, hash_of: impl Fn(Slot) -> u64) {
-        self.insert_unique(hash, slot, |&slot| hash_of(slot));
+        table::insert(self, hash, slot, |&slot| hash_of(slot));
     }
 
     #[inline]

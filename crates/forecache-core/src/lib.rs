@@ -14,5 +14,6 @@ pub mod owners;
 pub mod policy;
 pub mod simulate;
 pub mod store;
+mod table;
 mod tags;
 pub mod trace;

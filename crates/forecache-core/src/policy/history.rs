@@ -1,5 +1,6 @@
 //! What a policy remembers of entries that left.
 
+use crate::table;
 use hashbrown::HashTable;
 use std::collections::VecDeque;
 
@@ -32,12 +33,15 @@ impl Ghosts {
     pub fn remember(&mut self, fingerprint: u32, limit: usize) {
         let Ghosts { queue, index, gone } = self;
         let number = gone.wrapping_add(queue.len() as u32);
+        if queue.len() == queue.capacity() {
+            queue.reserve_exact((queue.len() / 16).max(16));
+        }
         queue.push_back(fingerprint);
-        index.insert_unique(hash(fingerprint), number, |&n| hash(queue[n.wrapping_sub(*gone) as usize]));
+        table::insert(index, hash(fingerprint), number, |&n| hash(queue[n.wrapping_sub(*gone) as usize]));
         while self.index.len() > limit {
             self.forget_front();
         }
-        if self.queue.len() > 2 * self.index.len() + 64 {
+        if self.queue.len() > self.index.len() + self.index.len() / 2 + 64 {
             self.compact();
         }
     }

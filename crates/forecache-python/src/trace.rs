@@ -138,6 +138,7 @@ fn optimum(py: Python<'_>, trace: &Bound<'_, Trace>, max_entries: usize) -> Tall
 
 #[pyfunction]
 #[pyo3(signature = (path, accesses, *, texts=false, page_size=0, device_size=0, opaque=false, description=String::new()))]
+#[expect(clippy::too_many_arguments, reason = "keyword arguments are the interface")]
 fn write_trace(
     py: Python<'_>,
     path: PathBuf,

@@ -1,5 +1,6 @@
 """The border to Rust: all that crosses it. Names with an underscore are for the package alone."""
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -118,3 +119,67 @@ class Memory:
     def _on_event(self, listener: Any) -> None:
         """`listener(cause, key, value)` is called for every entry that leaves, and with the cause "refused" for a value that was not
         taken; outside any lock, on the thread that caused it. None switches it off."""
+
+class Trace:
+    """A recording in memory: what was asked for, row by row."""
+
+    @staticmethod
+    def open(path: str | os.PathLike[str], columns: str | dict[str, str] | None = None) -> Trace:
+        """Reads a whole file of any known format, or raises `TraceError` with the byte or line. `columns` maps key, size, time, op,
+        ttl, owner and request to columns of a table: `"key=id,size=bytes"`."""
+    def __len__(self) -> int: ...
+    @property
+    def unique(self) -> int:
+        """How many keys there are."""
+    @property
+    def footprint(self) -> int:
+        """Bytes: the largest size that each key ever had, summed."""
+    @property
+    def page_size(self) -> int:
+        """Bytes of a page, where keys number pages; else 0."""
+    @property
+    def device_size(self) -> int:
+        """Bytes of the device that was recorded; else 0."""
+    @property
+    def opaque(self) -> bool:
+        """Whether keys were numbered by first appearance, so that "the next number" looks into the future."""
+    @property
+    def description(self) -> str: ...
+    def rows(self, start: int = 0, stop: int | None = None) -> list[tuple[int, str, int, str, int | None, str, bool]]:
+        """Time in nanoseconds, key, bytes, "get", "set" or "delete", nanoseconds to live, owner, and whether the next row is of the
+        same request."""
+
+class Tally:
+    """What a replay counted."""
+
+    accesses: Final[int]
+    misses: Final[int]
+    bytes: Final[int]
+    missed_bytes: Final[int]
+    seconds: Final[float]
+
+def simulate(
+    trace: Trace, policy: str, *, max_entries: int | None = None, capacity: int | None = None, seed: int = 0
+) -> Tally:
+    """Replays `trace` through an empty store bounded by entries or by bytes (one of them)."""
+
+def belady(trace: Trace, max_entries: int) -> Tally:
+    """The fewest misses that any policy could have, were all entries of one size."""
+
+def write_trace(
+    path: str | os.PathLike[str],
+    accesses: Iterable[tuple[int, str, int, str, int | None, str, bool, int]],
+    *,
+    texts: bool = False,
+    page_size: int = 0,
+    device_size: int = 0,
+    opaque: bool = False,
+    description: str = "",
+) -> None:
+    """Writes a trace of ours: rows as `Trace.rows` gives them, each with how many pages it covers (1 for keys that are none). Keys
+    have to be numbers unless `texts`. The file appears when all is written."""
+
+def import_blocks(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], *, page_size: int = 4096, device_size: int = 0, description: str = ""
+) -> tuple[int, int]:
+    """Turns a block recorder's CSV (`time_us,op,offset,length`) into a trace of pages, and says how many requests and pages."""

@@ -4,7 +4,7 @@
 //! nothing else, its misses counted) and every policy with its time relative to it.
 
 use forecache_core::policy::AnyPolicy;
-use forecache_core::simulate::{Bound, simulate};
+use forecache_core::simulate::{Limit, simulate};
 use forecache_core::trace::{Key, Trace};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -108,7 +108,7 @@ fn main() {
             let (missed, took) = match AnyPolicy::named(name) {
                 None => Plain::run(&keys, capacity),
                 Some(policy) => {
-                    let tally = simulate(&trace, policy, Bound::Entries(capacity), 0).unwrap_or_else(|error| panic!("{error}"));
+                    let tally = simulate(&trace, policy, Limit::Entries(capacity), 0).unwrap_or_else(|error| panic!("{error}"));
                     (tally.misses, tally.took)
                 }
             };

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// The most that the simulated cache holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bound {
+pub enum Limit {
     /// So many entries, whatever they weigh.
     Entries(usize),
     /// So many bytes, each entry weighing its access's size.
@@ -160,12 +160,12 @@ impl Replay<'_> {
 
 /// Replays `trace` through an empty store. The store's clock begins at 0 with the first access. `seed` is that of the cache whose
 /// hits are to be had. Bounded by bytes, an access of size 0 is an error.
-pub fn simulate(trace: &Trace, policy: AnyPolicy, bound: Bound, seed: u64) -> Result<Tally, TraceError> {
-    let budget = match bound {
-        Bound::Entries(most) => Budget { capacity: u64::MAX, max_entries: Some(most) },
-        Bound::Bytes(capacity) => Budget { capacity, max_entries: None },
+pub fn simulate(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64) -> Result<Tally, TraceError> {
+    let budget = match limit {
+        Limit::Entries(most) => Budget { capacity: u64::MAX, max_entries: Some(most) },
+        Limit::Bytes(capacity) => Budget { capacity, max_entries: None },
     };
-    let by_bytes = matches!(bound, Bound::Bytes(_));
+    let by_bytes = matches!(limit, Limit::Bytes(_));
     let tally = Tally::of_accesses(trace, by_bytes)?;
     let mut groups = Groups::new([]);
     let known = Known::of(trace, &mut groups, seed);
@@ -205,38 +205,38 @@ mod tests {
         builder.finish()
     }
 
-    fn lru(trace: &Trace, bound: Bound) -> (u64, u64) {
-        let tally = simulate(trace, AnyPolicy::named("lru").unwrap(), bound, 0).unwrap();
+    fn lru(trace: &Trace, limit: Limit) -> (u64, u64) {
+        let tally = simulate(trace, AnyPolicy::named("lru").unwrap(), limit, 0).unwrap();
         (tally.accesses, tally.misses)
     }
 
     #[test]
     fn gets_fill_and_sets_count_as_accesses() {
-        assert_eq!(lru(&trace("abab"), Bound::Entries(2)), (4, 2));
-        assert_eq!(lru(&trace("ABab"), Bound::Entries(2)), (4, 2));
-        assert_eq!(lru(&trace("abAcb"), Bound::Entries(2)), (5, 4));
+        assert_eq!(lru(&trace("abab"), Limit::Entries(2)), (4, 2));
+        assert_eq!(lru(&trace("ABab"), Limit::Entries(2)), (4, 2));
+        assert_eq!(lru(&trace("abAcb"), Limit::Entries(2)), (5, 4));
     }
 
     #[test]
     fn deletes_remove_and_do_not_count() {
-        assert_eq!(lru(&trace("ab-aab"), Bound::Entries(2)), (4, 3));
-        assert_eq!(lru(&trace("ab-aca"), Bound::Entries(2)), (4, 4));
+        assert_eq!(lru(&trace("ab-aab"), Limit::Entries(2)), (4, 3));
+        assert_eq!(lru(&trace("ab-aca"), Limit::Entries(2)), (4, 4));
     }
 
     #[test]
     fn what_has_expired_is_a_miss() {
         let mut trace = trace("aaaaaa");
         trace.times_to_live = Column::Same(2 * SECOND);
-        assert_eq!(lru(&trace, Bound::Entries(2)), (6, 3));
+        assert_eq!(lru(&trace, Limit::Entries(2)), (6, 3));
     }
 
     #[test]
     fn bytes_are_weighed_and_none_may_weigh_nothing() {
         // a weighs 1, b 2, c 3, d 4.
-        assert_eq!(lru(&trace("abcabc"), Bound::Bytes(6)), (6, 3));
-        assert_eq!(lru(&trace("abcabc"), Bound::Bytes(5)), (6, 6));
-        assert_eq!(lru(&trace("dada"), Bound::Bytes(3)), (4, 3));
-        let error = simulate(&trace("ah"), AnyPolicy::named("lru").unwrap(), Bound::Bytes(9), 0).unwrap_err();
+        assert_eq!(lru(&trace("abcabc"), Limit::Bytes(6)), (6, 3));
+        assert_eq!(lru(&trace("abcabc"), Limit::Bytes(5)), (6, 6));
+        assert_eq!(lru(&trace("dada"), Limit::Bytes(3)), (4, 3));
+        let error = simulate(&trace("ah"), AnyPolicy::named("lru").unwrap(), Limit::Bytes(9), 0).unwrap_err();
         assert_eq!(error.place, Place::Row(1));
     }
 
@@ -275,7 +275,7 @@ mod tests {
             let trace = trace(&letters);
             let best = belady(&trace, most);
             for name in AnyPolicy::NAMES {
-                let tally = simulate(&trace, AnyPolicy::named(name).unwrap(), Bound::Entries(most), 1).unwrap();
+                let tally = simulate(&trace, AnyPolicy::named(name).unwrap(), Limit::Entries(most), 1).unwrap();
                 prop_assert!(tally.misses >= best.misses, "{name}");
                 prop_assert_eq!((tally.accesses, tally.bytes), (best.accesses, best.bytes));
             }

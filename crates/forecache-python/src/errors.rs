@@ -16,6 +16,11 @@ pub fn config_error(py: Python<'_>, message: String) -> PyErr {
     error(py, "ConfigError", message)
 }
 
+/// A trace that can't be used; the message says where and why.
+pub fn trace_error(py: Python<'_>, message: String) -> PyErr {
+    error(py, "TraceError", message)
+}
+
 /// Other content for an immutable entry.
 pub fn immutable(py: Python<'_>, key: &Bound<'_, PyString>) -> PyErr {
     error(py, "ImmutableError", format!("{key:?} is immutable and holds other content; delete it first"))

@@ -8,6 +8,7 @@ mod memory;
 mod methods;
 mod options;
 mod report;
+mod trace;
 mod weight;
 
 use forecache_core::policy::AnyPolicy;
@@ -40,5 +41,5 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Missing>()?;
     module.add_class::<clock::FakeClock>()?;
     module.add_class::<memory::Memory>()?;
-    Ok(())
+    trace::register(module)
 }

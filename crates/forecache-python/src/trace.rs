@@ -1,0 +1,198 @@
+//! Traces and the simulator, for `forecache.replay` and the command line. None of it holds the interpreter while it works.
+
+use crate::errors::{config_error, trace_error};
+use forecache_core::belady;
+use forecache_core::expiry::NEVER;
+use forecache_core::policy::AnyPolicy;
+use forecache_core::simulate::{self, Limit};
+use forecache_core::trace::import::import_blocks;
+use forecache_core::trace::{self, Columns, Facts, Key, Operation, Row, TraceError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// An access as Python sees it: nanoseconds, key, bytes, operation, nanoseconds to live, owner, whether its request goes on.
+type Access = (u64, String, u64, &'static str, Option<u64>, String, bool);
+/// An access as Python gives it, with how many pages it covers.
+type Given = (u64, String, u64, String, Option<u64>, String, bool, u64);
+
+/// A recording in memory.
+#[pyclass(frozen, module = "forecache._core")]
+pub struct Trace(trace::Trace);
+
+#[pymethods]
+impl Trace {
+    #[staticmethod]
+    #[pyo3(signature = (path, columns=None))]
+    fn open(py: Python<'_>, path: PathBuf, columns: Option<Bound<'_, PyAny>>) -> PyResult<Self> {
+        let columns = columns.map(|columns| read_columns(py, &columns)).transpose()?;
+        let opened = py.detach(|| trace::Trace::open(&path, columns.as_ref()));
+        opened.map(Trace).map_err(|error| trace_error(py, error.to_string()))
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    #[getter]
+    fn unique(&self) -> usize {
+        self.0.unique()
+    }
+
+    #[getter]
+    fn footprint(&self) -> u64 {
+        self.0.footprint
+    }
+
+    #[getter]
+    fn page_size(&self) -> u32 {
+        self.0.facts.page_size
+    }
+
+    #[getter]
+    fn device_size(&self) -> u64 {
+        self.0.facts.device_size
+    }
+
+    #[getter]
+    fn description(&self) -> &str {
+        &self.0.facts.description
+    }
+
+    #[getter]
+    fn opaque(&self) -> bool {
+        self.0.facts.opaque
+    }
+
+    #[pyo3(signature = (start=0, stop=None))]
+    fn rows(&self, start: usize, stop: Option<usize>) -> Vec<Access> {
+        let end = stop.unwrap_or(self.0.len()).min(self.0.len());
+        (start.min(end)..end).map(|row| access(self.0.row(row))).collect()
+    }
+}
+
+fn access(row: Row) -> Access {
+    let time_to_live = (row.time_to_live != NEVER).then_some(row.time_to_live);
+    let key = row.key.text().into_owned();
+    (row.time, key, row.size, row.operation.name(), time_to_live, row.owner.into(), row.continues)
+}
+
+/// Reads `"key=id,size=bytes"` or a mapping of the same.
+fn read_columns(py: Python<'_>, given: &Bound<'_, PyAny>) -> PyResult<Columns> {
+    let wrong = |message: String| trace_error(py, format!("columns: {message}"));
+    let Ok(mapping) = given.cast::<PyDict>() else {
+        return Columns::parse(&given.extract::<String>()?).map_err(wrong);
+    };
+    let mut columns = Columns::default();
+    for (field, name) in mapping {
+        columns.set(&field.extract::<String>()?, &name.extract::<String>()?).map_err(wrong)?;
+    }
+    Ok(columns)
+}
+
+/// What a replay counted.
+#[pyclass(frozen, get_all, module = "forecache._core")]
+pub struct Tally {
+    accesses: u64,
+    misses: u64,
+    bytes: u64,
+    missed_bytes: u64,
+    seconds: f64,
+}
+
+impl From<simulate::Tally> for Tally {
+    fn from(tally: simulate::Tally) -> Self {
+        let simulate::Tally { accesses, misses, bytes, missed_bytes, took } = tally;
+        Tally { accesses, misses, bytes, missed_bytes, seconds: Duration::as_secs_f64(&took) }
+    }
+}
+
+#[pyfunction(name = "simulate")]
+#[pyo3(signature = (trace, policy, *, max_entries=None, capacity=None, seed=0))]
+fn replay(
+    py: Python<'_>,
+    trace: &Bound<'_, Trace>,
+    policy: &str,
+    max_entries: Option<usize>,
+    capacity: Option<u64>,
+    seed: u64,
+) -> PyResult<Tally> {
+    let limit = match (max_entries, capacity) {
+        (Some(most), None) => Limit::Entries(most),
+        (None, Some(capacity)) => Limit::Bytes(capacity),
+        _ => return Err(config_error(py, "max_entries and capacity: expected exactly one of them".into())),
+    };
+    let made = AnyPolicy::named(policy)
+        .ok_or_else(|| config_error(py, format!("policy: got {policy:?}; allowed: {}", AnyPolicy::NAMES.join(", "))))?;
+    let trace = &trace.get().0;
+    let tally = py.detach(|| simulate::simulate(trace, made, limit, seed));
+    tally.map(Tally::from).map_err(|error| trace_error(py, error.to_string()))
+}
+
+#[pyfunction(name = "belady")]
+fn optimum(py: Python<'_>, trace: &Bound<'_, Trace>, max_entries: usize) -> Tally {
+    let trace = &trace.get().0;
+    py.detach(|| belady::belady(trace, max_entries)).into()
+}
+
+#[pyfunction]
+#[pyo3(signature = (path, accesses, *, texts=false, page_size=0, device_size=0, opaque=false, description=String::new()))]
+#[expect(clippy::too_many_arguments, reason = "keyword arguments are the interface")]
+fn write_trace(
+    py: Python<'_>,
+    path: PathBuf,
+    accesses: &Bound<'_, PyAny>,
+    texts: bool,
+    page_size: u32,
+    device_size: u64,
+    opaque: bool,
+    description: String,
+) -> PyResult<()> {
+    let accesses = accesses.try_iter()?.map(|access| access?.extract()).collect::<PyResult<Vec<Given>>>()?;
+    let facts = Facts { page_size, device_size, opaque, description };
+    let written = py.detach(|| {
+        trace::create(&path, &facts, texts, |writer| {
+            for (number, given) in accesses.iter().enumerate() {
+                let wrong = |message: String| TraceError::whole(&path, format!("record {number}: {message}"));
+                let row = row(given).map_err(wrong)?;
+                writer.push_pages(&row, given.7).map_err(|error| wrong(error.to_string()))?;
+            }
+            Ok(())
+        })
+    });
+    written.map_err(|error| trace_error(py, error.to_string()))
+}
+
+fn row(given: &Given) -> Result<Row<'_>, String> {
+    let (time, key, size, operation, time_to_live, owner, continues, _) = given;
+    let known = Operation::ALL.into_iter().find(|known| known.name() == operation);
+    let operation = known.ok_or_else(|| format!("operation is {operation:?}; expected get, set or delete"))?;
+    let (key, time_to_live) = (Key::parse(key), time_to_live.unwrap_or(NEVER));
+    Ok(Row { time: *time, key, size: *size, operation, time_to_live, owner, continues: *continues })
+}
+
+#[pyfunction(name = "import_blocks")]
+#[pyo3(signature = (source, target, *, page_size=4096, device_size=0, description=String::new()))]
+fn import_list(
+    py: Python<'_>,
+    source: PathBuf,
+    target: PathBuf,
+    page_size: u32,
+    device_size: u64,
+    description: String,
+) -> PyResult<(u64, u64)> {
+    let facts = Facts { page_size, device_size, opaque: false, description };
+    let imported = py.detach(|| import_blocks(&source, &target, &facts));
+    imported.map(|imported| (imported.requests, imported.pages)).map_err(|error| trace_error(py, error.to_string()))
+}
+
+/// Adds what this file offers.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Trace>()?;
+    module.add_class::<Tally>()?;
+    module.add_function(wrap_pyfunction!(replay, module)?)?;
+    module.add_function(wrap_pyfunction!(optimum, module)?)?;
+    module.add_function(wrap_pyfunction!(write_trace, module)?)?;
+    module.add_function(wrap_pyfunction!(import_list, module)?)
+}

@@ -1,98 +1,105 @@
 //! What a policy remembers of entries that left.
 
-use crate::table;
-use hashbrown::HashTable;
-use std::collections::VecDeque;
+/// Places in a bucket, which fills one cache line.
+const WAYS: usize = 8;
+/// Ghosts a bucket has on average. The number in a bucket varies (as a Poisson variable): at 4.8 one ghost in fifty finds its
+/// bucket full and drives out the oldest there before its turn.
+const LOAD: f64 = 4.8;
+/// A place that nobody has. No fingerprint has this value.
+const EMPTY: u32 = 0;
 
-/// Ghosts in the order of their leaving: a queue of 32-bit fingerprints with an index, about 12 bytes a ghost. One look-up in
-/// 2^32 / ghosts takes a stranger for a ghost, which costs at most one entry a better place than it deserves.
-#[derive(Debug, Default)]
-pub struct Ghosts {
-    queue: VecDeque<u32>,
-    /// The number in the queue of each ghost, counted from the first that ever came.
-    index: HashTable<u32>,
-    /// How many have left the front of the queue, modulo 2^32.
-    gone: u32,
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Bucket {
+    fingerprints: [u32; WAYS],
+    /// When each came, counted in ghosts modulo 2^32.
+    times: [u32; WAYS],
 }
 
-/// A place in the queue whose ghost was forgotten before its turn. No fingerprint has this value.
-const FORGOTTEN: u32 = 0;
+const EMPTY_BUCKET: Bucket = Bucket { fingerprints: [EMPTY; WAYS], times: [0; WAYS] };
 
-fn hash(fingerprint: u32) -> u64 {
-    u64::from(fingerprint).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
+/// The latest entries that left, known by 32 bits of their fingerprint, about 14 bytes a ghost.
+///
+/// A ghost is found and a new one put down in one cache line each; nothing is done to forget the old ones, which are told by their
+/// age (the table that the S3-FIFO paper describes in its section 4). One look-up in 2^29 takes a stranger for a ghost, which
+/// costs at most one entry a better place than it deserves.
+#[derive(Debug, Default)]
+pub struct Ghosts {
+    buckets: Vec<Bucket>,
+    limit: u32,
+    now: u32,
 }
 
 /// The 32 bits of a fingerprint that are kept.
 pub fn short(fingerprint: u64) -> u32 {
-    ((fingerprint >> 32) as u32).max(FORGOTTEN + 1)
+    ((fingerprint >> 32) as u32).max(EMPTY + 1)
 }
 
 impl Ghosts {
-    /// Remembers `fingerprint`, which is no ghost, as the latest, and forgets the oldest until at most `limit` are left. If a
-    /// stranger with the same fingerprint is one, both stay: looking for it first would cost more than it is worth.
+    /// Remembers `fingerprint` as the latest of at most `limit` ghosts.
+    #[inline]
     pub fn remember(&mut self, fingerprint: u32, limit: usize) {
-        let Ghosts { queue, index, gone } = self;
-        let number = gone.wrapping_add(queue.len() as u32);
-        if queue.len() == queue.capacity() {
-            queue.reserve_exact((queue.len() / 16).max(16));
+        self.limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let most = self.buckets.len() as f64 * LOAD;
+        if limit as f64 > most || (limit as f64) < most / 4.0 {
+            self.resize(limit);
         }
-        queue.push_back(fingerprint);
-        table::insert(index, hash(fingerprint), number, |&n| hash(queue[n.wrapping_sub(*gone) as usize]));
-        while self.index.len() > limit {
-            self.forget_front();
-        }
-        if self.queue.len() > self.index.len() + self.index.len() / 2 + 64 {
-            self.compact();
+        self.now = self.now.wrapping_add(1);
+        if limit > 0 {
+            self.put(fingerprint, self.now);
         }
     }
 
     /// Whether `fingerprint` is a ghost; it is none any more.
+    #[inline]
     pub fn forget(&mut self, fingerprint: u32) -> bool {
-        let Ghosts { queue, index, gone } = self;
-        let place = |&n: &u32| n.wrapping_sub(*gone) as usize;
-        match index.find_entry(hash(fingerprint), |n| queue[place(n)] == fingerprint) {
-            Ok(found) => {
-                let at = place(found.get());
-                found.remove();
-                queue[at] = FORGOTTEN;
-                true
-            }
-            Err(_) => false,
-        }
+        let (now, limit) = (self.now, self.limit);
+        let Some(bucket) = self.bucket(fingerprint) else { return false };
+        let there = |&way: &usize| bucket.fingerprints[way] == fingerprint && now.wrapping_sub(bucket.times[way]) < limit;
+        let Some(way) = (0..WAYS).find(there) else { return false };
+        bucket.fingerprints[way] = EMPTY;
+        true
     }
 
-    fn forget_front(&mut self) {
-        let Some(fingerprint) = self.queue.front().copied() else {
-            return;
+    #[inline]
+    fn bucket(&mut self, fingerprint: u32) -> Option<&mut Bucket> {
+        let spread = u64::from(fingerprint).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let index = (spread * self.buckets.len() as u64) >> 32;
+        self.buckets.get_mut(index as usize)
+    }
+
+    /// Puts a ghost in an empty place of its bucket, or else in the oldest one's.
+    #[inline]
+    fn put(&mut self, fingerprint: u32, time: u32) {
+        let now = self.now;
+        let Some(bucket) = self.bucket(fingerprint) else { return };
+        let age = |&way: &usize| match bucket.fingerprints[way] {
+            EMPTY => u32::MAX,
+            _ => now.wrapping_sub(bucket.times[way]),
         };
-        if fingerprint != FORGOTTEN {
-            if let Ok(found) = self.index.find_entry(hash(fingerprint), |&number| number == self.gone) {
-                found.remove();
-            }
-        }
-        self.queue.pop_front();
-        self.gone = self.gone.wrapping_add(1);
+        let way = (0..WAYS).max_by_key(age).unwrap_or(0);
+        bucket.fingerprints[way] = fingerprint;
+        bucket.times[way] = time;
     }
 
-    /// Drops the places of the forgotten, whose number nothing else bounds.
-    fn compact(&mut self) {
-        self.queue.retain(|&fingerprint| fingerprint != FORGOTTEN);
-        self.gone = 0;
-        self.index.clear();
-        let Ghosts { queue, index, .. } = self;
-        for (number, &fingerprint) in queue.iter().enumerate() {
-            index.insert_unique(hash(fingerprint), number as u32, |&n| hash(queue[n as usize]));
+    /// Makes room for `limit` ghosts and a sixteenth more, and keeps those that there are.
+    #[cold]
+    fn resize(&mut self, limit: usize) {
+        let buckets = ((limit + limit / 16) as f64 / LOAD).ceil() as usize;
+        let old = std::mem::replace(&mut self.buckets, vec![EMPTY_BUCKET; buckets]);
+        for (fingerprint, time) in Self::alive(&old, self.now, self.limit) {
+            self.put(fingerprint, time);
         }
+    }
+
+    fn alive(buckets: &[Bucket], now: u32, limit: u32) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let places = buckets.iter().flat_map(|bucket| bucket.fingerprints.into_iter().zip(bucket.times));
+        places.filter(move |&(fingerprint, time)| fingerprint != EMPTY && now.wrapping_sub(time) < limit)
     }
 
     /// Bytes allocated.
     pub fn allocated(&self) -> usize {
-        self.queue.capacity() * 4 + self.index.allocation_size()
-    }
-
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.index.len()
+        self.buckets.capacity() * size_of::<Bucket>()
     }
 }
 
@@ -103,25 +110,36 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ghosts_are_a_bounded_queue_without_repeats(steps in prop::collection::vec((any::<bool>(), 1u32..40), 1..600), limit in 1usize..20) {
+        fn a_ghost_is_one_of_the_latest_and_only_once(steps in prop::collection::vec((any::<bool>(), 1u32..40), 1..600), limit in 0usize..20) {
             let mut ghosts = Ghosts::default();
-            let mut model: Vec<u32> = Vec::new();
+            let mut latest: Vec<u32> = Vec::new();
             for (remember, fingerprint) in steps {
-                let known = model.contains(&fingerprint);
-                model.retain(|&other| other != fingerprint);
-                if remember && !known {
+                if remember {
+                    ghosts.forget(fingerprint);
                     ghosts.remember(fingerprint, limit);
-                    model.push(fingerprint);
-                    model.drain(..model.len().saturating_sub(limit));
-                    prop_assert!(ghosts.queue.len() <= 2 * ghosts.len() + 64);
+                    latest.push(fingerprint);
                 } else {
-                    prop_assert_eq!(ghosts.forget(fingerprint), known);
+                    let known = latest[latest.len().saturating_sub(limit)..].contains(&fingerprint);
+                    prop_assert!(!ghosts.forget(fingerprint) || known);
+                    prop_assert!(!ghosts.forget(fingerprint));
                 }
-                prop_assert_eq!(ghosts.len(), model.len());
             }
-            for fingerprint in 1..40 {
-                prop_assert_eq!(ghosts.forget(fingerprint), model.contains(&fingerprint));
-            }
+        }
+    }
+
+    #[test]
+    fn nearly_all_of_the_latest_are_ghosts_however_their_number_changes() {
+        let mut ghosts = Ghosts::default();
+        let fingerprint = |number: u32| short(crate::fingerprint::fingerprint(&number.to_le_bytes(), 7));
+        let mut remembered = 0..;
+        for (limit, rounds) in [(5_000, 20_000), (20_000, 60_000), (1_000, 3_000)] {
+            let last = remembered.by_ref().take(rounds).inspect(|&number| ghosts.remember(fingerprint(number), limit)).last().unwrap();
+            let latest = last + 1 - limit as u32..=last;
+            let found = latest.filter(|&number| ghosts.forget(fingerprint(number))).count();
+            assert!(found * 100 >= limit * 97, "{found} of {limit}");
+            let older = (0..=last - limit as u32).filter(|&number| ghosts.forget(fingerprint(number))).count();
+            assert_eq!(older, 0);
+            assert!(ghosts.allocated() <= limit * 16, "{} bytes for {limit} ghosts", ghosts.allocated());
         }
     }
 }

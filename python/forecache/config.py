@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any, TypeAlias
 
 from forecache import _core, sources
@@ -186,6 +187,8 @@ def _function(field: str, value: Any, allowed: str) -> Any:
 
 def is_async(function: object) -> bool:
     """Whether calling `function` makes a coroutine, as far as can be seen before."""
+    if isinstance(function, FunctionType | MethodType):
+        return inspect.iscoroutinefunction(function)
     called = getattr(type(function), "__call__", None)  # noqa: B004  what it is matters, not whether it is
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 

@@ -147,8 +147,9 @@ class Cache(CachedMethods, _core.Memory, MutableMapping[str, Any]):
         (KeyboardInterrupt, SystemExit), one of those who wait loads in its place. What is set, deleted, cleared or
         invalidated during a load is newer than its value: the callers get that, the cache keeps the newer state.
 
-        Raises `ReentrantLoad` if the loader waits for its own key, directly or through other loads, and `TypeError` for an
-        async loader: those are for `cache.aio.get_or_load`.
+        Raises `ReentrantLoad` if the loader waits for its own key, directly or through other loads, in whatever threads and
+        tasks, as long as they have the loader's context (those of an executor of its own haven't); and `TypeError` for an
+        async loader, which is for `cache.aio.get_or_load`.
 
         >>> cache = Cache()
         >>> cache.get_or_load("user:7", lambda key: f"loaded {key}", ttl="5m")

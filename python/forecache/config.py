@@ -10,7 +10,8 @@ from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any, TypeAlias
 
-from forecache import _core, sources
+from forecache import sources
+from forecache._core import POLICIES, FakeClock
 from forecache.units import Duration, Size, parse_duration, parse_size, wrong
 
 __all__ = ["Config", "Group", "parse_count", "parse_duration", "parse_size"]
@@ -61,7 +62,7 @@ class Config:
     namespace: str
     seed: int | None
     on_remove: OnRemove | None
-    clock: _core.FakeClock | None
+    clock: FakeClock | None
 
     def __init__(
         self,
@@ -77,12 +78,12 @@ class Config:
         namespace: str = "",
         seed: int | None = None,
         on_remove: OnRemove | None = None,
-        clock: _core.FakeClock | None = None,
+        clock: FakeClock | None = None,
     ) -> None:
         valid = {
             "capacity": parse_size(capacity, "capacity"),
             "max_entries": _whole("max_entries", max_entries, 1, 2**32 - 1),
-            "policy": _one_of("policy", policy, _core.POLICIES),
+            "policy": _one_of("policy", policy, POLICIES),
             "ttl": _time("ttl", ttl),
             "tti": _time("tti", tti),
             "jitter": _share("jitter", jitter),
@@ -94,7 +95,7 @@ class Config:
             "on_remove": _function("on_remove", on_remove, "a function (key, value, cause)"),
             "clock": clock,
         }
-        if clock is not None and not isinstance(clock, _core.FakeClock):
+        if clock is not None and not isinstance(clock, FakeClock):
             raise wrong("clock", clock, "None for the real one, or a forecache.testing.FakeClock")
         for name, value in valid.items():
             object.__setattr__(self, name, value)

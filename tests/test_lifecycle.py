@@ -228,13 +228,13 @@ except KeyboardInterrupt:
 
 def test_a_signal_handler_may_use_the_cache_that_it_interrupts():
     text = """
-import signal
+import itertools, signal
 from forecache import Cache
-cache, seen = Cache("10KB"), []
+cache, seen, numbers = Cache("10KB"), [], itertools.count()
 def handler(*_):
-    seen.append(cache.get_or_load(f"h{len(seen)}", lambda: 1))
+    seen.append(cache.get_or_load(f"h{next(numbers)}", lambda: 1))
 signal.signal(signal.SIGALRM, handler)
-signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
 turn = 0
 while len(seen) < 200:
     turn += 1

@@ -253,6 +253,42 @@ def test_an_exception_reaches_every_task_and_nothing_is_kept(cache):
     asyncio.run(program())
 
 
+def test_what_caused_an_exception_stays_with_it(face, cache, crew):
+    gate = Gate()
+
+    def load():
+        gate()
+        try:
+            raise KeyError("inner")
+        except KeyError as inner:
+            raise ValueError("outer") from inner
+
+    crew.send(face.get_or_load, "a", load)
+    assert gate.entered.wait(PATIENCE)
+    crew.send(cache.get_or_load, "a", load)
+    joined(cache, "a", 2)
+    gate.open.set()
+    assert [repr(error.__cause__) for error in crew.back().errors] == ["KeyError('inner')"] * 2
+
+
+def test_a_caller_who_is_cancelled_as_the_load_fails_is_cancelled(cache):
+    async def program():
+        release = asyncio.Event()
+
+        async def load():
+            await release.wait()
+            raise OSError("failed")
+
+        caller = asyncio.create_task(cache.aio.get_or_load("a", load))
+        await soon(lambda: waiters(cache, "a") == 1)
+        cache._flights._running["a"].landing.add_done_callback(lambda _: caller.cancel())
+        release.set()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+
+    asyncio.run(program())
+
+
 class StubbornError(Exception):
     """Can't be copied."""
 

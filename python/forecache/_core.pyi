@@ -158,9 +158,7 @@ class Tally:
     missed_bytes: Final[int]
     seconds: Final[float]
 
-def simulate(
-    trace: Trace, policy: str, *, max_entries: int | None = None, capacity: int | None = None, seed: int = 0
-) -> Tally:
+def simulate(trace: Trace, policy: str, *, max_entries: int | None = None, capacity: int | None = None, seed: int = 0) -> Tally:
     """Replays `trace` through an empty store bounded by entries or by bytes (one of them)."""
 
 def belady(trace: Trace, max_entries: int) -> Tally:
@@ -180,6 +178,11 @@ def write_trace(
     have to be numbers unless `texts`. The file appears when all is written."""
 
 def import_blocks(
-    source: str | os.PathLike[str], target: str | os.PathLike[str], *, page_size: int = 4096, device_size: int = 0, description: str = ""
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    page_size: int = 4096,
+    device_size: int = 0,
+    description: str = "",
 ) -> tuple[int, int]:
     """Turns a block recorder's CSV (`time_us,op,offset,length`) into a trace of pages, and says how many requests and pages."""

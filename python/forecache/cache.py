@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, NoReturn, TypeVar
 
-from forecache import _core, engine
-from forecache._core import MISSING
+from forecache import engine
+from forecache._core import MISSING, FakeClock, Memory
 from forecache.aio import AsyncCache
 from forecache.config import Config, Groups, OnRemove, Weigher
 from forecache.decorators import CachedMethods, Names
@@ -22,7 +22,7 @@ from forecache.views import Items, Values, batches
 C = TypeVar("C", bound="Cache")
 
 
-class Cache(CachedMethods, _core.Memory, MutableMapping[str, Any]):
+class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     """A bounded cache in this process, safe to use from any thread and any event loop. All options have defaults that work.
 
     | option | default | meaning |
@@ -70,7 +70,7 @@ class Cache(CachedMethods, _core.Memory, MutableMapping[str, Any]):
         namespace: str = "",
         seed: int | None = None,
         on_remove: OnRemove | None = None,
-        clock: _core.FakeClock | None = None,
+        clock: FakeClock | None = None,
     ) -> C:
         """See the class."""
         return cls.from_config(
@@ -86,7 +86,6 @@ class Cache(CachedMethods, _core.Memory, MutableMapping[str, Any]):
         cache._hub = Hub(cache._on_event, config.on_remove)
         cache._now = config.clock.time if config.clock is not None else time.monotonic
         cache._made = cache._now()
-        cache._aio = None
         cache._names = Names()
         return cache
 
@@ -108,7 +107,7 @@ class Cache(CachedMethods, _core.Memory, MutableMapping[str, Any]):
     _hub: Hub
     _now: Callable[[], float]
     _made: float
-    _aio: AsyncCache | None
+    _aio: AsyncCache
     _names: Names
 
     @property
@@ -119,9 +118,8 @@ class Cache(CachedMethods, _core.Memory, MutableMapping[str, Any]):
     @property
     def aio(self) -> AsyncCache:
         """The async face of this very cache."""
-        if self._aio is None:
-            self._aio = AsyncCache._of(self)
-        return self._aio
+        face: AsyncCache | None = self.__dict__.get("_aio")
+        return face if face is not None else self.__dict__.setdefault("_aio", AsyncCache._of(self))
 
     def get_or_load(
         self,
@@ -147,8 +145,9 @@ class Cache(CachedMethods, _core.Memory, MutableMapping[str, Any]):
         (KeyboardInterrupt, SystemExit), one of those who wait loads in its place. What is set, deleted, cleared or
         invalidated during a load is newer than its value: the callers get that, the cache keeps the newer state.
 
-        Raises `ReentrantLoad` if the loader waits for its own key, directly or through other loads, and `TypeError` for an
-        async loader: those are for `cache.aio.get_or_load`.
+        Raises `ReentrantLoad` if the loader waits for its own key, directly or through other loads, in whatever threads and
+        tasks, as long as they have the loader's context (those of an executor of its own haven't); and `TypeError` for an
+        async loader, which is for `cache.aio.get_or_load`.
 
         >>> cache = Cache()
         >>> cache.get_or_load("user:7", lambda key: f"loaded {key}", ttl="5m")

@@ -7,9 +7,11 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any, TypeAlias
 
-from forecache import _core, sources
+from forecache import sources
+from forecache._core import POLICIES, FakeClock
 from forecache.units import Duration, Size, parse_duration, parse_size, wrong
 
 __all__ = ["Config", "Group", "parse_count", "parse_duration", "parse_size"]
@@ -60,7 +62,7 @@ class Config:
     namespace: str
     seed: int | None
     on_remove: OnRemove | None
-    clock: _core.FakeClock | None
+    clock: FakeClock | None
 
     def __init__(
         self,
@@ -76,12 +78,12 @@ class Config:
         namespace: str = "",
         seed: int | None = None,
         on_remove: OnRemove | None = None,
-        clock: _core.FakeClock | None = None,
+        clock: FakeClock | None = None,
     ) -> None:
         valid = {
             "capacity": parse_size(capacity, "capacity"),
             "max_entries": _whole("max_entries", max_entries, 1, 2**32 - 1),
-            "policy": _one_of("policy", policy, _core.POLICIES),
+            "policy": _one_of("policy", policy, POLICIES),
             "ttl": _time("ttl", ttl),
             "tti": _time("tti", tti),
             "jitter": _share("jitter", jitter),
@@ -93,7 +95,7 @@ class Config:
             "on_remove": _function("on_remove", on_remove, "a function (key, value, cause)"),
             "clock": clock,
         }
-        if clock is not None and not isinstance(clock, _core.FakeClock):
+        if clock is not None and not isinstance(clock, FakeClock):
             raise wrong("clock", clock, "None for the real one, or a forecache.testing.FakeClock")
         for name, value in valid.items():
             object.__setattr__(self, name, value)
@@ -186,6 +188,8 @@ def _function(field: str, value: Any, allowed: str) -> Any:
 
 def is_async(function: object) -> bool:
     """Whether calling `function` makes a coroutine, as far as can be seen before."""
+    if isinstance(function, FunctionType | MethodType):
+        return inspect.iscoroutinefunction(function)
     called = getattr(type(function), "__call__", None)  # noqa: B004  what it is matters, not whether it is
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 

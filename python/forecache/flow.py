@@ -8,6 +8,7 @@ import contextvars
 import inspect
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as StillWaiting
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -143,7 +144,7 @@ class Join:
         while True:
             try:
                 landing.exception(None if self.flight.loop is None else WATCH)
-            except TimeoutError:
+            except StillWaiting:
                 self._check()
             else:
                 return landing
@@ -218,10 +219,12 @@ class Lead:
             raise
         try:
             return await Join(self.flights, flight).arun()
-        except BaseException:
-            if self.error is not None:
-                raise self.error from None
-            raise
+        except Exception as error:  # not a cancellation, which is the caller's own
+            ended = self.error or error
+        try:
+            raise ended
+        finally:
+            del ended, self.error  # else they would hold themselves, through their traceback
 
     async def _fly(self) -> None:
         loading.set(self.flight)

@@ -1,5 +1,6 @@
 //! The error table: which of the package's exceptions says what. They are defined in `forecache.errors`.
 
+use crate::foreign;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -32,7 +33,7 @@ pub fn closed(py: Python<'_>) -> PyErr {
 }
 
 fn parse<'py>(parser: &str, value: &Bound<'py, PyAny>, field: &str) -> PyResult<Bound<'py, PyAny>> {
-    value.py().import("forecache.config")?.getattr(parser)?.call1((value, field))
+    foreign::call(&value.py().import("forecache.config")?.getattr(parser)?, (value, field))
 }
 
 /// Seconds of what Python takes as a duration.

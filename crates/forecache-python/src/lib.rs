@@ -2,6 +2,7 @@
 
 mod clock;
 mod errors;
+mod foreign;
 mod guard;
 mod key;
 mod memory;

@@ -4,6 +4,7 @@
 //! the guard let go, run what may be foreign code: dropping values, telling the listener, comparing, copying.
 
 use crate::errors::{self, config_error};
+use crate::foreign;
 use crate::guard::Guarded;
 use crate::key::{Name, Text};
 use crate::options::{Defaults, Said};
@@ -93,14 +94,13 @@ impl Memory {
 
     #[cold]
     fn tell(&self, py: Python<'_>, gone: Gone) {
-        let Some(listener) = self.listener(py) else {
-            return;
-        };
+        let listener = self.listener(py);
         for removed in gone {
-            let cause = PyString::intern(py, removed.cause.name());
-            if let Err(error) = listener.call1(py, (cause, removed.key.0, removed.value)) {
-                error.write_unraisable(py, Some(listener.bind(py)));
+            if let Some(listener) = &listener {
+                let cause = PyString::intern(py, removed.cause.name());
+                notify(listener.bind(py), cause, removed.key.0.bind(py), &removed.value);
             }
+            foreign::release(py, removed.value);
         }
     }
 
@@ -111,9 +111,7 @@ impl Memory {
     #[cold]
     fn refused(&self, py: Python<'_>, name: &Name, value: &Value) {
         if let Some(listener) = self.listener(py) {
-            if let Err(error) = listener.call1(py, ("refused", name.string(), value)) {
-                error.write_unraisable(py, Some(listener.bind(py)));
-            }
+            notify(listener.bind(py), PyString::intern(py, "refused"), name.string(), value);
         }
     }
 
@@ -125,7 +123,7 @@ impl Memory {
 
     pub fn weight(&self, name: &Name, utf8: &str, value: &Bound<'_, PyAny>) -> PyResult<u64> {
         if let Some(weigher) = &self.weigher {
-            let weight = weigher.bind(value.py()).call1((name.string(), value))?;
+            let weight = foreign::call(weigher.bind(value.py()), (name.string(), value))?;
             return weight.extract::<u64>().map_err(|_| {
                 config_error(value.py(), format!("weigher: expected an int >= 0 and < 2**64 as its result, got {weight:?}"))
             });
@@ -186,7 +184,7 @@ impl Memory {
     fn same_as_immutable(&self, py: Python<'_>, name: &Name, value: &Value) -> PyResult<bool> {
         let there = self.state.with(py, |state| state.store.peek(&name.lookup(NAMESPACE)).map(|value| value.clone_ref(py)));
         match there {
-            Some(there) if there.bind(py).eq(value)? => Ok(true),
+            Some(there) if foreign::equal(there.bind(py), value.bind(py))? => Ok(true),
             _ => Err(errors::immutable(py, name.string())),
         }
     }
@@ -258,5 +256,11 @@ impl Memory {
 
 fn deep_copy<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    COPY.import(value.py(), "copy", "deepcopy")?.call1((value,))
+    foreign::call(COPY.import(value.py(), "copy", "deepcopy")?, (value,))
+}
+
+fn notify<'py>(listener: &Bound<'py, PyAny>, cause: Bound<'py, PyString>, key: &Bound<'py, PyString>, value: &Value) {
+    if let Err(error) = foreign::call(listener, (cause, key, value)) {
+        error.write_unraisable(listener.py(), Some(listener));
+    }
 }

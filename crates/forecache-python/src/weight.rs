@@ -4,6 +4,7 @@
 //! at bounds the effort at a few hundred microseconds. What others hold as well costs nothing here: small integers, `None`,
 //! types, modules, functions, strings with many references; an object met twice counts once.
 
+use crate::foreign;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -159,7 +160,7 @@ fn shallow(object: &Bound<'_, PyAny>) -> PyResult<usize> {
     }
     static SIZE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let getsizeof = SIZE.import(object.py(), "sys", "getsizeof")?;
-    let size = getsizeof.call1((object, 0))?.extract()?;
+    let size = foreign::call(getsizeof, (object, 0))?.extract()?;
     Ok(block(size))
 }
 

@@ -20,6 +20,7 @@ from forecache.config import Config, Group
 from forecache.decorators import CacheInfo
 from forecache.errors import CacheClosed, ConfigError, ForecacheError, ImmutableError, ReentrantLoad, TraceError
 from forecache.events import Refused, Removed
+from forecache.replay import replay
 from forecache.stats import Stats
 
 __version__ = version("forecache")
@@ -42,6 +43,7 @@ __all__ = [
     "Stats",
     "TraceError",
     "__version__",
+    "replay",
 ]
 
 if DEBUG:

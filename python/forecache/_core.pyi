@@ -125,8 +125,8 @@ class Trace:
 
     @staticmethod
     def open(path: str | os.PathLike[str], columns: str | dict[str, str] | None = None) -> Trace:
-        """Reads a whole file of any known format, or raises `TraceError` with the byte or line. `columns` maps key, size, time, op,
-        ttl, owner and request to columns of a table: `"key=id,size=bytes"`."""
+        """Reads a whole file of any known format, or raises `TraceError` with the byte or line. `columns` maps key, size, time,
+        op, ttl, owner and request to columns of a table: `"key=id,size=bytes"`."""
     def __len__(self) -> int: ...
     @property
     def unique(self) -> int:
@@ -146,8 +146,8 @@ class Trace:
     @property
     def description(self) -> str: ...
     def rows(self, start: int = 0, stop: int | None = None) -> list[tuple[int, str, int, str, int | None, str, bool]]:
-        """Time in nanoseconds, key, bytes, "get", "set" or "delete", nanoseconds to live, owner, and whether the next row is of the
-        same request."""
+        """Time in nanoseconds, key, bytes, "get", "set" or "delete", nanoseconds to live, owner, and whether the next row is of
+        the same request."""
 
 class Tally:
     """What a replay counted."""
@@ -174,8 +174,8 @@ def write_trace(
     opaque: bool = False,
     description: str = "",
 ) -> None:
-    """Writes a trace of ours: rows as `Trace.rows` gives them, each with how many pages it covers (1 for keys that are none). Keys
-    have to be numbers unless `texts`. The file appears when all is written."""
+    """Writes a trace of ours: rows as `Trace.rows` gives them, each with how many pages it covers (1 for keys that are none).
+    Keys have to be numbers unless `texts`. The file appears when all is written."""
 
 def import_blocks(
     source: str | os.PathLike[str],

@@ -1,0 +1,72 @@
+"""Miss-ratio curves, drawn with matplotlib, which is loaded on use."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from itertools import groupby
+from math import ceil, log10, sqrt
+from pathlib import Path
+from typing import Any
+
+from forecache.errors import ConfigError
+from forecache.replay import BELADY, Row
+
+POINTS = 16
+ABREAST = 4
+COLOURS = 10
+
+
+def check() -> None:
+    """Raises `ConfigError` that says what to do if matplotlib isn't there."""
+    if find_spec("matplotlib") is None:
+        raise ConfigError("plot: needs matplotlib; install it with: pip install 'forecache[plot]'")
+
+
+def points(sizes: Sequence[float]) -> list[float]:
+    """`sizes`, and between the least and the greatest enough others that lines through them are curves."""
+    if not sizes or min(sizes) <= 0:
+        return list(sizes)
+    low, high = log10(min(sizes)), log10(max(sizes))
+    between = {float(f"{10 ** (low + (high - low) * step / (POINTS - 1)):.4g}") for step in range(1, POINTS - 1)}
+    return sorted({*sizes, *between})
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """One panel a trace, one curve a policy."""
+    if not rows:
+        raise ConfigError("plot: there is nothing to draw; allowed: sizes of at least one object")
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot, ticker
+
+    traces = [(trace, list(of_trace)) for trace, of_trace in groupby(rows, key=lambda row: row.trace)]
+    policies = list(dict.fromkeys(row.policy for row in rows))
+    across = min(ABREAST, ceil(sqrt(len(traces))))
+    down = ceil(len(traces) / across)
+    size = (7.2, 4.5) if len(traces) == 1 else (4.4 * across, 3.2 * down + 0.6)
+    figure, axes = pyplot.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
+    for panel in axes.flat[len(traces) :]:
+        panel.set_visible(False)
+    for panel, (trace, of_trace) in zip(axes.flat, traces, strict=False):
+        for number, policy in enumerate(policies):
+            curve = [row for row in of_trace if row.policy == policy]
+            label, look = _look(number, policy)
+            panel.plot([row.capacity for row in curve], [100 * row.miss_ratio for row in curve], label=label, **look)
+        by_bytes = of_trace[0].by_bytes
+        panel.set(title=f"{trace}, {of_trace[0].accesses:,} accesses", xscale="log", ylabel="misses (% of accesses)")
+        panel.set_xlabel("cache size (bytes)" if by_bytes else "cache size (objects)")
+        panel.xaxis.set_major_formatter(ticker.EngFormatter(unit="B") if by_bytes else ticker.StrMethodFormatter("{x:,.0f}"))
+        panel.xaxis.set_minor_formatter(ticker.NullFormatter())
+        panel.grid(which="major", color="0.88")
+        panel.spines[["top", "right"]].set_visible(False)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def _look(number: int, policy: str) -> tuple[str, dict[str, Any]]:
+    """The label of a curve and how it is drawn: ten colours, then the same dotted."""
+    if policy == BELADY:
+        return "Belady's optimum", {"color": "black", "linestyle": "--", "linewidth": 1.2}
+    return policy, {"color": f"C{number}", "linestyle": "-" if number < COLOURS else ":", "linewidth": 1.8}

@@ -1,0 +1,139 @@
+"""`forecache replay` and `forecache trace`, as a shell sees them."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from forecache import _core
+
+
+@pytest.fixture
+def trace(tmp_path):
+    path = tmp_path / "guest.run1.fctrace"
+    keys = [number * number % 97 for number in range(500)] + list(range(200, 300)) + [number % 50 for number in range(400)]
+    rows = [(number, str(key), 4096, "get", None, "", False, 1) for number, key in enumerate(keys)]
+    _core.write_trace(path, rows, page_size=4096, device_size=2**30, description="a guest")
+    return path
+
+
+def forecache(*arguments, blocked=(), **environment):
+    """Runs the command line in a process of its own; modules in `blocked` seem not to be installed."""
+    hide = f"import sys; sys.modules.update(dict.fromkeys({list(blocked)!r}));" if blocked else ""
+    code = f"{hide}from forecache.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | {"COLUMNS": "80", "NO_COLOR": "1"} | environment,
+    )
+
+
+def test_a_table_of_80_columns(trace):
+    done = forecache("replay", trace, "--policy", "all", "--belady", "--sizes", "0.01,0.02,0.05,0.1,0.2,0.5")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "guest: misses of 1,000 accesses"
+    assert all(len(line) <= 80 for line in lines)
+    assert {line.split()[0] for line in lines if "%" in line and line[0] != " "} == {*_core.POLICIES, "belady"}
+
+
+def test_csv_and_json_hold_a_row_a_trace_size_and_policy(trace, tmp_path):
+    out = tmp_path / "out.csv"
+    done = forecache("replay", trace, "--policy", "lru,s3fifo", "--sizes", "0.1,0.5", "--csv", out, "--json")
+    assert done.returncode == 0, done.stderr
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["trace", "size_fraction", "policy", "miss_ratio", "byte_miss_ratio"]
+    told = json.loads(done.stdout)
+    assert [(row["trace"], float(row["size_fraction"]), row["policy"], float(row["miss_ratio"])) for row in rows] == [
+        (row["trace"], row["size_fraction"], row["policy"], row["miss_ratio"]) for row in told
+    ]
+    assert [(row["trace"], row["size_fraction"], row["policy"]) for row in rows] == [
+        ("guest", size, policy) for size in ("0.1", "0.5") for policy in ("lru", "s3fifo")
+    ]
+
+
+def test_a_given_capacity_has_no_share(trace, tmp_path):
+    for capacity, expected in (("50", 50), ("50KB", 50_000)):
+        done = forecache("replay", trace, "--capacity", capacity, "--csv", tmp_path / "out.csv", "--json")
+        assert {row["capacity"] for row in json.loads(done.stdout)} == {expected}
+        assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("guest,,lru,0.")
+
+
+def test_curves_are_drawn(trace, tmp_path):
+    for options in ((), ("--byte",)):
+        plot = tmp_path / f"curves{len(options)}.png"
+        done = forecache("replay", trace, "--plot", plot, "--sizes", "0.05,0.5", *options)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert plot.read_bytes().startswith(b"\x89PNG")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_less_than_one_object_is_said_on_stderr(trace):
+    done = forecache("replay", trace, "--sizes", "0.0001,0.5", "--json")
+    assert "0.0001 of 173 objects is less than one, so there is no row" in done.stderr
+    assert [row["size_fraction"] for row in json.loads(done.stdout)] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--policy", "lru,best"], "policy: got 'best'; allowed: lru, lfu, s3fifo"),
+        (["--sizes", "0.1,big"], "sizes: got 'big'; allowed: shares of the unique objects"),
+        (["--sizes", "7"], "sizes: got 7.0; allowed: shares of the unique objects"),
+        (["--capacity", "some"], "capacity: got 'some'; allowed: "),
+        (["--columns", "kee=id"], 'columns: "kee" is no field of a trace (nearest: key, '),
+        (
+            ["--csv", "/no/such/directory/out.csv"],
+            "csv: got '/no/such/directory/out.csv'; allowed: a file in ",
+        ),
+        (["--plot", "a.png", "--capacity", "5"], "plot: got 'a.png'; allowed: curves over --sizes"),
+    ],
+)
+def test_a_wrong_option_is_one_line_on_stderr(trace, arguments, expected):
+    done = forecache("replay", trace, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"forecache: {expected}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_truncated_trace_says_where_and_nothing_is_printed_or_written(trace, tmp_path):
+    broken = tmp_path / "broken.fctrace"
+    broken.write_bytes(trace.read_bytes()[:-5])
+    done = forecache("replay", trace, broken, "--csv", tmp_path / "out.csv", "--plot", tmp_path / "out.png")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "broken.fctrace, byte " in done.stderr
+    assert "truncated" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.fctrace", "guest.run1.fctrace"]
+
+
+def test_a_missing_extra_is_one_sentence_with_the_remedy(trace):
+    done = forecache("replay", trace, blocked=["typer"])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "forecache: the command line needs two more packages; install them with: pip install 'forecache[cli]'\n"
+    done = forecache("replay", trace, "--plot", "a.png", blocked=["matplotlib"])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "forecache: plot: needs matplotlib; install it with: pip install 'forecache[plot]'\n"
+
+
+def test_a_block_list_is_imported_and_shown(tmp_path):
+    source, target = tmp_path / "block.csv", tmp_path / "block.fctrace"
+    source.write_text("time_us,op,offset,length\n1,read,0,8192\n2,write,4096,4096\n")
+    done = forecache("trace", "import", source, target, "--page", "4096", "--device-size", "1GiB", "--description", "a guest")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{target}: 2 requests, 3 pages, ")
+    shown = forecache("trace", "show", target).stdout
+    for fact in ("accesses        3", "unique objects  2", "device size     1,073,741,824 bytes", "description     a guest"):
+        assert fact in shown
+
+
+def test_help_teaches_by_examples():
+    assert "forecache replay vm.fctrace" in forecache("replay", "--help").stdout
+    assert "Examples" not in forecache("--help").stderr
+    done = subprocess.run([sys.executable, "-m", "forecache.cli", "--help"], capture_output=True, text=True, check=True)
+    assert "replay" in done.stdout

@@ -2,8 +2,8 @@
 """One cache hammered by two threads and two tasks: `python benchmarks/campaign.py --seconds 60`, or `make campaign`.
 
 Each worker does at random all that a cache offers, in a budget that is always full and often resized. Nothing may be lost or
-stale (see walks.py), the budget is exceeded by no more than an entry a worker, in the end there were as many removals as sets, and
-the process doesn't grow. `tests/test_hammer.py` runs a short form.
+stale (see walks.py), the budget is exceeded by no more than an entry a worker, in the end there were as many removals as sets,
+and the process doesn't grow. `tests/test_hammer.py` runs a short form.
 """
 
 from __future__ import annotations

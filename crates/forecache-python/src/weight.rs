@@ -9,7 +9,8 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
-    PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyFunction, PyInt, PyList, PyModule, PySet, PyString, PyTuple, PyType,
+    PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyFunction, PyInt, PyList, PyModule, PySet, PyString, PyStringData, PyTuple,
+    PyType,
 };
 use pyo3::{Borrowed, ffi};
 use std::collections::HashSet;
@@ -40,10 +41,11 @@ pub fn deep_size(object: &Bound<'_, PyAny>) -> PyResult<u64> {
 
 /// The size of a string whose text in UTF-8 is known.
 pub fn string_size(string: &Bound<'_, PyString>, utf8: &str) -> PyResult<usize> {
-    if utf8.is_ascii() {
-        return Ok(block(size_of::<ffi::PyASCIIObject>() + utf8.len() + 1));
-    }
-    shallow(string.as_any())
+    if utf8.is_ascii() { Ok(ascii_size(utf8.len())) } else { shallow(string.as_any()) }
+}
+
+fn ascii_size(length: usize) -> usize {
+    block(size_of::<ffi::PyASCIIObject>() + length + 1)
 }
 
 /// The size of an object that holds no others, if it is of a known type.
@@ -52,6 +54,12 @@ fn leaf(object: Borrowed<'_, '_, PyAny>) -> Option<usize> {
         0
     } else if let Ok(bytes) = object.cast_exact::<PyBytes>() {
         block(size_of::<ffi::PyBytesObject>() + bytes.as_bytes().len())
+    } else if let Ok(string) = object.cast_exact::<PyString>() {
+        // SAFETY: a live str's data doesn't change.
+        match unsafe { string.data() } {
+            Ok(PyStringData::Ucs1(text)) if text.is_ascii() => ascii_size(text.len()),
+            _ => return None,
+        }
     } else if object.is_exact_instance_of::<PyInt>() {
         match object.extract::<i64>() {
             Ok(number) if SHARED_INTEGERS.contains(&number) => 0,

@@ -89,8 +89,8 @@ class Memory:
     def _peek(self, key: str, default: Any = None) -> Any:
         """The live value itself (never a copy), with no effect on statistics or eviction."""
     def _swap(self, key: str, current: Any, value: Any, *, ttl: Any = None) -> bool | None:
-        """`value` in the place of the very object `current`, or of nothing if that is `MISSING`. None: something else is there by now
-        (try again); False: refused for its size. Without `ttl`, times, tags and owner stay as they are."""
+        """`value` in the place of the very object `current`, or of nothing if that is `MISSING`. None: something else is there by
+        now (try again); False: refused for its size. Without `ttl`, times, tags and owner stay as they are."""
     def _expect(self, key: str) -> None:
         """Announces that the value of `key` is being loaded."""
     def _forget(self, key: str) -> None:
@@ -117,8 +117,8 @@ class Memory:
     def _stats(self) -> dict[str, Any]:
         """Sums, latencies and tables, as `forecache.stats` reads them."""
     def _on_event(self, listener: Any) -> None:
-        """`listener(cause, key, value)` is called for every entry that leaves, and with the cause "refused" for a value that was not
-        taken; outside any lock, on the thread that caused it. None switches it off."""
+        """`listener(cause, key, value)` is called for every entry that leaves, and with the cause "refused" for a value that was
+        not taken; outside any lock, on the thread that caused it. None switches it off."""
 
 class Trace:
     """A recording in memory: what was asked for, row by row."""

@@ -11,6 +11,9 @@ use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 /// Groups a store keeps at most; keys of further templates are of group 0.
 pub const MOST: usize = 4096;
 const SHORTEST_HEX: usize = 8;
+/// Characters of a UUID, and of its first word.
+const UUID: usize = 36;
+const UUID_HEAD: usize = 8;
 
 /// What holds for all entries of a group unless `set` says otherwise; `None` leaves it to the cache's own default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -90,50 +93,87 @@ impl Groups {
     }
 }
 
-/// Appends the template of `key` to `out`.
-fn template(key: &str, out: &mut String) {
-    let bytes = key.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        let word = bytes[at..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-        if word == 0 {
-            let rest = &key[at..];
-            let end = rest.find(|c: char| c.is_ascii_alphanumeric()).unwrap_or(rest.len());
-            out.push_str(&rest[..end]);
-            at += end;
-        } else if word == 8 && is_uuid(&bytes[at..]) {
-            out.push_str("{}");
-            at += 36;
+const WORD: u8 = 1;
+const DIGIT: u8 = 2;
+/// Is no hexadecimal digit.
+const NO_HEX: u8 = 4;
+
+/// What each byte is: a part of a word (ASCII letters and digits) or not, a digit, no hexadecimal digit.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let c = byte as u8;
+        classes[byte] = if c.is_ascii_digit() {
+            WORD | DIGIT
+        } else if c.is_ascii_hexdigit() {
+            WORD
+        } else if c.is_ascii_alphabetic() {
+            WORD | NO_HEX
         } else {
-            push_word(&key[at..at + word], out);
-            at += word;
-        }
+            0
+        };
+        byte += 1;
     }
+    classes
+};
+
+fn class(byte: u8) -> u8 {
+    CLASSES[byte as usize]
 }
 
-fn push_word(word: &str, out: &mut String) {
-    let hex = word.bytes().all(|byte| byte.is_ascii_hexdigit()) && word.bytes().any(|byte| byte.is_ascii_digit());
-    if hex && word.len() >= SHORTEST_HEX {
+/// Appends the template of `key` to `out`: what lies between two holes in one piece.
+fn template(key: &str, out: &mut String) {
+    let bytes = key.as_bytes();
+    let (mut at, mut copied) = (0, 0);
+    let mut hole = |from: usize, to: usize| {
+        out.push_str(&key[copied..from]);
         out.push_str("{}");
-        return;
-    }
-    let mut in_digits = false;
-    for c in word.chars() {
-        if !c.is_ascii_digit() {
-            out.push(c);
-        } else if !in_digits {
-            out.push_str("{}");
+        copied = to;
+    };
+    while at < bytes.len() {
+        let (start, mut seen) = (at, 0);
+        while at < bytes.len() && class(bytes[at]) != 0 {
+            seen |= class(bytes[at]);
+            at += 1;
         }
-        in_digits = c.is_ascii_digit();
+        if at - start == UUID_HEAD && is_uuid(&bytes[start..]) {
+            at = start + UUID;
+            hole(start, at);
+        } else if seen & (DIGIT | NO_HEX) == DIGIT && at - start >= SHORTEST_HEX {
+            hole(start, at);
+        } else if seen & DIGIT != 0 {
+            digits(&bytes[start..at], |from, to| hole(start + from, start + to));
+        }
+        while at < bytes.len() && class(bytes[at]) == 0 {
+            at += 1;
+        }
+    }
+    out.push_str(&key[copied..]);
+}
+
+/// Where runs of digits begin and end.
+fn digits(word: &[u8], mut run: impl FnMut(usize, usize)) {
+    let mut at = 0;
+    while at < word.len() {
+        let start = at;
+        while at < word.len() && word[at].is_ascii_digit() {
+            at += 1;
+        }
+        if at > start {
+            run(start, at);
+        } else {
+            at += 1;
+        }
     }
 }
 
 /// Whether `bytes` begin with a UUID that ends there.
 fn is_uuid(bytes: &[u8]) -> bool {
     let dashes = [8, 13, 18, 23];
-    bytes.len() >= 36
-        && (0..36).all(|at| if dashes.contains(&at) { bytes[at] == b'-' } else { bytes[at].is_ascii_hexdigit() })
-        && !bytes.get(36).is_some_and(u8::is_ascii_alphanumeric)
+    bytes.len() >= UUID
+        && (0..UUID).all(|at| if dashes.contains(&at) { bytes[at] == b'-' } else { bytes[at].is_ascii_hexdigit() })
+        && !bytes.get(UUID).is_some_and(u8::is_ascii_alphanumeric)
 }
 
 #[cfg(test)]

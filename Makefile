@@ -19,6 +19,8 @@ RUN := $(VENV)/bin/python
 OLDEST_CARGO := 1.85
 SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests, linters and the installed package are built for the same Python, so nothing is built twice.
+export PYO3_PYTHON := $(CURDIR)/$(VENV)/bin/python
 
 help:
 	@sed -n 's/^#   //p' Makefile

@@ -1,7 +1,8 @@
 """What every doctest may use without importing it."""
 
-import forecache
 import pytest
+
+import forecache
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ def through_the_cache(console: Console) -> None:
     """Asks a `Cache` for every page that the machine asked its disk for."""
     trace = Trace.open(RECORDING)
     pages = int(trace.unique * SHARE)
-    console.print(f"[bold]1. The disk of a virtual machine, through a cache of {pages:,} pages ({SHARE:.0%} of those it uses)[/bold]")
+    console.print(f"[bold]1. A virtual machine's disk, through a cache of {pages:,} pages, {SHARE:.0%} of those it uses[/bold]")
     console.print(f"{trace.description}\n")
     cache = Cache("1GB", max_entries=pages, seed=0)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("hit rate {task.fields[rate]:.1%}"), TimeElapsedColumn())

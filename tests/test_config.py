@@ -7,6 +7,7 @@ import sys
 from datetime import timedelta
 
 import pytest
+
 from forecache import Cache, Config, ConfigError, ForecacheError, Group
 from forecache.config import parse_count, parse_duration, parse_size
 

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import pytest
+
 from forecache import Cache, ConfigError
 
 

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+
 from campaign import hammer
 from forecache import Cache
 

@@ -8,11 +8,11 @@ import sys
 import time
 import weakref
 
-import forecache
 import pytest
-from forecache import Cache, CacheClosed
-
 from conftest import PATIENCE
+
+import forecache
+from forecache import Cache, CacheClosed
 
 
 class Node:

@@ -8,9 +8,9 @@ from contextvars import ContextVar
 from functools import partial
 
 import pytest
-from forecache import Cache, ConfigError, ReentrantLoad
-
 from conftest import PATIENCE
+
+from forecache import Cache, ConfigError, ReentrantLoad
 
 
 class Gate:

@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Mapping, MutableMapping
 
 import pytest
+
 from forecache import MISSING, Cache
 
 

@@ -3,11 +3,12 @@
 import math
 from dataclasses import dataclass
 
-from forecache import MISSING, POLICIES, Cache, ImmutableError
-from forecache.testing import FakeClock
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from forecache import MISSING, POLICIES, Cache, ImmutableError
+from forecache.testing import FakeClock
 
 KEYS = st.sampled_from([f"k{n}" for n in range(12)])
 VALUES = st.one_of(st.integers(0, 9), st.none(), st.text(max_size=3), st.binary(min_size=50, max_size=400))

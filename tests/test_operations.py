@@ -5,6 +5,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+
 from forecache import MISSING, AsyncCache, Cache, CacheClosed, ConfigError, ImmutableError
 from forecache.testing import FakeClock
 

@@ -6,11 +6,12 @@ import threading
 import warnings
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from forecache import MISSING, POLICIES, Cache, ConfigError, TraceError, _core
 from forecache.replay import replay
 from forecache.testing import FakeClock
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SECOND = 10**9
 

@@ -4,9 +4,10 @@ import gzip
 import struct
 
 import pytest
-from forecache import TraceError, _core
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from forecache import TraceError, _core
 
 SECOND = 10**9
 

@@ -63,10 +63,15 @@ fmt: $(VENV)/bin/pip $(VENV)/.group-lint
 	$(VENV)/bin/ruff format
 
 bench: $(VENV)/.installed $(VENV)/.group-bench
-	@$(RUN) benchmarks/memory.py --plot benchmarks/memory.png
+	@scripts/setup.sh "$(PYTHON)" "$(OLDEST_CARGO)" "$(VENV)" valgrind
+	$(RUN) benchmarks/memory.py --plot benchmarks/memory.png
+	$(RUN) benchmarks/budget.py
+	$(RUN) benchmarks/instructions.py --check
+	cargo run --quiet --release --locked --package forecache-core --example replay_speed recordings/database.fctrace
 
 campaign: $(VENV)/.installed $(VENV)/.group-test
-	@PROPTEST_CASES=100000 cargo test --quiet --workspace --release --locked
+	@PROPTEST_CASES=100000 cargo test --quiet --release --locked --package forecache-core --test store
+	PROPTEST_CASES=2000 cargo test --quiet --release --locked --package forecache-core --lib
 	$(RUN) benchmarks/campaign.py --seconds 60
 
 clean:

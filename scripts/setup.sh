@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Makes sure that Python, its venv module, a linker and a current cargo are there, and makes the virtual environment.
 # As root on Debian it installs what is missing; otherwise it says what to type.
+# setup.sh PYTHON OLDEST_CARGO VENV [PROGRAM ...]: programs that are Debian packages of the same name.
 set -euo pipefail
 python=$1 oldest_cargo=$2 venv=$3
+shift 3
 
 need() { # need PACKAGE... : from Debian, or one line with the remedy
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -24,6 +26,9 @@ if [ "$(printf '%s\n' "$oldest_cargo" "${version:-0}" | sort -V | head -n1)" != 
     echo "forecache needs cargo $oldest_cargo or newer, and there is ${version:-none}; install it with rustup (https://rustup.rs): rustup update stable" >&2
     exit 1
 fi
+for program in "$@"; do
+    command -v "$program" >/dev/null || need "$program"
+done
 [ -x "$venv/bin/pip" ] && exit 0
 "$python" -c 'import venv, ensurepip' 2>/dev/null || need "python$("$python" -c 'import sys; print(f"{sys.version_info[0]}.{sys.version_info[1]}")')-venv"
 "$python" -m venv "$venv"

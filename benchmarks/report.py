@@ -17,9 +17,11 @@ PARTS = ("p50", "p95", "p99")
 FOOTPRINTS = ("resident", "own", "evicting")
 PLAIN = ("dict", "lru_cache")
 NOTES = f"""\
-x2: two threads, time over all calls; cachetools takes a lock there. evict: a set of a new key in a full cache.
-get_many, set_many: {BATCH} keys a call; a loop where a cache has no such call (all but ours, and for set_many dict and cachebox).
-grown: by the process. own: by what our core says it has allocated; full: the same while it evicts, ghosts included."""
+x2: two threads, time over all calls; cachetools takes a lock there.
+evict: a set of a new key in a full cache.
+get_many, set_many: {BATCH} keys a call; a loop where a cache has no such call
+(all but ours, and for set_many dict and cachebox). grown: by the process.
+own: what our core says it has allocated; full: the same while it evicts, ghosts included."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def tables(results: Results) -> str:
         ),
     )
     singles = table(
-        ["single calls, ns", *(f"{operation} {part}" for operation in OPERATIONS[:3] for part in PARTS)],
+        ["single calls, ns", *(part for operation in OPERATIONS[:3] for part in (f"{operation} p50", *PARTS[1:]))],
         by_setting(results, lambda found: [cell(found, operation, part) for operation in OPERATIONS[:3] for part in PARTS]),
     )
     awaited = table(
@@ -111,8 +113,8 @@ def tables(results: Results) -> str:
     sizes = list(results["footprint"])
     footprint = table(
         [
-            "bookkeeping, bytes an entry",
-            *(f"{part} of {int(entries):,}" for entries in sizes for part in ("grown", "own", "full")),
+            "bookkeeping, B an entry",
+            *(part for entries in sizes for part in (f"{int(entries):,}: grown", "own", "full")),
         ],
         (
             [f"  {name}", *(cell(results["footprint"][entries][name], part) for entries in sizes for part in FOOTPRINTS)]

@@ -46,7 +46,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed $(VENV)/.group-test
 	@cargo test --quiet --workspace --release --locked
+	$(RUN) -m coverage erase
 	$(RUN) -m coverage run -m pytest
+	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report
 
 lint: $(VENV)/.installed $(VENV)/.group-test $(VENV)/.group-lint

@@ -5,7 +5,7 @@
 //! types, modules, functions, strings with many references; an object met twice counts once.
 
 use crate::foreign;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::string::PyStringData;
@@ -35,8 +35,13 @@ pub fn deep_size(object: &Bound<'_, PyAny>) -> PyResult<u64> {
     if let Some(size) = leaf(object.as_borrowed()) {
         return Ok(size as u64);
     }
-    let mut walk = Walk { seen: HashSet::new(), left: MOST_OBJECTS };
-    Ok(walk.size(object, 0)? as u64)
+    let first = Waiting { object: object.clone(), depth: 0, factor: 1.0 };
+    let mut walk = Walk { waiting: vec![first], seen: HashSet::new(), left: MOST_OBJECTS, bytes: 0.0, objects: 0.0 };
+    while let Some(next) = walk.waiting.pop() {
+        walk.left -= 1;
+        walk.add(next)?;
+    }
+    Ok(walk.bytes as u64)
 }
 
 /// The size of a string whose text in UTF-8 is known.
@@ -74,76 +79,69 @@ fn leaf(object: Borrowed<'_, '_, PyAny>) -> Option<usize> {
     Some(size)
 }
 
-struct Walk {
+/// Objects still to be looked at, and what is known so far. A list, not recursion: values may be nested deeper than a stack.
+struct Walk<'py> {
+    waiting: Vec<Waiting<'py>>,
     seen: HashSet<usize>,
+    /// How many more may be looked at; never less than are waiting.
     left: usize,
+    bytes: f64,
+    objects: f64,
 }
 
-impl Walk {
-    fn size(&mut self, object: &Bound<'_, PyAny>, depth: usize) -> PyResult<f64> {
-        self.left = self.left.saturating_sub(1);
+struct Waiting<'py> {
+    object: Bound<'py, PyAny>,
+    depth: usize,
+    /// How many objects of its container it stands for.
+    factor: f64,
+}
+
+impl<'py> Walk<'py> {
+    fn add(&mut self, Waiting { object, depth, factor }: Waiting<'py>) -> PyResult<()> {
+        self.objects += factor;
         // What only its container refers to (and we, now) can't be met again.
-        let may_be_shared = references(object) > 2;
-        if may_be_shared && (is_common(object) || !self.seen.insert(object.as_ptr() as usize)) {
-            return Ok(0.0);
+        let may_be_shared = references(&object) > 2;
+        if may_be_shared && (is_common(&object) || !self.seen.insert(object.as_ptr() as usize)) {
+            return Ok(());
         }
         if let Some(size) = leaf(object.as_borrowed()) {
-            return Ok(size as f64);
+            self.bytes += factor * size as f64;
+            return Ok(());
         }
-        let own = shallow(object)? as f64;
-        Ok(own + self.children(object, depth)?)
+        self.bytes += factor * shallow(&object)? as f64;
+        self.add_children(&object, depth, factor)
     }
 
-    fn children(&mut self, object: &Bound<'_, PyAny>, depth: usize) -> PyResult<f64> {
+    /// Has the children of a container wait, all or an even sample. None is looked at before: that may run code which changes it.
+    fn add_children(&mut self, object: &Bound<'py, PyAny>, depth: usize, factor: f64) -> PyResult<()> {
         if let Ok(list) = object.cast_exact::<PyList>() {
-            self.sample(list.len(), depth, |at| list.get_item(at).map(|item| [Some(item), None]))
+            self.sample(list.len(), depth, factor, list.iter());
         } else if let Ok(tuple) = object.cast_exact::<PyTuple>() {
-            self.sample(tuple.len(), depth, |at| tuple.get_item(at).map(|item| [Some(item), None]))
+            self.sample(tuple.len(), depth, factor, tuple.iter());
         } else if let Ok(dict) = object.cast_exact::<PyDict>() {
-            let mut items = dict.iter();
-            self.sample_in_order(dict.len(), depth, move |skip| items.nth(skip).map(|(key, value)| [Some(key), Some(value)]))
-        } else if object.is_exact_instance_of::<PySet>() || object.is_exact_instance_of::<PyFrozenSet>() {
-            let mut items = object.try_iter()?;
-            let length = object.len()?;
-            self.sample_in_order(length, depth, move |skip| items.nth(skip)?.ok().map(|item| [Some(item), None]))
+            self.sample(dict.len(), depth, factor, dict.iter().map(|(key, _)| key));
+            self.sample(dict.len(), depth, factor, dict.iter().map(|(_, value)| value));
+        } else if let Ok(set) = object.cast_exact::<PySet>() {
+            self.sample(set.len(), depth, factor, set.iter());
+        } else if let Ok(set) = object.cast_exact::<PyFrozenSet>() {
+            self.sample(set.len(), depth, factor, set.iter());
         } else {
             let referents = referents(object)?;
-            self.sample(referents.len(), depth, |at| referents.get_item(at).map(|item| [Some(item), None]))
+            self.sample(referents.len(), depth, factor, referents.iter());
         }
+        Ok(())
     }
 
-    fn sample<'py>(
-        &mut self,
-        length: usize,
-        depth: usize,
-        mut item: impl FnMut(usize) -> PyResult<[Option<Bound<'py, PyAny>>; 2]>,
-    ) -> PyResult<f64> {
-        let mut at = 0;
-        self.sample_in_order(length, depth, move |skip| {
-            at += skip + 1;
-            item(at - 1).ok()
-        })
-    }
-
-    /// Adds up every `length / samples`-th child and scales. `next(skip)` passes over `skip` children and gives the one after.
-    fn sample_in_order<'py>(
-        &mut self,
-        length: usize,
-        depth: usize,
-        mut next: impl FnMut(usize) -> Option<[Option<Bound<'py, PyAny>>; 2]>,
-    ) -> PyResult<f64> {
-        let stride = length.div_ceil(SAMPLES[depth.min(SAMPLES.len() - 1)]).max(1);
-        let (mut sum, mut looked_at) = (0.0, 0usize);
-        while self.left > 0 {
-            let Some(children) = next(if looked_at == 0 { 0 } else { stride - 1 }) else {
-                break;
-            };
-            for child in children.into_iter().flatten() {
-                sum += self.size(&child, depth + 1)?;
-            }
-            looked_at += 1;
+    fn sample(&mut self, length: usize, depth: usize, factor: f64, children: impl Iterator<Item = Bound<'py, PyAny>>) {
+        let most = SAMPLES[depth.min(SAMPLES.len() - 1)].min(self.left - self.waiting.len());
+        if most == 0 {
+            // No more may be looked at: these are taken for what the others were on average.
+            self.bytes += factor * length as f64 * self.bytes / self.objects;
+            return;
         }
-        Ok(if looked_at == 0 { 0.0 } else { sum * length as f64 / looked_at as f64 })
+        let stride = length.div_ceil(most).max(1);
+        let factor = factor * length as f64 / length.div_ceil(stride).max(1) as f64;
+        self.waiting.extend(children.step_by(stride).map(|object| Waiting { object, depth: depth + 1, factor }));
     }
 }
 
@@ -168,8 +166,14 @@ fn shallow(object: &Bound<'_, PyAny>) -> PyResult<usize> {
     }
     static SIZE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let getsizeof = SIZE.import(object.py(), "sys", "getsizeof")?;
-    let size = foreign::call(getsizeof, (object, 0))?.extract()?;
-    Ok(block(size))
+    match foreign::call(getsizeof, (object, 0)) {
+        Ok(size) => Ok(block(size.extract()?)),
+        // A `__sizeof__` that fails is no reason not to store the object.
+        Err(error) if error.is_instance_of::<PyException>(object.py()) => {
+            Ok(block(object.get_type().getattr("__basicsize__")?.extract()?))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn referents<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {

@@ -94,7 +94,7 @@ impl Wheel {
     fn place(&mut self, slot: Slot, deadline: u64) {
         let remaining = deadline.saturating_sub(self.now);
         let level = (0..LEVELS - 1).find(|&level| remaining < 1 << shift(level + 1)).unwrap_or(LEVELS - 1);
-        // What lies beyond the last level (71 years) comes up too early and is scheduled again then.
+        // What lies beyond the last level (2.3 years) comes up too early and is scheduled again then.
         let time = deadline.min(self.now.saturating_add(1 << shift(LEVELS)) - 1);
         let bucket = level * BUCKETS + ((time >> shift(level)) as usize & (BUCKETS - 1));
         grow(&mut self.bucket_of, slot, NO_BUCKET);

@@ -4,12 +4,14 @@
 //! registered; otherwise to its template: the key with every run of digits, every hexadecimal word of eight or more characters
 //! and every UUID replaced by `{}`. `user:42:tags` and `user:7:tags` are of the group `user:{}:tags`.
 
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 pub use wildmatch::WildMatch as Pattern;
-use xxhash_rust::xxh3::Xxh3DefaultBuilder;
+use xxhash_rust::xxh3::xxh3_64;
 
-/// Groups a store keeps at most; keys of further templates are of group 0.
+/// Groups a store keeps at most; keys of further templates, and of very long ones, are of group 0.
 pub const MOST: usize = 4096;
+/// Bytes of the longest template that makes a group.
+const LONGEST: usize = 128;
 const SHORTEST_HEX: usize = 8;
 /// Characters of a UUID, and of its first word.
 const UUID: usize = 36;
@@ -46,7 +48,8 @@ pub struct Group {
 pub struct Groups {
     patterns: Vec<Pattern>,
     list: Vec<Group>,
-    templates: HashMap<Box<str>, u16, Xxh3DefaultBuilder>,
+    /// The numbers of templates, by their names.
+    templates: HashTable<u16>,
     scratch: String,
 }
 
@@ -54,7 +57,7 @@ impl Groups {
     /// Groups with these patterns, the first of which that matches wins.
     pub fn new<'a>(patterns: impl IntoIterator<Item = (&'a str, Class)>) -> Self {
         let mut groups =
-            Groups { patterns: Vec::new(), list: vec![Group::default()], templates: HashMap::default(), scratch: String::new() };
+            Groups { patterns: Vec::new(), list: vec![Group::default()], templates: HashTable::new(), scratch: String::new() };
         for (pattern, class) in patterns.into_iter().take(MOST - 1) {
             groups.patterns.push(Pattern::new(pattern));
             groups.list.push(Group { name: pattern.into(), class, ..Group::default() });
@@ -62,23 +65,30 @@ impl Groups {
         groups
     }
 
-    /// The number of the group of `key`.
+    /// The number of the group of `key`, which is made if it is new.
     pub fn of(&mut self, key: &str) -> u16 {
+        self.known(key).unwrap_or_else(|hash| {
+            if self.list.len() == MOST || self.scratch.len() > LONGEST {
+                return 0;
+            }
+            let number = self.list.len() as u16;
+            self.list.push(Group { name: self.scratch.as_str().into(), ..Group::default() });
+            let list = &self.list;
+            self.templates.insert_unique(hash, number, |&number| xxh3_64(list[number as usize].name.as_bytes()));
+            number
+        })
+    }
+
+    /// The number of the group of `key`, or the hash of its template if there is none; what is only asked for makes no group.
+    pub fn known(&mut self, key: &str) -> Result<u16, u64> {
         if let Some(pattern) = self.patterns.iter().position(|pattern| pattern.matches(key)) {
-            return pattern as u16 + 1;
+            return Ok(pattern as u16 + 1);
         }
         self.scratch.clear();
         template(key, &mut self.scratch);
-        if let Some(&number) = self.templates.get(self.scratch.as_str()) {
-            return number;
-        }
-        if self.list.len() == MOST {
-            return 0;
-        }
-        let number = self.list.len() as u16;
-        self.list.push(Group { name: self.scratch.as_str().into(), ..Group::default() });
-        self.templates.insert(self.scratch.as_str().into(), number);
-        number
+        let hash = xxh3_64(self.scratch.as_bytes());
+        let named = |&number: &u16| *self.list[number as usize].name == *self.scratch;
+        self.templates.find(hash, named).copied().ok_or(hash)
     }
 
     /// The group of that number.

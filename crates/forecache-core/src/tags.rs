@@ -4,46 +4,75 @@ use crate::list::Slot;
 use hashbrown::{HashMap, HashSet};
 use xxhash_rust::xxh3::Xxh3DefaultBuilder as Hash;
 
-/// Tags of slots and slots of tags.
+#[derive(Debug, Default)]
+struct Tag {
+    name: Box<str>,
+    slots: HashSet<Slot, Hash>,
+}
+
+/// Tags of slots and slots of tags. A tag is numbered as long as an entry carries it.
 #[derive(Debug, Default)]
 pub struct Tags {
-    slots: HashMap<Box<str>, HashSet<Slot, Hash>, Hash>,
-    tags: HashMap<Slot, Box<[Box<str>]>, Hash>,
+    list: Vec<Tag>,
+    free: Vec<u32>,
+    numbers: HashMap<Box<str>, u32, Hash>,
+    of: HashMap<Slot, Box<[u32]>, Hash>,
 }
 
 impl Tags {
     /// Gives `slot`, which has none, these tags.
+    #[inline]
     pub fn set(&mut self, slot: Slot, tags: &[Box<str>]) {
         if !tags.is_empty() {
-            for tag in tags {
-                self.slots.entry(tag.clone()).or_default().insert(slot);
-            }
-            self.tags.insert(slot, tags.into());
+            self.add(slot, tags);
         }
+    }
+
+    fn add(&mut self, slot: Slot, tags: &[Box<str>]) {
+        let numbers: Box<[u32]> = tags.iter().map(|tag| self.number(tag)).collect();
+        for &number in &numbers {
+            self.list[number as usize].slots.insert(slot);
+        }
+        self.of.insert(slot, numbers);
+    }
+
+    fn number(&mut self, tag: &str) -> u32 {
+        if let Some(&number) = self.numbers.get(tag) {
+            return number;
+        }
+        let number = self.free.pop().unwrap_or(self.list.len() as u32);
+        if number as usize == self.list.len() {
+            self.list.push(Tag::default());
+        }
+        self.list[number as usize].name = tag.into();
+        self.numbers.insert(tag.into(), number);
+        number
     }
 
     /// Forgets the tags of `slot`, if it has any.
     #[inline]
     pub fn remove(&mut self, slot: Slot) {
-        if !self.tags.is_empty() {
-            self.forget(slot);
+        if !self.of.is_empty() {
+            self.take_off(slot);
         }
     }
 
-    fn forget(&mut self, slot: Slot) {
-        for tag in self.tags.remove(&slot).unwrap_or_default() {
-            if let Some(slots) = self.slots.get_mut(&tag) {
-                slots.remove(&slot);
-                if slots.is_empty() {
-                    self.slots.remove(&tag);
-                }
+    fn take_off(&mut self, slot: Slot) {
+        for number in self.of.remove(&slot).unwrap_or_default() {
+            let tag = &mut self.list[number as usize];
+            // A tag that was said twice is gone by now.
+            if tag.slots.remove(&slot) && tag.slots.is_empty() {
+                self.numbers.remove(&std::mem::take(tag).name);
+                self.free.push(number);
             }
         }
     }
 
     /// The slots that carry `tag`, in order.
     pub fn slots(&self, tag: &str) -> Vec<Slot> {
-        let mut slots: Vec<Slot> = self.slots.get(tag).into_iter().flatten().copied().collect();
+        let number = self.numbers.get(tag);
+        let mut slots: Vec<Slot> =
+            number.map_or(Vec::new(), |&number| self.list[number as usize].slots.iter().copied().collect());
         slots.sort_unstable();
         slots
     }

@@ -22,6 +22,10 @@ impl Key for Number {
     }
 }
 
+fn new(key: u32, weight: u64) -> New<Number, u64> {
+    New { key: Number(key), fingerprint: key.into(), value: key.into(), weight }
+}
+
 fn lookup(namespace: u32, key: u32) -> Lookup<impl Fn(&Number) -> bool> {
     Lookup { namespace, hash: Number(key).hash(), equal: move |other: &Number| other.0 == key }
 }
@@ -125,19 +129,20 @@ struct Check {
     time: Arc<AtomicU64>,
     model: BTreeMap<(u32, u32), Known>,
     capacity: u64,
+    max_entries: Option<usize>,
     next: u64,
 }
 
 impl Check {
-    fn new(policy: &str) -> Self {
+    fn new(policy: &str, max_entries: Option<usize>) -> Self {
         let time = Arc::new(AtomicU64::new(0));
         let groups = Groups::new([("a*", Class::default()), ("b*", Class::default())]);
-        let budget = Budget { capacity: 100, max_entries: None };
+        let budget = Budget { capacity: 100, max_entries };
         let mut store = Store::new(AnyPolicy::named(policy).unwrap(), budget, Clock::Manual(time.clone()), groups);
         for (owner, number) in [("one", 1), ("two", 2)] {
             assert_eq!(store.owners.number(0, owner), number);
         }
-        Check { store, time, model: BTreeMap::new(), capacity: 100, next: 0 }
+        Check { store, time, model: BTreeMap::new(), capacity: 100, max_entries, next: 0 }
     }
 
     fn now(&self) -> u64 {
@@ -145,13 +150,18 @@ impl Check {
     }
 
     /// Each entry leaves once, with its own value, for a reason that held.
-    fn account(&mut self, gone: Vec<Removed<Number, u64>>) {
+    fn account(&mut self, gone: Vec<Removed<Number, u64>>, incoming: u64) {
         let now = self.now();
+        // The dead make room before anyone who lives.
+        let alive = |known: &&Known| known.hard > 0;
+        let pressed = self.model.values().filter(alive).map(|known| known.weight).sum::<u64>() + incoming > self.capacity
+            || self.max_entries.is_some_and(|most| self.model.values().filter(alive).count() >= most);
         for Removed { value, cause, .. } in gone {
             let place = self.model.iter().find(|(_, known)| known.value == value).map(|(&place, _)| place);
             let known = self.model.remove(&place.expect("what leaves was there")).unwrap();
             assert!(cause != Cause::Expired || known.deadline() <= now, "{cause:?} too early");
             assert!(cause != Cause::Size || !known.pinned, "a pinned entry was evicted");
+            assert!(cause != Cause::Size || pressed, "an entry was evicted without need");
         }
     }
 
@@ -176,13 +186,12 @@ impl Check {
                     &mut gone,
                 );
                 let stays = outcome == Outcome::Immutable;
-                assert_eq!(stays, before.is_some_and(|known| known.immutable));
-                // An overwritten entry that grew may be its own victim.
-                let evicted_at_once = evicted_at_once(&mut gone, value);
-                self.account(gone);
-                if outcome == Outcome::Stored && !evicted_at_once {
+                assert_eq!(stays, before.as_ref().is_some_and(|known| known.immutable));
+                self.account(gone, weight);
+                if outcome == Outcome::Stored {
                     assert!(!self.model.contains_key(&(namespace, key)), "the old value was reported gone");
                     let (hard, idle) = (now.saturating_add(time_to_live), now.saturating_add(time_to_idle));
+                    let pinned = pinned || before.is_some_and(|known| known.pinned);
                     let known = Known { value, weight, hard, tti: time_to_idle, idle, owner, immutable, pinned, tag };
                     self.model.insert((namespace, key), known);
                 }
@@ -207,11 +216,12 @@ impl Check {
                     weight,
                     &mut gone,
                 );
-                assert_eq!(swapped.is_err(), current.is_none());
+                // The entry may have had to leave to make room for its own new value.
+                assert!(swapped.is_err() || current.is_some());
+                assert!(swapped.is_ok() || current.is_none() || gone.iter().any(|removed| Some(removed.value) == current));
                 let old = self.model.get(&(namespace, key)).cloned();
-                let evicted_at_once = evicted_at_once(&mut gone, value);
-                self.account(gone);
-                if let (Ok(Outcome::Stored), Some(old), false) = (swapped, old, evicted_at_once) {
+                self.account(gone, weight);
+                if let (Ok(Outcome::Stored), Some(old)) = (swapped, old) {
                     let idle = now.saturating_add(old.tti);
                     self.model.insert((namespace, key), Known { value, weight, idle, ..old });
                 }
@@ -240,7 +250,7 @@ impl Check {
             Step::Pass { time } => drop(self.time.fetch_add(time, Ordering::Relaxed)),
             Step::Resize { capacity } => {
                 self.capacity = capacity;
-                self.store.resize(capacity, None, &mut gone);
+                self.store.resize(capacity, self.max_entries, &mut gone);
             }
             Step::ClearOwner { owner } => {
                 self.store.clear_owner(owner);
@@ -262,13 +272,15 @@ impl Check {
                 assert!(self.store.is_empty());
             }
         }
-        self.account(gone);
+        self.account(gone, 0);
         self.check();
     }
 
     fn check(&mut self) {
         let pinned: u64 = self.model.values().filter(|known| known.pinned).map(|known| known.weight).sum();
         assert!(self.store.weight() <= self.capacity.max(pinned), "over budget");
+        let pins = self.model.values().filter(|known| known.pinned).count();
+        assert!(self.max_entries.is_none_or(|most| self.model.len() <= most.max(pins)), "too many entries");
         let weight: u64 = self.model.values().map(|known| known.weight).sum();
         assert_eq!(self.store.weight(), weight);
         assert_eq!(self.store.owners.iter().map(|owner| owner.entries).sum::<usize>(), self.store.len());
@@ -283,13 +295,6 @@ impl Check {
     }
 }
 
-/// Takes the entry with `value` out of what was evicted, and says whether it was there.
-fn evicted_at_once(gone: &mut Vec<Removed<Number, u64>>, value: u64) -> bool {
-    let before = gone.len();
-    gone.retain(|removed| removed.value != value || removed.cause != Cause::Size);
-    gone.len() < before
-}
-
 proptest! {
     // `PROPTEST_CASES` asks for more.
     #![proptest_config({
@@ -297,69 +302,73 @@ proptest! {
         ProptestConfig { cases: default.cases.max(400), failure_persistence: None, ..default }
     })]
     #[test]
-    fn a_store_is_a_map_that_may_forget(steps in prop::collection::vec(step(), 1..150), policy in prop::sample::select(AnyPolicy::NAMES)) {
-        let mut check = Check::new(policy);
+    fn a_store_is_a_map_that_may_forget(
+        steps in prop::collection::vec(step(), 1..150),
+        policy in prop::sample::select(AnyPolicy::NAMES),
+        max_entries in prop::option::of(1usize..12),
+    ) {
+        let mut check = Check::new(policy, max_entries);
         steps.into_iter().for_each(|step| check.take(step));
     }
 }
 
 #[test]
 fn a_value_heavier_than_the_store_is_refused_and_nothing_is_evicted_for_it() {
-    let mut check = Check::new("lru");
+    let mut check = Check::new("lru", None);
     let mut gone = Vec::new();
     for key in 0..10 {
-        check.store.set(
-            &lookup(0, key),
-            New { key: Number(key), fingerprint: 0, value: 0, weight: 10 },
-            &Options::default(),
-            &mut gone,
-        );
+        check.store.set(&lookup(0, key), new(key, 10), &Options::default(), &mut gone);
     }
-    assert_eq!(
-        check.store.set(
-            &lookup(0, 99),
-            New { key: Number(99), fingerprint: 0, value: 0, weight: 101 },
-            &Options::default(),
-            &mut gone
-        ),
-        Outcome::Refused
-    );
+    assert_eq!(check.store.set(&lookup(0, 99), new(99, 101), &Options::default(), &mut gone), Outcome::Refused);
     assert_eq!((check.store.len(), check.store.counters.refused, gone.len()), (10, 1, 0));
     // The same for a key that is there: its old value must not be served any more.
-    assert_eq!(
-        check.store.set(
-            &lookup(0, 3),
-            New { key: Number(3), fingerprint: 0, value: 0, weight: 101 },
-            &Options::default(),
-            &mut gone
-        ),
-        Outcome::Refused
-    );
+    assert_eq!(check.store.set(&lookup(0, 3), new(3, 101), &Options::default(), &mut gone), Outcome::Refused);
     assert_eq!((check.store.len(), gone[0].cause), (9, Cause::Replaced));
 }
 
 #[test]
+fn an_entry_that_outgrows_its_place_is_stored_all_the_same() {
+    for policy in AnyPolicy::NAMES {
+        let mut check = Check::new(policy, None);
+        let mut gone = Vec::new();
+        for key in 0..10 {
+            check.store.set(&lookup(0, key), new(key, 10), &Options::default(), &mut gone);
+        }
+        for key in 0..10 {
+            let there = check.store.peek(&lookup(0, key)).is_some();
+            assert_eq!(check.store.set(&lookup(0, key), new(key, 11), &Options::default(), &mut gone), Outcome::Stored);
+            assert!(check.store.peek(&lookup(0, key)).is_some(), "{policy}: {key}, there before: {there}");
+        }
+        assert!(check.store.weight() <= 100);
+    }
+}
+
+#[test]
+fn the_dead_leave_before_the_living() {
+    let mut check = Check::new("s3fifo", None);
+    let mut gone = Vec::new();
+    for key in 0..100 {
+        let options = Options { owner: 1 + key % 2, pinned: key == 0, ..Options::default() };
+        check.store.set(&lookup(0, key), new(key, 1), &options, &mut gone);
+    }
+    check.store.clear_owner(1);
+    check.store.resize(50, None, &mut gone);
+    assert_eq!((check.store.len(), check.store.weight()), (50, 50));
+    assert!(gone.iter().all(|removed| removed.cause == Cause::Explicit));
+}
+
+#[test]
 fn emptying_an_owner_frees_its_room_within_a_few_writes() {
-    let mut check = Check::new("s3fifo");
+    let mut check = Check::new("s3fifo", None);
     let mut gone = Vec::new();
     for key in 0..90 {
         let options = Options { owner: 1 + key % 2, ..Options::default() };
-        check.store.set(
-            &lookup(0, key),
-            New { key: Number(key), fingerprint: 0, value: u64::from(key), weight: 1 },
-            &options,
-            &mut gone,
-        );
+        check.store.set(&lookup(0, key), new(key, 1), &options, &mut gone);
     }
     assert_eq!(check.store.clear_owner(1), 45);
     assert_eq!((check.store.len(), check.store.weight()), (45, 90));
     for key in 0..6 {
-        check.store.set(
-            &lookup(1, key),
-            New { key: Number(key), fingerprint: 0, value: 0, weight: 1 },
-            &Options { owner: 2, ..Options::default() },
-            &mut gone,
-        );
+        check.store.set(&lookup(1, key), new(key, 1), &Options { owner: 2, ..Options::default() }, &mut gone);
     }
     assert_eq!((check.store.len(), check.store.weight(), gone.len()), (51, 51, 45));
     assert!(gone.iter().all(|removed| removed.cause == Cause::Explicit && removed.value % 2 == 0));

@@ -82,7 +82,7 @@ pub trait Policy {
     fn on_insert(&mut self, slot: Slot, fingerprint: u64, meta: &Meta);
     /// The entry was read or overwritten.
     fn on_hit(&mut self, slot: Slot);
-    /// The entry left. After [`Policy::victim`] named it the cause is [`Cause::Size`].
+    /// The entry left; [`Cause::Size`] if it was evicted while it lived.
     fn on_remove(&mut self, slot: Slot, cause: Cause);
     /// The entry to evict next; `None` only if the policy tracks none.
     fn victim(&mut self) -> Option<Slot>;

@@ -243,26 +243,25 @@ impl<K: Key, V> Store<K, V> {
             group: options.group,
             time_to_live: options.time_to_live,
         };
+        if self.dead > 0 && !self.has_room_beside_pins(weight) {
+            self.reap(usize::MAX, gone);
+        }
         if let Some(slot) = old {
-            // The new value takes the old one's slot and place, unless it can't stay or changes what the policy may see of it.
-            let pinned = self.entry(slot).flags & PINNED != 0;
             if !self.fits(weight, slot) {
                 gone.push(self.take(slot, Cause::Replaced));
                 self.counters.refused += 1;
                 return Outcome::Refused;
             }
-            if pinned != options.pinned {
-                self.set_pinned(slot, options.pinned, fingerprint, &meta);
+            // The new value takes the old one's place, unless the old one is itself what leaves to make room.
+            if options.pinned && self.entry(slot).flags & PINNED == 0 {
+                self.set_pinned(slot, true, fingerprint, &meta);
             }
-            gone.push(self.overwrite(slot, key, value, weight));
-            self.describe(slot, options);
-            self.used(slot);
-            self.counters.sets += 1;
-            self.evict(0, 0, None, gone);
-            return Outcome::Stored;
-        }
-        if self.dead > 0 && !self.has_room_beside_pins(weight) {
-            self.reap(usize::MAX, gone);
+            if self.make_room_to_grow(slot, weight, gone) {
+                gone.push(self.overwrite(slot, key, value, weight));
+                self.describe(slot, options);
+                self.counters.sets += 1;
+                return Outcome::Stored;
+            }
         }
         if !self.has_room_beside_pins(weight) || !self.evict(weight, 1, Some((fingerprint, &meta)), gone) {
             self.counters.refused += 1;
@@ -403,10 +402,15 @@ impl<K: Key, V> Store<K, V> {
     /// Makes room for `weight` in `entries` more entries; false if the policy has nothing to give or prefers what it has.
     fn evict(&mut self, weight: u64, entries: usize, newcomer: Option<(u64, &Meta)>, gone: &mut Vec<Removed<K, V>>) -> bool {
         let full = |store: &Self| {
-            store.weight + weight > store.budget.capacity
+            store.weight.checked_add(weight).is_none_or(|sum| sum > store.budget.capacity)
                 || store.budget.max_entries.is_some_and(|most| store.index.len() + entries > most)
         };
         while full(self) {
+            // The dead go before anyone who lives.
+            if self.dead > 0 {
+                self.reap(SWEEP, gone);
+                continue;
+            }
             let Some(victim) = self.policy.victim() else {
                 return false;
             };
@@ -419,6 +423,14 @@ impl<K: Key, V> Store<K, V> {
             gone.push(self.take(victim, cause));
         }
         true
+    }
+
+    /// Counts an access to `slot` and evicts until its entry may weigh `weight`; false if that entry was evicted too.
+    fn make_room_to_grow(&mut self, slot: Slot, weight: u64, gone: &mut Vec<Removed<K, V>>) -> bool {
+        self.used(slot);
+        let more = weight.saturating_sub(self.entry(slot).weight);
+        self.evict(more, 0, None, gone);
+        self.entries[slot as usize].is_some()
     }
 
     /// Takes an entry out, live or not.
@@ -462,14 +474,18 @@ impl<K: Key, V> Store<K, V> {
         if self.entry(slot).flags & IMMUTABLE != 0 {
             return Ok(Outcome::Immutable);
         }
+        if self.dead > 0 && !self.fits(weight, slot) {
+            self.reap(usize::MAX, gone);
+        }
         if !self.fits(weight, slot) {
             self.counters.refused += 1;
             return Ok(Outcome::Refused);
         }
+        if !self.make_room_to_grow(slot, weight, gone) {
+            return Err((key, value));
+        }
         gone.push(self.overwrite(slot, key, value, weight));
-        self.used(slot);
         self.counters.sets += 1;
-        self.evict(0, 0, None, gone);
         Ok(Outcome::Stored)
     }
 }

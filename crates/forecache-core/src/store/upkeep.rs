@@ -61,7 +61,7 @@ impl<K: Key, V> Store<K, V> {
                 cost: 1.0,
                 owner: entry.owner,
                 group: entry.group,
-                time_to_live: entry.deadline.saturating_sub(self.clock.now()),
+                time_to_live: if entry.deadline == NEVER { NEVER } else { entry.deadline.saturating_sub(self.clock.now()) },
             };
             self.set_pinned(slot, pinned, fingerprint, &meta);
             self.evict(0, 0, None, gone);

@@ -91,14 +91,15 @@ class Memory:
     def _swap(self, key: str, current: Any, value: Any, *, ttl: Any = None) -> bool | None:
         """`value` in the place of the very object `current`, or of nothing if that is `MISSING`. None: something else is there by
         now (try again); False: refused for its size. Without `ttl`, times, tags and owner stay as they are."""
-    def _expect(self, key: str) -> None:
-        """Announces that the value of `key` is being loaded."""
-    def _forget(self, key: str) -> None:
+    def _expect(self, key: str) -> int:
+        """Announces that the value of `key` is being loaded, and gives a ticket for it."""
+    def _forget(self, key: str, ticket: int) -> None:
         """Takes an announcement back: the load failed, or its value isn't to be stored."""
     def _fulfil(
         self,
         key: str,
         value: Any,
+        ticket: int,
         *,
         ttl: Any = None,
         tti: Any = None,

@@ -55,7 +55,7 @@ def get_or_load(cache: Cache, key: str, call: Call, negative_ttl: Duration | Non
 
 
 def _load(cache: Cache, key: str, call: Call, options: Options, empty: Options | None) -> Flow[Any]:
-    cache._expect(key)
+    ticket = cache._expect(key)
     began, failed = 0.0, True
     try:
         value = cache._peek(key, MISSING)
@@ -67,13 +67,13 @@ def _load(cache: Cache, key: str, call: Call, options: Options, empty: Options |
         keep = empty if value is None else options
         if keep is not None:
             with suppress(CacheClosed):  # during the load, whose callers still get their value
-                cache._fulfil(key, value, **keep)  # unless the key was set, deleted or invalidated meanwhile
+                cache._fulfil(key, value, ticket, **keep)  # unless the key was set, deleted or invalidated meanwhile
         return value
     finally:
         if began:
             cache._flights.count(began, failed=failed)
         with suppress(CacheClosed):
-            cache._forget(key)
+            cache._forget(key, ticket)
 
 
 def check(options: Options, negative_ttl: Duration | None) -> Options | None:

@@ -30,7 +30,8 @@ impl FakeClock {
         if !(seconds >= 0.0 && seconds.is_finite()) {
             return Err(PyValueError::new_err(format!("seconds: expected a finite number >= 0, got {seconds}")));
         }
-        self.0.fetch_add((seconds * NANOSECONDS) as u64, Ordering::Relaxed);
+        let time = self.0.load(Ordering::Relaxed).saturating_add((seconds * NANOSECONDS) as u64);
+        self.0.store(time, Ordering::Relaxed);
         Ok(())
     }
 

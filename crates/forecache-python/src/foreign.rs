@@ -8,7 +8,8 @@
 
 use pyo3::exceptions::PySystemError;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyList, PyTuple};
 use pyo3::{IntoPyObject, ffi};
 use std::ffi::c_int;
 use std::time::Duration;
@@ -60,6 +61,19 @@ pub fn equal(left: &Bound<'_, PyAny>, right: &Bound<'_, PyAny>) -> PyResult<bool
         1 => Ok(true),
         _ => Err(PyErr::take(left.py()).unwrap_or_else(|| PySystemError::new_err("a comparison failed without an exception"))),
     }
+}
+
+/// `list(iterable)`: whatever an iterator of the user's does, it does it here.
+pub fn list<'py>(iterable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+    let py = iterable.py();
+    Ok(call(py.get_type::<PyList>().as_any(), (iterable,))?.cast_into()?)
+}
+
+/// `repr(object)`, or its type's name if that fails.
+pub fn repr(object: &Bound<'_, PyAny>) -> String {
+    static REPR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let text = REPR.import(object.py(), "builtins", "repr").and_then(|repr| call(repr, (object,)));
+    text.map_or_else(|_| object.get_type().to_string(), |text| text.to_string())
 }
 
 /// Gives up a reference, whose object may have a finaliser.

@@ -15,7 +15,7 @@ use forecache_core::store::{New, Outcome, Removed, Store};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
@@ -34,14 +34,26 @@ pub struct State {
     pub latency: Histogram,
     pub listener: Option<Py<PyAny>>,
     pub closed: bool,
-    /// Hashes of keys that are being loaded and that nobody has changed since. A collision costs one load's value its place.
-    pub loads: HashSet<u64>,
+    /// Hashes of keys that are being loaded and that nobody has changed since, each with the ticket of the latest announcement. A
+    /// collision costs one load's value its place.
+    pub loads: HashMap<u64, u64>,
+    /// The last ticket given.
+    pub ticket: u64,
 }
 
 impl State {
-    /// The entry under this hash changes: a value that is being loaded for it is out of date. Says whether one is.
-    pub fn overtake(&mut self, hash: u64) -> bool {
-        !self.loads.is_empty() && self.loads.remove(&hash)
+    /// The entry under this hash changes: a value that is being loaded for it is out of date. Gives its ticket, if there is one.
+    pub fn strike(&mut self, hash: u64) -> Option<u64> {
+        if self.loads.is_empty() { None } else { self.loads.remove(&hash) }
+    }
+
+    /// Takes the announcement with this ticket back, and says whether it still stood.
+    pub fn redeem(&mut self, hash: u64, ticket: u64) -> bool {
+        let stands = self.loads.get(&hash) == Some(&ticket);
+        if stands {
+            self.loads.remove(&hash);
+        }
+        stands
     }
 }
 
@@ -62,8 +74,8 @@ pub enum When {
     Always,
     /// Nothing is stored under the key.
     New,
-    /// The key was announced with `_expect`, and nobody has changed it since.
-    Expected,
+    /// The key was announced with `_expect`, which gave this ticket, and nobody has changed it since.
+    Expected(u64),
 }
 
 /// What a call stores: everything that must be known before the store is entered.
@@ -74,7 +86,26 @@ pub struct Item<'a, 'py> {
     pub value: Value,
 }
 
+impl Drop for Memory {
+    /// Lets go of all values while finalisers may still run Python code.
+    fn drop(&mut self) {
+        Python::try_attach(|py| self.empty(py));
+    }
+}
+
 impl Memory {
+    /// Drops all values and the listener, unheard.
+    pub fn empty(&self, py: Python<'_>) {
+        let mut gone = Vec::new();
+        let listener = self.state.try_with(|state| {
+            state.store.clear(&mut gone);
+            state.listener.take()
+        });
+        for value in gone.into_iter().map(|removed| removed.value).chain(listener.flatten()) {
+            foreign::release(py, value);
+        }
+    }
+
     /// Runs `body` on the open store, then lets go of what left it.
     #[inline]
     pub fn change<R>(&self, py: Python<'_>, body: impl FnOnce(&mut State, &mut Gone) -> R) -> PyResult<R> {
@@ -125,11 +156,12 @@ impl Memory {
         if let Some(weigher) = &self.weigher {
             let weight = foreign::call(weigher.bind(value.py()), (name.string(), value))?;
             return weight.extract::<u64>().map_err(|_| {
-                config_error(value.py(), format!("weigher: expected an int >= 0 and < 2**64 as its result, got {weight:?}"))
+                let text = foreign::repr(&weight);
+                config_error(value.py(), format!("weigher: expected an int >= 0 and < 2**64 as its result, got {text}"))
             });
         }
         let key = weight::string_size(name.string(), utf8)? as u64;
-        Ok(key + weight::deep_size(value)? + BOOKKEEPING)
+        Ok(weight::deep_size(value)?.saturating_add(key + BOOKKEEPING))
     }
 
     pub fn item<'a, 'py>(&self, key: &'a Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Item<'a, 'py>> {
@@ -147,20 +179,22 @@ impl Memory {
         let utf8 = item.name.utf8()?;
         let outcome = self.change(py, |state, gone| {
             let lookup = item.name.lookup(NAMESPACE);
-            let unchanged = state.overtake(lookup.hash);
             let holds = match when {
                 When::Always => true,
                 When::New => state.store.peek(&lookup).is_none(),
-                When::Expected => unchanged,
+                When::Expected(ticket) => state.redeem(lookup.hash, ticket),
             };
             if !holds {
                 return None;
             }
+            state.strike(lookup.hash);
             let group = state.store.groups.of(&utf8);
             let class = state.store.groups.get(group).class;
             let owner = said.owner.as_deref().map_or(0, |owner| state.store.owners.number(NAMESPACE, owner));
             let options = self.defaults.options(said, class, group, owner);
             let Item { fingerprint, weight, .. } = *item;
+            let weight = if self.weigher.is_some() { weight } else { weight.saturating_add(said.tags_weight()) };
+            // What the store refuses is dropped in here, which runs no finaliser: `item` holds both objects too.
             let new = New { key: item.name.text(), fingerprint, value: item.value.clone_ref(py), weight };
             Some(state.store.set(&lookup, new, &options, gone))
         })?;
@@ -194,7 +228,7 @@ impl Memory {
     fn missed(&self, py: Python<'_>, name: &Name) -> PyResult<()> {
         let utf8 = name.utf8().ok();
         self.change(py, |state, _| {
-            let group = utf8.map_or(0, |key| state.store.groups.of(&key));
+            let group = utf8.and_then(|key| state.store.groups.known(&key).ok()).unwrap_or(0);
             state.store.groups.get(group).misses += 1;
         })
     }
@@ -226,7 +260,7 @@ impl Memory {
         let name = Name::of(key)?;
         self.change(key.py(), |state, gone| {
             let lookup = name.lookup(NAMESPACE);
-            state.overtake(lookup.hash);
+            state.strike(lookup.hash);
             state.store.remove(&lookup, gone)
         })
     }

@@ -1,6 +1,7 @@
 //! The methods of `Memory`, the base class of `Cache`: what Python calls. Their docstrings are what `help(Cache.get)` shows.
 
 use crate::errors::{self, config_error};
+use crate::foreign;
 use crate::guard::Guarded;
 use crate::key::Name;
 use crate::memory::{Memory, NAMESPACE, State, Value, When};
@@ -10,12 +11,25 @@ use forecache_core::groups::{Class, Groups, Pattern};
 use forecache_core::histogram::Histogram;
 use forecache_core::policy::AnyPolicy;
 use forecache_core::store::{Budget, Outcome, Store};
-use pyo3::exceptions::PyKeyError;
+use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMapping, PyString};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU32;
+
+fn expected(field: &str, allowed: &str, given: &Bound<'_, PyAny>) -> PyErr {
+    let kind = given.get_type().name().map_or_else(|_| "an object".into(), |name| name.to_string());
+    PyTypeError::new_err(format!("{field}: expected {allowed}, got {kind}"))
+}
+
+/// Keys from any iterable that isn't itself a `str`.
+fn listed<'py>(keys: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    if keys.is_instance_of::<PyString>() {
+        return Err(expected("keys", "an iterable of str", keys));
+    }
+    Ok(foreign::list(keys)?.iter().collect())
+}
 
 #[pymethods]
 impl Memory {
@@ -42,7 +56,8 @@ impl Memory {
                 latency: Histogram::default(),
                 listener: None,
                 closed: false,
-                loads: HashSet::new(),
+                loads: HashMap::new(),
+                ticket: 0,
             }),
             calls: AtomicU32::new(0),
             seed,
@@ -120,9 +135,13 @@ impl Memory {
         let said = Said::new(py, ttl, tti, tags, owner, cost, immutable, pin)?;
         let pairs: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)> = match items.cast_exact::<PyDict>() {
             Ok(dict) => dict.iter().collect(),
-            Err(_) => items.cast::<PyMapping>()?.items()?.iter().map(|pair| pair.extract()).collect::<PyResult<_>>()?,
+            Err(_) => {
+                let mapping = items.cast::<PyMapping>().map_err(|_| expected("items", "a mapping", items))?;
+                let pairs = foreign::call(&mapping.getattr("items")?, ())?;
+                foreign::list(&pairs)?.iter().map(|pair| pair.extract()).collect::<PyResult<_>>()?
+            }
         };
-        // All are made out before the first is stored: a bad one changes nothing.
+        // All are made out before the first is stored: a bad key or value changes nothing.
         let items = pairs.iter().map(|(key, value)| self.item(key, value)).collect::<PyResult<Vec<_>>>()?;
         let mut stored = 0;
         for item in &items {
@@ -133,7 +152,7 @@ impl Memory {
 
     /// The values of those keys that are there.
     fn get_many<'py>(&self, py: Python<'py>, keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
-        let keys = keys.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let keys = listed(keys)?;
         let names = keys.iter().map(Name::of).collect::<PyResult<Vec<_>>>()?;
         let found = PyDict::new(py);
         for name in &names {
@@ -151,7 +170,7 @@ impl Memory {
 
     /// Removes those keys, and says how many were there.
     fn delete_many(&self, keys: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let keys = keys.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let keys = listed(keys)?;
         keys.iter().try_for_each(|key| Name::of(key).map(drop))?;
         keys.iter().map(|key| self.deleted(key).map(usize::from)).sum()
     }
@@ -190,11 +209,13 @@ impl Memory {
             let group = state.store.groups.of(&utf8);
             let class = state.store.groups.get(group).class;
             let options = self.defaults.options(&said, class, group, 0);
-            // Without a word on either, both start anew as if the entry had just been set.
-            let (ttl, tti) = match (said.ttl, said.tti) {
-                (None, None) => (Some(options.time_to_live), Some(options.time_to_idle)),
-                (ttl, tti) => (ttl.map(|_| options.time_to_live), tti),
+            // Without a word on either, the entry's own time to idle starts anew, and the time to live that its key would get now; an
+            // entry with a time to live of its own keeps the rest of it.
+            let ttl = match (said.ttl, said.tti) {
+                (None, Some(_)) => None,
+                _ => Some(options.time_to_live).filter(|&time| said.ttl.is_some() || time != NEVER),
             };
+            let tti = said.tti;
             state.store.touch(&name.lookup(NAMESPACE), ttl, tti, gone)
         })
     }
@@ -325,7 +346,7 @@ impl Memory {
         }
         let swapped = self.change(py, |state, gone| {
             let (lookup, key, value) = (item.name.lookup(NAMESPACE), item.name.text(), item.value.clone_ref(py));
-            state.overtake(lookup.hash);
+            state.strike(lookup.hash);
             let outcome = state.store.swap(&lookup, key, |there| there.is(current), value, item.weight, gone);
             if let (Ok(Outcome::Stored), Some(ttl)) = (&outcome, said.ttl) {
                 state.store.touch(&lookup, Some(self.defaults.shortened(ttl)), None, gone);
@@ -335,25 +356,30 @@ impl Memory {
         swapped.ok().map(|outcome| self.taken(py, &item, outcome)).transpose()
     }
 
-    /// Announces that the value of `key` is being loaded.
-    fn _expect(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Announces that the value of `key` is being loaded, and gives a ticket for it.
+    fn _expect(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<u64> {
         let name = Name::of(key)?;
-        self.change(py, |state, _| _ = state.loads.insert(name.lookup(NAMESPACE).hash))
+        self.change(py, |state, _| {
+            state.ticket += 1;
+            state.loads.insert(name.lookup(NAMESPACE).hash, state.ticket);
+            state.ticket
+        })
     }
 
     /// Takes an announcement back: the load failed, or its value isn't to be stored.
-    fn _forget(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn _forget(&self, py: Python<'_>, key: &Bound<'_, PyAny>, ticket: u64) -> PyResult<()> {
         let name = Name::of(key)?;
-        self.change(py, |state, _| _ = state.overtake(name.lookup(NAMESPACE).hash))
+        self.change(py, |state, _| _ = state.redeem(name.lookup(NAMESPACE).hash, ticket))
     }
 
     /// Stores the value of an announced key as `set` does, unless the key was set, deleted or invalidated since: then None.
-    #[pyo3(signature = (key, value, *, ttl=None, tti=None, tags=None, owner=None, cost=None, immutable=false, pin=false))]
+    #[pyo3(signature = (key, value, ticket, *, ttl=None, tti=None, tags=None, owner=None, cost=None, immutable=false, pin=false))]
     #[expect(clippy::too_many_arguments, reason = "they are the keywords of the Python method")]
     fn _fulfil(
         &self,
         key: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
+        ticket: u64,
         ttl: Option<&Bound<'_, PyAny>>,
         tti: Option<&Bound<'_, PyAny>>,
         tags: Option<&Bound<'_, PyAny>>,
@@ -363,7 +389,7 @@ impl Memory {
         pin: bool,
     ) -> PyResult<Option<bool>> {
         let said = Said::new(key.py(), ttl, tti, tags, owner, cost, immutable, pin)?;
-        self.store(key.py(), &self.item(key, value)?, &said, When::Expected)
+        self.store(key.py(), &self.item(key, value)?, &said, When::Expected(ticket))
     }
 
     /// Live entries of the next `most` places, and where to go on.
@@ -400,7 +426,9 @@ impl Memory {
 
     fn _on_event(&self, py: Python<'_>, listener: Option<Py<PyAny>>) {
         let old = self.state.with(py, |state| std::mem::replace(&mut state.listener, listener));
-        drop(old);
+        if let Some(old) = old {
+            foreign::release(py, old);
+        }
     }
 
     fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -423,12 +451,7 @@ impl Memory {
         visited.unwrap_or(Ok(()))
     }
 
-    fn __clear__(&self) {
-        let mut gone = Vec::new();
-        let listener = self.state.try_with(|state| {
-            state.store.clear(&mut gone);
-            state.listener.take()
-        });
-        drop((gone, listener));
+    fn __clear__(&self, py: Python<'_>) {
+        self.empty(py);
     }
 }

@@ -1,6 +1,7 @@
 //! What callers say of an entry, and what holds where they say nothing.
 
 use crate::errors::{config_error, parse_duration};
+use crate::foreign;
 use forecache_core::expiry::NEVER;
 use forecache_core::groups::Class;
 use forecache_core::store::Options;
@@ -60,18 +61,27 @@ impl Said {
     }
 }
 
+/// Bytes that an entry's tags cost: a list of them and, for each, places in two tables. The names are shared.
+const TAGGED: u64 = 64;
+const TAG: u64 = 32;
+
+impl Said {
+    /// Bytes to charge for the tags.
+    pub fn tags_weight(&self) -> u64 {
+        if self.tags.is_empty() { 0 } else { TAGGED + TAG * self.tags.len() as u64 }
+    }
+}
+
 /// Tags from any iterable of `str` that isn't itself a `str`.
 pub fn tags(tags: &Bound<'_, PyAny>) -> PyResult<Vec<Box<str>>> {
     if tags.is_instance_of::<PyString>() {
-        return Err(PyTypeError::new_err(format!("tags: expected an iterable of str, got the str {tags:?}; write [{tags:?}]")));
+        return Err(PyTypeError::new_err(format!("tags: expected an iterable of str, got the str {tags}; write [{tags:?}]")));
     }
-    tags.try_iter()?
-        .map(|tag| {
-            let tag = tag?;
-            let text = tag.cast::<PyString>().map_err(|_| PyTypeError::new_err(format!("tags: expected str, got {tag:?}")))?;
-            Ok(text.to_str()?.into())
-        })
-        .collect()
+    let text = |tag: Bound<'_, PyAny>| match tag.cast::<PyString>() {
+        Ok(text) => Ok(text.to_str()?.into()),
+        Err(_) => Err(PyTypeError::new_err(format!("tags: expected str, got {}", foreign::repr(&tag)))),
+    };
+    foreign::list(tags)?.iter().map(text).collect()
 }
 
 /// Nanoseconds from a number of seconds, or from what Python's parser takes besides.

@@ -1,6 +1,7 @@
 //! Traces and the simulator, for `forecache.replay` and the command line. None of it holds the interpreter while it works.
 
 use crate::errors::{config_error, trace_error};
+use crate::foreign;
 use forecache_core::belady;
 use forecache_core::expiry::NEVER;
 use forecache_core::policy::AnyPolicy;
@@ -149,7 +150,7 @@ fn write_trace(
     opaque: bool,
     description: String,
 ) -> PyResult<()> {
-    let accesses = accesses.try_iter()?.map(|access| access?.extract()).collect::<PyResult<Vec<Given>>>()?;
+    let accesses = foreign::list(accesses)?.iter().map(|access| access.extract()).collect::<PyResult<Vec<Given>>>()?;
     let facts = Facts { page_size, device_size, opaque, description };
     let written = py.detach(|| {
         trace::create(&path, &facts, texts, |writer| {

@@ -208,17 +208,9 @@ impl Check {
             Step::Swap { key, namespace, weight } => {
                 self.next += 1;
                 let (value, current) = (self.next, self.live((namespace, key)).map(|known| known.value));
-                let swapped = self.store.swap(
-                    &lookup(namespace, key),
-                    Number(key),
-                    |&there| Some(there) == current,
-                    value,
-                    weight,
-                    &mut gone,
-                );
-                // The entry may have had to leave to make room for its own new value.
-                assert!(swapped.is_err() || current.is_some());
-                assert!(swapped.is_ok() || current.is_none() || gone.iter().any(|removed| Some(removed.value) == current));
+                let new = New { key: Number(key), fingerprint: key.into(), value, weight };
+                let swapped = self.store.swap(&lookup(namespace, key), |&there| Some(there) == current, new, &mut gone);
+                assert_eq!(swapped.is_err(), current.is_none());
                 let old = self.model.get(&(namespace, key)).cloned();
                 self.account(gone, weight);
                 if let (Ok(Outcome::Stored), Some(old)) = (swapped, old) {

@@ -4,13 +4,13 @@ use crate::errors::{self, config_error};
 use crate::foreign;
 use crate::guard::Guarded;
 use crate::key::Name;
-use crate::memory::{Memory, NAMESPACE, State, Value, When};
+use crate::memory::{Item, Memory, NAMESPACE, State, Value, When};
 use crate::options::{Defaults, Said, seconds};
 use forecache_core::expiry::{Clock, NEVER};
 use forecache_core::groups::{Class, Groups, Pattern};
 use forecache_core::histogram::Histogram;
 use forecache_core::policy::AnyPolicy;
-use forecache_core::store::{Budget, Outcome, Store};
+use forecache_core::store::{Budget, New, Outcome, Store};
 use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -345,9 +345,11 @@ impl Memory {
             return self.store(py, &item, &said, When::New);
         }
         let swapped = self.change(py, |state, gone| {
-            let (lookup, key, value) = (item.name.lookup(NAMESPACE), item.name.text(), item.value.clone_ref(py));
+            let lookup = item.name.lookup(NAMESPACE);
+            let Item { fingerprint, weight, .. } = item;
+            let new = New { key: item.name.text(), fingerprint, value: item.value.clone_ref(py), weight };
             state.strike(lookup.hash);
-            let outcome = state.store.swap(&lookup, key, |there| there.is(current), value, item.weight, gone);
+            let outcome = state.store.swap(&lookup, |there| there.is(current), new, gone);
             if let (Ok(Outcome::Stored), Some(ttl)) = (&outcome, said.ttl) {
                 state.store.touch(&lookup, Some(self.defaults.shortened(ttl)), None, gone);
             }

@@ -252,16 +252,14 @@ impl<K: Key, V> Store<K, V> {
                 self.counters.refused += 1;
                 return Outcome::Refused;
             }
-            // The new value takes the old one's place, unless the old one is itself what leaves to make room.
             if options.pinned && self.entry(slot).flags & PINNED == 0 {
                 self.set_pinned(slot, true, fingerprint, &meta);
             }
-            if self.make_room_to_grow(slot, weight, gone) {
-                gone.push(self.overwrite(slot, key, value, weight));
-                self.describe(slot, options);
-                self.counters.sets += 1;
-                return Outcome::Stored;
-            }
+            self.make_room_to_grow(slot, fingerprint, weight, gone);
+            gone.push(self.overwrite(slot, key, value, weight));
+            self.describe(slot, options);
+            self.counters.sets += 1;
+            return Outcome::Stored;
         }
         if !self.has_room_beside_pins(weight) || !self.evict(weight, 1, Some((fingerprint, &meta)), gone) {
             self.counters.refused += 1;
@@ -399,13 +397,15 @@ impl<K: Key, V> Store<K, V> {
         }
     }
 
+    /// Whether `weight` in `entries` more entries is over the budget.
+    fn is_full(&self, weight: u64, entries: usize) -> bool {
+        self.weight.checked_add(weight).is_none_or(|sum| sum > self.budget.capacity)
+            || self.budget.max_entries.is_some_and(|most| self.index.len() + entries > most)
+    }
+
     /// Makes room for `weight` in `entries` more entries; false if the policy has nothing to give or prefers what it has.
     fn evict(&mut self, weight: u64, entries: usize, newcomer: Option<(u64, &Meta)>, gone: &mut Vec<Removed<K, V>>) -> bool {
-        let full = |store: &Self| {
-            store.weight.checked_add(weight).is_none_or(|sum| sum > store.budget.capacity)
-                || store.budget.max_entries.is_some_and(|most| store.index.len() + entries > most)
-        };
-        while full(self) {
+        while self.is_full(weight, entries) {
             // The dead go before anyone who lives.
             if self.dead > 0 {
                 self.reap(SWEEP, gone);
@@ -425,12 +425,45 @@ impl<K: Key, V> Store<K, V> {
         true
     }
 
-    /// Counts an access to `slot` and evicts until its entry may weigh `weight`; false if that entry was evicted too.
-    fn make_room_to_grow(&mut self, slot: Slot, weight: u64, gone: &mut Vec<Removed<K, V>>) -> bool {
+    /// Counts an access to `slot` and evicts until its entry may weigh `weight`, which `fits`. It never makes room for itself: if the
+    /// policy would have it leave, it is put aside and comes back as a newcomer.
+    fn make_room_to_grow(&mut self, slot: Slot, fingerprint: u64, weight: u64, gone: &mut Vec<Removed<K, V>>) {
         self.used(slot);
         let more = weight.saturating_sub(self.entry(slot).weight);
-        self.evict(more, 0, None, gone);
-        self.entries[slot as usize].is_some()
+        let mut aside = false;
+        while self.is_full(more, 0) {
+            if self.dead > 0 {
+                self.reap(SWEEP, gone);
+                continue;
+            }
+            match self.policy.victim() {
+                None => break,
+                Some(victim) if victim == slot => {
+                    self.policy.on_remove(slot, Cause::Explicit);
+                    aside = true;
+                }
+                Some(victim) => {
+                    let cause = self.ended(victim).unwrap_or(Cause::Size);
+                    gone.push(self.take(victim, cause));
+                }
+            }
+        }
+        if aside {
+            let meta = self.meta(slot);
+            self.policy.on_insert(slot, fingerprint, &meta);
+        }
+    }
+
+    /// What the policy may know of an entry that is there.
+    fn meta(&self, slot: Slot) -> Meta {
+        let entry = self.entry(slot);
+        Meta {
+            weight: self.policy_weight(entry.weight),
+            cost: 1.0,
+            owner: entry.owner,
+            group: entry.group,
+            time_to_live: if entry.deadline == NEVER { NEVER } else { entry.deadline.saturating_sub(self.clock.now()) },
+        }
     }
 
     /// Takes an entry out, live or not.
@@ -457,20 +490,19 @@ impl<K: Key, V> Store<K, V> {
         Removed { key: entry.key, value: entry.value, cause }
     }
     /// Puts `value` in the place of a value for which `current` holds, and leaves the times, tags and owner as they are.
-    /// `Err` gives `value` back if there is none or the new one doesn't fit.
+    /// `Err` gives the new one back if there is none.
     pub fn swap(
         &mut self,
         lookup: &Lookup<impl Fn(&K) -> bool>,
-        key: K,
         current: impl Fn(&V) -> bool,
-        value: V,
-        weight: u64,
+        new: New<K, V>,
         gone: &mut Vec<Removed<K, V>>,
-    ) -> Result<Outcome, (K, V)> {
+    ) -> Result<Outcome, New<K, V>> {
         let slot = match self.live(lookup, gone) {
             Some(slot) if current(&self.entry(slot).value) => slot,
-            _ => return Err((key, value)),
+            _ => return Err(new),
         };
+        let New { key, fingerprint, value, weight } = new;
         if self.entry(slot).flags & IMMUTABLE != 0 {
             return Ok(Outcome::Immutable);
         }
@@ -481,9 +513,7 @@ impl<K: Key, V> Store<K, V> {
             self.counters.refused += 1;
             return Ok(Outcome::Refused);
         }
-        if !self.make_room_to_grow(slot, weight, gone) {
-            return Err((key, value));
-        }
+        self.make_room_to_grow(slot, fingerprint, weight, gone);
         gone.push(self.overwrite(slot, key, value, weight));
         self.counters.sets += 1;
         Ok(Outcome::Stored)

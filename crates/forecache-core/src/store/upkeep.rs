@@ -56,13 +56,7 @@ impl<K: Key, V> Store<K, V> {
         };
         let entry = self.entry(slot);
         if (entry.flags & PINNED != 0) != pinned {
-            let meta = Meta {
-                weight: self.policy_weight(entry.weight),
-                cost: 1.0,
-                owner: entry.owner,
-                group: entry.group,
-                time_to_live: if entry.deadline == NEVER { NEVER } else { entry.deadline.saturating_sub(self.clock.now()) },
-            };
+            let meta = self.meta(slot);
             self.set_pinned(slot, pinned, fingerprint, &meta);
             self.evict(0, 0, None, gone);
         }

@@ -41,8 +41,8 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     | `on_remove` | None | function (key, value, cause), called for every entry that leaves |
     | `clock` | None | a `forecache.testing.FakeClock` |
 
-    Raises `ConfigError` for what isn't allowed. Keys are `str`: all methods raise `TypeError` for others, those that store `ValueError` for lone
-    surrogates and `CacheClosed` after `close`.
+    Raises `ConfigError` for what isn't allowed. Keys are `str`: all methods raise `TypeError` for others,
+    those that store `ValueError` for lone surrogates, and all `CacheClosed` after `close`.
 
     >>> cache = Cache("512MB", ttl="5m")
     >>> cache.set("user:7", {"name": "Ada"})

@@ -230,6 +230,27 @@ fn a_table_is_read_by_usual_or_given_names() {
 }
 
 #[test]
+fn tabs_part_the_cells_of_a_file_whose_own_name_says_so() {
+    let folder = temporary("a.tsv.d");
+    fs::create_dir(&folder).unwrap();
+    for (name, text) in [("t.csv", "key,size\na,5\n"), ("b.tsv.csv", "key,size\na,5\n"), ("T.TSV", "key\tsize\na\t5\n")] {
+        fs::write(folder.join(name), text).unwrap();
+        assert_eq!(Trace::open(&folder.join(name), None).unwrap().row(0), Row::get(0, Key::Text("a"), 5), "{name}");
+    }
+    let packed = zstd::bulk::compress(b"key\tsize\na\t5\n", 3).unwrap();
+    fs::write(folder.join("t.tsv.zst"), packed).unwrap();
+    assert_eq!(Trace::open(&folder.join("t.tsv.zst"), None).unwrap().len(), 1);
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn rows_that_name_no_request_are_each_their_own() {
+    let trace = opened("requests.csv", b"key,request\na,\nb,\nc,1\nd,1\ne,\n").unwrap();
+    let continues: Vec<_> = (0..trace.len()).map(|row| trace.continues.at(row)).collect();
+    assert_eq!(continues, [false, false, true, false, false]);
+}
+
+#[test]
 fn a_wrong_table_is_an_error_that_says_where_and_what() {
     for (text, expected) in [
         ("key,size\na,1\nb,x\n", "line 3: size is \"x\"; expected bytes as a whole number"),

@@ -4,8 +4,11 @@
 //! all. Formats: our own ([`file`], written by [`Writer`]), oracleGeneral ([`oracle`]) and tables of text ([`table`]).
 
 mod block;
+mod bounds;
 mod build;
 mod column;
+#[cfg(test)]
+mod crafted;
 mod error;
 pub mod file;
 pub mod import;

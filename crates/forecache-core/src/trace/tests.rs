@@ -62,7 +62,7 @@ fn written(facts: &Facts, texts: bool, accesses: &[Access]) -> Vec<u8> {
     writer.finish().unwrap()
 }
 
-fn opened(name: &str, bytes: &[u8]) -> Result<Trace, TraceError> {
+pub(super) fn opened(name: &str, bytes: &[u8]) -> Result<Trace, TraceError> {
     let path = temporary(name);
     fs::write(&path, bytes).unwrap();
     let result = Trace::open(&path, None);
@@ -71,13 +71,13 @@ fn opened(name: &str, bytes: &[u8]) -> Result<Trace, TraceError> {
 }
 
 /// A path of this test's own.
-fn temporary(name: &str) -> PathBuf {
+pub(super) fn temporary(name: &str) -> PathBuf {
     static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     std::env::temp_dir().join(format!("forecache-{}-{number}-{name}", std::process::id()))
 }
 
-fn facts() -> Facts {
+pub(super) fn facts() -> Facts {
     Facts { page_size: 4096, device_size: 1 << 40, opaque: true, description: "a düsk".into() }
 }
 

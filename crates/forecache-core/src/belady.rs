@@ -32,7 +32,7 @@ pub fn belady(trace: &Trace, most: usize) -> Tally {
             continue;
         }
         tally.misses += 1;
-        tally.missed_bytes += trace.sizes.at(row);
+        tally.missed_bytes = tally.missed_bytes.saturating_add(trace.sizes.at(row));
         if most == 0 {
             continue;
         }

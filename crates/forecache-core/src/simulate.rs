@@ -153,7 +153,7 @@ impl Replay<'_> {
         let replaced = |removed: &Removed<Id, ()>| removed.cause == Cause::Replaced && removed.key == key;
         if operation == Operation::Get || !self.gone.iter().any(replaced) {
             self.tally.misses += 1;
-            self.tally.missed_bytes += size;
+            self.tally.missed_bytes = self.tally.missed_bytes.saturating_add(size);
         }
     }
 }
@@ -238,6 +238,15 @@ mod tests {
         assert_eq!(lru(&trace("dada"), Limit::Bytes(3)), (4, 3));
         let error = simulate(&trace("ah"), AnyPolicy::named("lru").unwrap(), Limit::Bytes(9), 0).unwrap_err();
         assert_eq!(error.place, Place::Row(1));
+    }
+
+    #[test]
+    fn bytes_beyond_64_bits_are_as_many_as_can_be() {
+        let mut trace = trace("abc");
+        trace.sizes = Column::Same(u64::MAX);
+        let tally = simulate(&trace, AnyPolicy::named("lru").unwrap(), Limit::Entries(2), 0).unwrap();
+        assert_eq!((tally.bytes, tally.missed_bytes), (u64::MAX, u64::MAX));
+        assert_eq!(belady(&trace, 2).missed_bytes, u64::MAX);
     }
 
     /// The fewest misses that any choice of victims leads to, by trying them all. Every miss is stored.

@@ -1,19 +1,10 @@
 //! The blocks of our own format: some thousand records, column by column, compressed.
 
+use super::bounds::{ACCESSES, NAME, NAMES, RECORDS, charge, most_pages};
 use super::number::{push, push_text, step, stepped, take, take_text};
 use super::{Key, Operation, Row};
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
-
-/// Records in a block, except the last.
-pub const RECORDS: usize = 1 << 16;
-/// Bytes that a block may unpack to: far above what a writer makes, so that a damaged number takes no memory.
-pub const LARGEST: usize = 1 << 28;
-/// Bytes of the longest key, and of the names that one block may tell.
-pub const NAME: usize = 1 << 20;
-const NAMES: usize = 1 << 24;
-/// Pages that one record may cover.
-pub const PAGES: u64 = 1 << 32;
 
 const COLUMNS: usize = 8;
 const TIME: usize = 0;
@@ -54,6 +45,8 @@ impl Names {
 #[derive(Debug, Default)]
 pub struct Filling {
     columns: [Vec<u64>; COLUMNS],
+    /// What the records stand for, as a reader counts it.
+    accesses: u64,
     /// The time of the record before, and the key after its last.
     before: (u64, u64),
     keys: Names,
@@ -63,12 +56,17 @@ pub struct Filling {
 impl Filling {
     /// Whether it is time to write it.
     pub fn is_full(&self) -> bool {
-        self.len() == RECORDS || self.keys.untold + self.owners.untold > NAMES
+        self.len() == RECORDS || self.accesses >= ACCESSES || self.keys.untold + self.owners.untold > NAMES
     }
 
     /// Records in the block.
     pub fn len(&self) -> usize {
         self.columns[TIME].len()
+    }
+
+    /// Accesses that the block stands for.
+    pub fn accesses(&self) -> u64 {
+        self.accesses
     }
 
     /// Appends an access of `pages` keys from that of `row` on. With `texts` the key is told as a text.
@@ -93,6 +91,7 @@ impl Filling {
             u64::from(row.continues),
         ];
         self.before.0 = row.time;
+        self.accesses += charge(row.operation, pages);
         for (column, value) in self.columns.iter_mut().zip(values) {
             column.push(value);
         }
@@ -119,7 +118,7 @@ impl Filling {
             }
             column.clear();
         }
-        self.before = (0, 0);
+        (self.before, self.accesses) = ((0, 0), 0);
         out
     }
 }
@@ -143,8 +142,15 @@ impl Told {
     ) -> Result<(), String> {
         for names in [&mut self.keys, &mut self.owners] {
             let count = take(&mut bytes).ok_or("the number of its names is cut off")?;
+            if count > records as u64 {
+                return Err(format!("it tells {count} names for {records} records; expected at most one a record"));
+            }
             for _ in 0..count {
-                names.push(take_text(&mut bytes).ok_or("a name is cut off or no UTF-8")?.into());
+                let name = take_text(&mut bytes).ok_or("a name is cut off or no UTF-8")?;
+                if name.len() > NAME {
+                    return Err(format!("it tells a name of {} bytes; expected at most {NAME}", name.len()));
+                }
+                names.push(name.into());
             }
         }
         let mut columns: [Vec<u64>; COLUMNS] = Default::default();
@@ -158,7 +164,11 @@ impl Told {
         (0..records).try_for_each(|record| {
             let value = |column: usize| columns[column][record];
             before.0 = stepped(before.0, value(TIME));
-            let pages = value(PAGE).checked_add(1).filter(|&pages| pages <= PAGES).ok_or("a record covers too many pages")?;
+            let operation = Operation::numbered(value(OPERATION)).ok_or("a record has an unknown operation")?;
+            let (pages, most) = (value(PAGE).saturating_add(1), most_pages(operation));
+            if pages > most {
+                return Err(format!("record {record} is a {} of {pages} pages; expected at most {most}", operation.name()));
+            }
             let key = if texts {
                 Key::parse(named(&self.keys, value(KEY)).ok_or("a record has a key that was never told")?)
             } else {
@@ -178,7 +188,7 @@ impl Told {
                 time: before.0,
                 key,
                 size: value(SIZE),
-                operation: Operation::numbered(value(OPERATION)).ok_or("a record has an unknown operation")?,
+                operation,
                 time_to_live: value(LIFE).wrapping_sub(1),
                 owner,
                 continues: value(MORE) != 0,

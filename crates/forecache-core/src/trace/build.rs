@@ -3,24 +3,33 @@
 use super::{Column, Facts, Key, Keys, Operation, Row, Trace};
 use crate::expiry::NEVER;
 use hashbrown::{HashMap, HashTable};
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::RangeInclusive;
 use std::path::Path;
-use xxhash_rust::xxh3::{Xxh3DefaultBuilder, xxh3_64};
+use xxhash_rust::xxh3::{Xxh3Builder, xxh3_64_with_seed};
 
 /// See the head of this file.
 #[derive(Debug)]
 pub struct Builder {
     trace: Trace,
     index: HashTable<u32>,
+    /// That of the index: no file can be made so that its keys collide.
+    seed: u64,
     /// Bytes, by key.
     largest: Vec<u64>,
-    owners: HashMap<Box<str>, u32, Xxh3DefaultBuilder>,
+    /// Whether it was accessed and not deleted since, by key.
+    live: Vec<bool>,
+    /// The live ones in order, as soon as anybody asked for them.
+    ordered: Option<BTreeSet<u64>>,
+    owners: HashMap<Box<str>, u32, Xxh3Builder>,
     /// The first row of the request that goes on.
     request: usize,
 }
 
-fn hash_number(number: u64) -> u64 {
+fn hash_number(number: u64, seed: u64) -> u64 {
     // Both halves of the product: hashbrown takes its bits from either end.
-    let product = u128::from(number ^ 0x9E37_79B9_7F4A_7C15) * 0xA076_1D64_78BD_642F;
+    let product = u128::from(number ^ seed) * 0xA076_1D64_78BD_642F;
     (product >> 64) as u64 ^ product as u64
 }
 
@@ -41,7 +50,17 @@ impl Builder {
             owner_names: vec!["".into()],
             footprint: 0,
         };
-        Builder { trace, index: HashTable::new(), largest: Vec::new(), owners: HashMap::default(), request: 0 }
+        let seed = RandomState::new().hash_one(0);
+        Builder {
+            trace,
+            index: HashTable::new(),
+            seed,
+            largest: Vec::new(),
+            live: Vec::new(),
+            ordered: None,
+            owners: HashMap::with_hasher(Xxh3Builder::new().with_seed(seed)),
+            request: 0,
+        }
     }
 
     /// Accesses so far.
@@ -59,15 +78,18 @@ impl Builder {
         self.len() >= u32::MAX as usize - 1
     }
 
-    /// Appends an access. A delete of a key that nothing has asked for before says nothing, and is left out: a device that is
-    /// trimmed as a whole would otherwise count as so many objects. Times that go back stand still.
+    /// Appends an access. A delete of a key that isn't there, because nothing has asked for it before or since it was deleted, says
+    /// nothing, and is left out: a device that is trimmed as a whole would otherwise count as so many objects. Times that go back
+    /// stand still.
     pub fn push(&mut self, row: &Row) {
         let known = self.find(row.key);
         let id = match (known, row.operation) {
+            (Some(id), Operation::Delete) if self.live[id as usize] => id,
+            (_, Operation::Delete) => return self.close(row.continues),
             (Some(id), _) => id,
-            (None, Operation::Delete) => return self.close(row.continues),
             (None, _) => self.intern(row.key),
         };
+        self.set_live(id, row.key, row.operation != Operation::Delete);
         let owner = self.owner(row.owner);
         let at = self.trace.len();
         let trace = &mut self.trace;
@@ -86,8 +108,29 @@ impl Builder {
         self.close(row.continues);
     }
 
+    fn set_live(&mut self, id: u32, key: Key, live: bool) {
+        let before = std::mem::replace(&mut self.live[id as usize], live);
+        if let (Some(ordered), Key::Number(number), true) = (&mut self.ordered, key, before != live) {
+            match live {
+                true => ordered.insert(number),
+                false => ordered.remove(&number),
+            };
+        }
+    }
+
+    /// The numbers in `range` that a delete would find, in order. Takes no longer for a larger range.
+    pub(super) fn present(&mut self, range: RangeInclusive<u64>) -> Vec<u64> {
+        let (trace, live) = (&self.trace, &self.live);
+        let number = |id: usize| match trace.key(id as u32) {
+            Key::Number(number) => Some(number),
+            Key::Text(_) => None,
+        };
+        let all = || (0..live.len()).filter(|&id| live[id]).filter_map(number).collect();
+        self.ordered.get_or_insert_with(all).range(range).copied().collect()
+    }
+
     /// Ends the request unless it `continues`: its last row that was kept is its end.
-    fn close(&mut self, continues: bool) {
+    pub(super) fn close(&mut self, continues: bool) {
         let rows = self.trace.len();
         if !continues {
             if rows > self.request {
@@ -99,8 +142,8 @@ impl Builder {
 
     fn hash(&self, key: Key) -> u64 {
         match (&self.trace.keys, key) {
-            (Keys::Numbers(_), Key::Number(number)) => hash_number(number),
-            _ => xxh3_64(key.text().as_bytes()),
+            (Keys::Numbers(_), Key::Number(number)) => hash_number(number, self.seed),
+            _ => xxh3_64_with_seed(key.text().as_bytes(), self.seed),
         }
     }
 
@@ -122,7 +165,8 @@ impl Builder {
             let texts: Vec<Box<str>> = numbers.iter().map(|number| number.to_string().into()).collect();
             self.index.clear();
             for (id, text) in texts.iter().enumerate() {
-                self.index.insert_unique(xxh3_64(text.as_bytes()), id as u32, |&id| xxh3_64(texts[id as usize].as_bytes()));
+                let hash = |text: &str| xxh3_64_with_seed(text.as_bytes(), self.seed);
+                self.index.insert_unique(hash(text), id as u32, |&id| hash(&texts[id as usize]));
             }
             self.trace.keys = Keys::Texts(texts);
         }
@@ -130,15 +174,16 @@ impl Builder {
         match (&mut self.trace.keys, key) {
             (Keys::Numbers(numbers), Key::Number(number)) => {
                 numbers.push(number);
-                self.index.insert_unique(hash, id, |&id| hash_number(numbers[id as usize]));
+                self.index.insert_unique(hash, id, |&id| hash_number(numbers[id as usize], self.seed));
             }
             (Keys::Texts(texts), key) => {
                 texts.push(key.text().into());
-                self.index.insert_unique(hash, id, |&id| xxh3_64(texts[id as usize].as_bytes()));
+                self.index.insert_unique(hash, id, |&id| xxh3_64_with_seed(texts[id as usize].as_bytes(), self.seed));
             }
             (Keys::Numbers(_), Key::Text(_)) => unreachable!("numbers became texts above"),
         }
         self.largest.push(0);
+        self.live.push(false);
         id
     }
 

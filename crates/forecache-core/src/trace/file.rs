@@ -11,11 +11,16 @@
 //! whether more of the same request follows; times and keys as steps from the record before, and a column whose values all agree
 //! as one value. A record of several pages stands for one access a page, in order, each of `size` bytes and all of one request.
 //! Keys are numbers, or texts, which like owners are told once and numbered from then on.
+//!
+//! Reading takes time and memory in proportion to the file's size, at most 16 KiB a byte, even of a file made to take more: a block of
+//! n packed bytes unpacks to at most 64 n bytes and stands for at most 64 n accesses, where a delete counts as one. A writer pads a
+//! block that is more regular than that by a frame that zstd skips.
 
-use super::block::{LARGEST, RECORDS, Told};
+use super::block::Told;
+use super::bounds::{EXPANSION, FACTS, LARGEST, RECORDS, allowed, charge};
 use super::input::Input;
 use super::number::{push, push_text, take, take_text};
-use super::{Builder, Facts, Key, Row, Trace, TraceError};
+use super::{Builder, Facts, Key, Operation, Row, Trace, TraceError};
 use std::path::Path;
 
 /// What the names of such files end with.
@@ -31,8 +36,6 @@ const HEAD: usize = 14;
 const BLOCK_HEAD: usize = 16;
 const TRAILER: usize = 20;
 const CHECK: usize = 4;
-/// Bytes of facts that can be honest; a description is some lines.
-const FACTS: usize = 1 << 20;
 const OPAQUE: u64 = 1;
 const TEXTS: u64 = 2;
 
@@ -59,6 +62,10 @@ pub(super) fn header(facts: &Facts, texts: bool) -> Vec<u8> {
 
 /// Reads all of `input`.
 pub(super) fn read(path: &Path, input: Input) -> Result<Trace, TraceError> {
+    if input.packed {
+        let message = "is packed by gzip or zstd as a whole; expected the trace itself, whose blocks are packed: unpack it first";
+        return Err(TraceError::at(path, 0, message));
+    }
     let mut reader = Reader { path, input, check: crc32fast::Hasher::new() };
     let (facts, texts) = reader.header()?;
     let (mut builder, mut told) = (Builder::new(path, facts), Told::default());
@@ -74,8 +81,14 @@ pub(super) fn read(path: &Path, input: Input) -> Result<Trace, TraceError> {
             }
             other => return Err(at(format!("byte {other:#04x} where a block or the trailer begins: the file is corrupt"))),
         }
-        let (count, raw) = reader.block(begin, blocks)?;
+        let (count, packed, raw) = reader.block(begin, blocks)?;
+        let (mut asked, most) = (0, allowed(packed));
         told.read(&raw, count, texts, |row, pages| {
+            asked += charge(row.operation, pages);
+            if asked > most {
+                let found = format!("its first records stand for {asked} accesses");
+                return Err(format!("{found}; expected at most {most}, {EXPANSION} for each of its {packed} packed bytes"));
+            }
             accesses = accesses.saturating_add(pages);
             expand(&mut builder, row, pages)
         })
@@ -84,19 +97,26 @@ pub(super) fn read(path: &Path, input: Input) -> Result<Trace, TraceError> {
     }
 }
 
-/// One access a page.
+/// One access a page; a delete of several, one a page that is there.
 fn expand(builder: &mut Builder, first: Row, pages: u64) -> Result<(), String> {
     let Key::Number(number) = first.key else {
-        builder.push(&first);
-        return Ok(());
+        return push_row(builder, &first);
     };
-    for page in 0..pages {
-        if builder.is_full() {
-            return Err("the trace has more than 2^32 accesses".into());
-        }
-        let continues = first.continues || page + 1 < pages;
-        builder.push(&Row { key: Key::Number(number + page), continues, ..first });
+    let last = number + (pages - 1);
+    let page = |page| Row { key: Key::Number(page), continues: first.continues || page < last, ..first };
+    if first.operation == Operation::Delete && pages > 1 {
+        builder.present(number..=last).into_iter().try_for_each(|number| push_row(builder, &page(number)))?;
+        builder.close(first.continues);
+        return Ok(());
     }
+    (number..=last).try_for_each(|number| push_row(builder, &page(number)))
+}
+
+fn push_row(builder: &mut Builder, row: &Row) -> Result<(), String> {
+    if builder.is_full() {
+        return Err("the trace has more than 2^32 accesses".into());
+    }
+    builder.push(row);
     Ok(())
 }
 
@@ -153,8 +173,8 @@ impl Reader<'_> {
         read_facts(&facts).ok_or_else(|| self.at(HEAD as u64, "the header's facts can't be read"))
     }
 
-    /// A block's number of records, and its bytes.
-    fn block(&mut self, begin: u64, blocks: u32) -> Result<(usize, Vec<u8>), TraceError> {
+    /// A block's number of records, how many bytes it has packed, and all that it unpacks to.
+    fn block(&mut self, begin: u64, blocks: u32) -> Result<(usize, usize, Vec<u8>), TraceError> {
         let what = format!("block {blocks}");
         let head = self.bytes(BLOCK_HEAD, &what)?;
         self.checked(begin, &what)?;
@@ -166,12 +186,19 @@ impl Reader<'_> {
             );
         }
         if records as usize > RECORDS || length as usize > LARGEST || packed as usize > LARGEST {
-            return Err(self.at(begin, format!("{what} is larger than any: {records} records, {length} bytes")));
+            let found = format!("{what} has {records} records, {length} bytes, packed {packed}");
+            return Err(self.at(begin, format!("{found}; expected at most {RECORDS} records and {LARGEST} bytes")));
+        }
+        let most = allowed(packed as usize);
+        if u64::from(length) > most {
+            let found = format!("{what} unpacks to {length} bytes");
+            let message = format!("{found}; expected at most {most}, {EXPANSION} for each of its {packed} packed bytes");
+            return Err(self.at(begin, message));
         }
         let packed = self.bytes(packed as usize, &what)?;
         self.checked(begin, &what)?;
         match zstd::bulk::decompress(&packed, length as usize) {
-            Ok(raw) if raw.len() == length as usize => Ok((records as usize, raw)),
+            Ok(raw) if raw.len() == length as usize => Ok((records as usize, packed.len(), raw)),
             Ok(raw) => Err(self.at(begin, format!("{what} is corrupt: {} bytes, expected {length}", raw.len()))),
             Err(error) => Err(self.at(begin, format!("{what} can't be unpacked: {error}"))),
         }

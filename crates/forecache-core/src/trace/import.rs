@@ -3,6 +3,7 @@
 //! The list is CSV, perhaps packed by gzip or zstd, with the columns `time_us,op,offset,length`: microseconds; `read`, `write` or
 //! `trim`; the first byte on the device and how many. A trim becomes a delete of the pages; a request of no bytes touches none.
 
+use super::bounds::most_pages;
 use super::input::Input;
 use super::table::broken;
 use super::{Facts, Key, Operation, Place, Row, TraceError, create};
@@ -22,7 +23,7 @@ pub struct Imported {
 }
 
 /// Writes the requests listed in `source` as a trace at `target`. Pages are of `facts.page_size` bytes; a request beyond
-/// `facts.device_size`, unless that is 0, is an error.
+/// `facts.device_size`, unless that is 0, is an error, and so is one of more pages than a record may cover.
 pub fn import_blocks(source: &Path, target: &Path, facts: &Facts) -> Result<Imported, TraceError> {
     if facts.page_size == 0 {
         return Err(TraceError::whole(source, "the page size is 0; expected bytes of a page, as in 4096"));
@@ -73,5 +74,9 @@ fn request(record: &csv::StringRecord, facts: &Facts) -> Result<Option<(Row<'sta
     let page = u64::from(facts.page_size);
     let first = offset / page;
     let row = Row { time, key: Key::Number(first), size: page, operation, time_to_live: NEVER, owner: "", continues: false };
-    Ok(Some((row, (end - 1) / page - first + 1)))
+    let (pages, most) = ((end - 1) / page - first + 1, most_pages(operation));
+    if pages > most {
+        return Err(format!("a {} of {pages} pages of {page} bytes; expected at most {most}: split it", &record[1]));
+    }
+    Ok(Some((row, pages)))
 }

@@ -16,6 +16,8 @@ pub struct Input<'a> {
     reader: Box<dyn BufRead + 'a>,
     /// Bytes read so far, as they came out of the unpacking.
     pub at: u64,
+    /// Whether the file is compressed as a whole.
+    pub packed: bool,
 }
 
 impl<'a> Input<'a> {
@@ -28,14 +30,15 @@ impl<'a> Input<'a> {
 
     fn unpack(path: &'a Path, mut raw: impl BufRead + 'a) -> io::Result<Self> {
         let begin = raw.fill_buf()?;
-        let reader: Box<dyn BufRead> = if begin.starts_with(&ZSTD) {
+        let (zstd, gzip) = (begin.starts_with(&ZSTD), begin.starts_with(&GZIP));
+        let reader: Box<dyn BufRead> = if zstd {
             Box::new(BufReader::with_capacity(BUFFER, zstd::stream::read::Decoder::with_buffer(raw)?))
-        } else if begin.starts_with(&GZIP) {
+        } else if gzip {
             Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(raw)))
         } else {
             Box::new(raw)
         };
-        Ok(Input { path, reader, at: 0 })
+        Ok(Input { path, reader, at: 0, packed: zstd || gzip })
     }
 
     /// Some of the next bytes, which stay to be read.

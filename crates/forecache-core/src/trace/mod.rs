@@ -4,8 +4,11 @@
 //! all. Formats: our own ([`file`], written by [`Writer`]), oracleGeneral ([`oracle`]) and tables of text ([`table`]).
 
 mod block;
+mod bounds;
 mod build;
 mod column;
+#[cfg(test)]
+mod crafted;
 mod error;
 pub mod file;
 pub mod import;
@@ -125,6 +128,12 @@ pub struct Facts {
     pub description: String,
 }
 
+/// The name of the file at `path` in small letters, without the suffix of a packing.
+fn unpacked_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(&name).into()
+}
+
 /// The keys of a trace, each once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Keys {
@@ -164,8 +173,7 @@ impl Trace {
     /// suffix `.csv` or `.tsv` (before `.gz` or `.zst`) or by being given `columns`, and all else is taken for oracleGeneral.
     pub fn open(path: &Path, columns: Option<&Columns>) -> Result<Trace, TraceError> {
         let mut input = input::Input::open(path)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        let name = name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(&name);
+        let name = unpacked_name(path);
         if file::is_ours(input.begin()?) || name.ends_with(file::SUFFIX) {
             file::read(path, input)
         } else if columns.is_some() || name.ends_with(".csv") || name.ends_with(".tsv") {

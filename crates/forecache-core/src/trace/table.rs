@@ -1,7 +1,7 @@
 //! Reads tables of text: CSV (or TSV, by its name) with a line of column names.
 
 use super::input::Input;
-use super::{Builder, Facts, Key, Operation, Place, Row, Trace, TraceError};
+use super::{Builder, Facts, Key, Operation, Place, Row, Trace, TraceError, unpacked_name};
 use crate::expiry::NEVER;
 use csv::StringRecord;
 use std::path::Path;
@@ -125,7 +125,7 @@ fn parse_time(text: &str, unit: u64) -> Option<u64> {
 
 /// Reads all of `input`.
 pub(super) fn read(path: &Path, input: Input, columns: &Columns) -> Result<Trace, TraceError> {
-    let tabs = path.to_string_lossy().to_lowercase().contains(".tsv");
+    let tabs = unpacked_name(path).ends_with(".tsv");
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(if tabs { b'\t' } else { b',' })
         .trim(csv::Trim::All)
@@ -144,7 +144,8 @@ pub(super) fn read(path: &Path, input: Input, columns: &Columns) -> Result<Trace
         let line = record.position().map_or(0, csv::Position::line);
         let table = Line { record: &record, places: &places, names: &names };
         let mut row = table.row(number, units).map_err(|message| here(line, message))?;
-        row.continues = more && places[REQUEST].is_some_and(|place| record.get(place) == next.get(place));
+        let request = table.cell(REQUEST).filter(|request| !request.is_empty());
+        row.continues = more && request.is_some_and(|request| places[REQUEST].and_then(|place| next.get(place)) == Some(request));
         if builder.is_full() {
             return Err(here(line, "more than 2^32 accesses; split the trace".into()));
         }

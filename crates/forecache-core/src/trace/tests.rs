@@ -62,7 +62,7 @@ fn written(facts: &Facts, texts: bool, accesses: &[Access]) -> Vec<u8> {
     writer.finish().unwrap()
 }
 
-fn opened(name: &str, bytes: &[u8]) -> Result<Trace, TraceError> {
+pub(super) fn opened(name: &str, bytes: &[u8]) -> Result<Trace, TraceError> {
     let path = temporary(name);
     fs::write(&path, bytes).unwrap();
     let result = Trace::open(&path, None);
@@ -71,13 +71,13 @@ fn opened(name: &str, bytes: &[u8]) -> Result<Trace, TraceError> {
 }
 
 /// A path of this test's own.
-fn temporary(name: &str) -> PathBuf {
+pub(super) fn temporary(name: &str) -> PathBuf {
     static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     std::env::temp_dir().join(format!("forecache-{}-{number}-{name}", std::process::id()))
 }
 
-fn facts() -> Facts {
+pub(super) fn facts() -> Facts {
     Facts { page_size: 4096, device_size: 1 << 40, opaque: true, description: "a düsk".into() }
 }
 
@@ -227,6 +227,27 @@ fn a_table_is_read_by_usual_or_given_names() {
     let trace = Trace::open(&path, Some(&Columns::parse("key=x, size=y").unwrap())).unwrap();
     fs::remove_file(&path).unwrap();
     assert_eq!(trace.row(1), Row::get(1_000_000_000, Key::Number(7), 4));
+}
+
+#[test]
+fn tabs_part_the_cells_of_a_file_whose_own_name_says_so() {
+    let folder = temporary("a.tsv.d");
+    fs::create_dir(&folder).unwrap();
+    for (name, text) in [("t.csv", "key,size\na,5\n"), ("b.tsv.csv", "key,size\na,5\n"), ("T.TSV", "key\tsize\na\t5\n")] {
+        fs::write(folder.join(name), text).unwrap();
+        assert_eq!(Trace::open(&folder.join(name), None).unwrap().row(0), Row::get(0, Key::Text("a"), 5), "{name}");
+    }
+    let packed = zstd::bulk::compress(b"key\tsize\na\t5\n", 3).unwrap();
+    fs::write(folder.join("t.tsv.zst"), packed).unwrap();
+    assert_eq!(Trace::open(&folder.join("t.tsv.zst"), None).unwrap().len(), 1);
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn rows_that_name_no_request_are_each_their_own() {
+    let trace = opened("requests.csv", b"key,request\na,\nb,\nc,1\nd,1\ne,\n").unwrap();
+    let continues: Vec<_> = (0..trace.len()).map(|row| trace.continues.at(row)).collect();
+    assert_eq!(continues, [false, false, true, false, false]);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Writes our own format, record by record.
 
-use super::block::{Filling, NAME, PAGES};
+use super::block::Filling;
+use super::bounds::{FACTS, NAME, ROWS, most_pages, pad};
 use super::file::{BLOCK, END, header};
-use super::{Facts, Key, Row, TraceError};
+use super::{Facts, Key, Operation, Row, TraceError};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -19,13 +20,19 @@ pub struct Writer<W> {
     blocks: u32,
     records: u64,
     accesses: u64,
+    /// Those that are deletes.
+    deletes: u64,
 }
 
 impl<W: Write> Writer<W> {
     /// Begins a file. With `texts` keys are stored as texts, otherwise they have to be numbers.
     pub fn new(mut out: W, facts: &Facts, texts: bool) -> io::Result<Self> {
+        if facts.description.len() > FACTS / 2 {
+            let message = format!("a description of {} bytes; expected at most {}", facts.description.len(), FACTS / 2);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         out.write_all(&header(facts, texts))?;
-        Ok(Writer { out, texts, block: Filling::default(), blocks: 0, records: 0, accesses: 0 })
+        Ok(Writer { out, texts, block: Filling::default(), blocks: 0, records: 0, accesses: 0, deletes: 0 })
     }
 
     /// Appends one access.
@@ -46,20 +53,35 @@ impl<W: Write> Writer<W> {
             Key::Text(text) if text.len() > NAME => {
                 return invalid(format!("a key of {} bytes; expected at most {NAME}", text.len()));
             }
-            Key::Number(number) if pages == 0 || pages > PAGES || number.checked_add(pages - 1).is_none() => {
+            Key::Number(number) if pages == 0 || number.checked_add(pages - 1).is_none() => {
                 return invalid(format!("{pages} pages from {number} on; expected at least 1, and no key beyond 2^64"));
+            }
+            _ if row.owner.len() > NAME => {
+                return invalid(format!("an owner of {} bytes; expected at most {NAME}", row.owner.len()));
+            }
+            _ if pages > most_pages(row.operation) => {
+                let (name, most) = (row.operation.name(), most_pages(row.operation));
+                return invalid(format!("a {name} of {pages} pages; expected at most {most}"));
             }
             _ => {}
         }
+        let deletes = if row.operation == Operation::Delete { self.deletes.saturating_add(pages) } else { self.deletes };
+        let accesses = self.accesses.saturating_add(pages);
+        let others = accesses - deletes;
+        if others.saturating_add(deletes.min(others)) > ROWS {
+            return invalid(format!("the trace would have more than {ROWS} accesses; begin another"));
+        }
         self.block.push(row, pages, self.texts);
-        (self.records, self.accesses) = (self.records + 1, self.accesses.saturating_add(pages));
+        (self.records, self.accesses, self.deletes) = (self.records + 1, accesses, deletes);
         if self.block.is_full() { self.flush_block() } else { Ok(()) }
     }
 
     fn flush_block(&mut self) -> io::Result<()> {
         let records = self.block.len() as u32;
+        let accesses = self.block.accesses();
         let raw = self.block.take();
-        let packed = zstd::bulk::compress(&raw, LEVEL)?;
+        let mut packed = zstd::bulk::compress(&raw, LEVEL)?;
+        pad(&mut packed, accesses.max(raw.len() as u64));
         let mut head = vec![BLOCK];
         for number in [self.blocks, records, raw.len() as u32, packed.len() as u32] {
             head.extend(number.to_le_bytes());

@@ -14,7 +14,8 @@ SHELL := bash
 .PHONY: help demo test lint fmt bench campaign clean
 
 PYTHON ?= python3
-VENV := .venv
+# Another interpreter gets an environment of its own.
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 RUN := $(VENV)/bin/python
 OLDEST_CARGO := 1.85
 SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
@@ -77,4 +78,4 @@ campaign: $(VENV)/.installed $(VENV)/.group-test
 	$(RUN) benchmarks/campaign.py --seconds 60
 
 clean:
-	rm -rf $(VENV) target
+	rm -rf .venv .venv-* target

@@ -44,4 +44,5 @@ if __name__ == "__main__":
     console = Console()
     through_the_cache(console)
     console.print("[bold]2. The same trace under every policy, at several sizes[/bold]\n")
+    console.print(f"The curves are being drawn into {PLOT.name}.\n")
     app(["replay", str(RECORDING), "--policy", "all", "--sizes", "0.01,0.02,0.05,0.1,0.2", "--belady", "--plot", str(PLOT)])

@@ -15,7 +15,10 @@ need() { # need PACKAGE... : from Debian, or one line with the remedy
     fi
 }
 
-command -v "$python" >/dev/null || need python3
+if ! command -v "$python" >/dev/null; then
+    [ "$python" = python3 ] || { echo "forecache: there is no $python; type: make PYTHON=python3 ..." >&2; exit 1; }
+    need python3
+fi
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
     echo "forecache needs Python 3.10 or newer, and $python is $("$python" --version); type: make PYTHON=python3.12 ..." >&2
     exit 1
@@ -23,7 +26,8 @@ command -v "$python" >/dev/null || need python3
 command -v cc >/dev/null || need gcc libc6-dev
 version=$(cargo --version 2>/dev/null | cut -d' ' -f2) || true
 if [ "$(printf '%s\n' "$oldest_cargo" "${version:-0}" | sort -V | head -n1)" != "$oldest_cargo" ]; then
-    echo "forecache needs cargo $oldest_cargo or newer, and there is ${version:-none}; install it with rustup (https://rustup.rs): rustup update stable" >&2
+    if [ -z "$version" ]; then remedy="install it as https://rustup.rs says"; else remedy="there is $version; type: rustup update stable"; fi
+    echo "forecache needs cargo $oldest_cargo or newer: $remedy" >&2
     exit 1
 fi
 for program in "$@"; do

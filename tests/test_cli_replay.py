@@ -138,3 +138,51 @@ def test_help_teaches_by_examples():
     assert "Examples" not in forecache("--help").stderr
     done = subprocess.run([sys.executable, "-m", "forecache.cli", "--help"], capture_output=True, text=True, check=True)
     assert "replay" in done.stdout
+
+
+def test_traces_of_one_name_are_refused(trace, tmp_path):
+    other = tmp_path / "guest.run2.fctrace"
+    other.write_bytes(trace.read_bytes())
+    done = forecache("replay", trace, other)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("forecache: traces: got [")
+
+
+def test_a_link_keeps_leading_to_the_file_that_is_written(trace, tmp_path):
+    target, link = tmp_path / "target.csv", tmp_path / "link.csv"
+    target.write_text("old")
+    link.symlink_to(target)
+    assert forecache("replay", trace, "--csv", link).returncode == 0
+    assert link.is_symlink()
+    assert target.read_text().startswith("trace,size_fraction,")
+
+
+def test_what_is_no_file_is_not_replaced(trace):
+    done = forecache("replay", trace, "--csv", "/dev/null")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "csv: got '/dev/null'" in done.stderr
+
+
+def test_a_plot_of_no_known_kind_is_refused_before_the_work(trace, tmp_path):
+    done = forecache("replay", trace, "--plot", tmp_path / "curves.xyz")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "allowed: a file that ends in .png, .pdf, .svg" in done.stderr
+
+
+def test_belady_is_a_policy_by_name(trace):
+    done = forecache("replay", trace, "--policy", "lru,belady")
+    assert done.returncode == 0
+    assert "belady" in done.stdout
+    assert "left out" in forecache("replay", trace, "--policy", "lru,belady", "--byte").stderr
+
+
+def test_a_list_of_requests_is_not_imported_over_itself(tmp_path):
+    source = tmp_path / "block.csv"
+    source.write_text("time_us,op,offset,length\n1,read,0,4096\n")
+    done = forecache("trace", "import", source, source)
+    assert done.returncode == 2
+    assert source.read_text().startswith("time_us")
+
+
+def test_the_version_is_told():
+    assert forecache("--version").stdout.startswith("forecache ")

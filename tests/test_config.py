@@ -313,3 +313,8 @@ def test_every_option_of_text_sources_is_one_of_the_cache():
 
     fields = {field.name for field in dataclasses.fields(Config)}
     assert set(OPTIONS) == fields - {"weigher", "on_remove", "clock"}, sys.version
+
+
+def test_more_patterns_than_there_are_groups_are_refused():
+    with pytest.raises(ConfigError, match="groups: got '5000 patterns'; allowed: at most 4095"):
+        Cache(groups={f"p{number}:*": 5 for number in range(5000)})

@@ -388,3 +388,42 @@ def test_a_cached_function_is_collected_with_its_cache():
     del cache, cached
     gc.collect()
     assert gone() is None
+
+
+class Rights(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+    RUN = 4
+
+
+def test_flags_are_told_apart_whether_they_have_a_name_or_not(cache):
+    @cache.cached
+    def same(rights, **more):
+        return rights, more
+
+    for rights in (Rights(0), Rights.READ, Rights.READ | Rights.WRITE, Rights.READ | Rights.RUN, Rights(8), Rights(16)):
+        assert same(rights)[0] is rights or same(rights)[0] == rights
+
+
+def test_names_of_keywords_cannot_pass_for_others(cache):
+    @cache.cached
+    def given(x, **more):
+        return sorted(more)
+
+    assert given(1, **{"y=4,z": 3}) == ["y=4,z"]
+    assert given(1, y=4, z=3) == ["y", "z"]
+
+
+def test_a_subclass_that_adds_to_a_value_needs_a_key(cache):
+    class Tagged(tuple):
+        pass
+
+    value = Tagged((1,))
+    value.tag = "x"
+
+    @cache.cached
+    def first(pair):
+        return pair
+
+    with pytest.raises(TypeError, match="give the function a key"):
+        first(value)

@@ -169,3 +169,25 @@ def test_waiters_of_a_copying_cache_share_nothing(crew):
         result.append(2)
     assert crew.results == [[1, 2]] * 3
     assert cache.get("a") == [1]
+
+
+@pytest.mark.parametrize("option", [{"tags": "abc"}, {"tags": [5]}, {"owner": 5}, {"cost": -1}, {"ttl": 0}])
+def test_wrong_options_are_told_before_anything_is_loaded(face, option):
+    loaded = []
+    with pytest.raises((TypeError, ValueError)):
+        face.get_or_load("a", lambda: loaded.append(1), **option)
+    assert loaded == []
+
+
+def test_tags_of_a_load_may_come_from_a_generator(face, cache):
+    face.get_or_load("a", lambda: 1, tags=(tag for tag in ["x"]))
+    assert cache.invalidate(tags=["x"]) == 1
+
+
+def test_an_old_ticket_neither_stores_nor_strikes_out_a_new_one(cache):
+    old = cache._expect("a")
+    new = cache._expect("a")
+    assert cache._fulfil("a", "stale", old) is None
+    cache._forget("a", old)
+    assert cache._fulfil("a", "fresh", new) is True
+    assert cache.get("a") == "fresh"

@@ -385,3 +385,76 @@ def test_a_clock_only_goes_forward():
     assert clock.time() == 1.5
     with pytest.raises(ValueError, match="seconds"):
         clock.advance(-1)
+
+
+def test_missing_is_no_value(face, cache):
+    for store in (face.set, face.add):
+        with pytest.raises(ValueError, match="MISSING stands for no value"):
+            store("a", MISSING)
+    with pytest.raises(ValueError, match="MISSING stands for no value"):
+        face.get_or_load("a", lambda: MISSING)
+    assert face.exists("a") is False
+
+
+def test_a_value_nested_deeper_than_a_stack_is_sized(cache):
+    nested = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert cache.set("nested", nested)
+    cache.delete("nested")
+    while nested:  # taken apart by hand: Python's own way down is as deep as the value
+        nested = nested.pop()
+
+
+def test_a_value_that_changes_while_it_is_sized_is_stored(cache):
+    class Growing:
+        def __init__(self, other):
+            self.other = other
+
+        def __sizeof__(self):
+            self.other[len(self.other)] = 1
+            return 10
+
+    value = {}
+    value.update({key: Growing(value) for key in range(5)})
+    assert cache.set("growing", value)
+
+
+def test_an_object_that_cannot_tell_its_size_is_stored(cache):
+    class Shy:
+        def __sizeof__(self):
+            raise RuntimeError("no")
+
+    assert cache.set("shy", Shy())
+
+
+def test_tags_count_towards_the_budget():
+    plain, tagged = Cache(), Cache()
+    plain.set("a", 1)
+    tagged.set("a", 1, tags=["t" * 1000])
+    assert tagged.stats().weight >= plain.stats().weight + 1000
+
+
+def test_an_entry_that_outgrows_its_place_stays(face):
+    small = Cache(100, weigher=lambda key, value: value, policy="lfu")
+    for number in range(10):
+        small.set(f"k{number}", 10)
+    assert small.incr("k0", 1) == 11
+    assert small.get("k0") == 11
+    assert small.stats().weight <= 100
+
+
+def test_a_touch_without_arguments_leaves_a_time_of_its_own(face, clock):
+    face.set("a", 1, ttl=10)
+    clock.advance(4)
+    assert face.touch("a")
+    assert face.ttl("a") == pytest.approx(6)
+
+
+def test_a_pin_outlasts_the_value_it_was_set_on(clock):
+    pinned = Cache(max_entries=2)
+    pinned.set("a", 1, pin=True)
+    pinned.set("a", 2)
+    for number in range(10):
+        pinned.set(f"k{number}", number)
+    assert pinned.get("a") == 2

@@ -91,6 +91,18 @@ class Memory:
     def _swap(self, key: str, current: Any, value: Any, *, ttl: Any = None) -> bool | None:
         """`value` in the place of the very object `current`, or of nothing if that is `MISSING`. None: something else is there by
         now (try again); False: refused for its size. Without `ttl`, times, tags and owner stay as they are."""
+    def _check(
+        self,
+        *,
+        ttl: Any = None,
+        tti: Any = None,
+        tags: Iterable[str] | None = None,
+        owner: str | None = None,
+        cost: float | None = None,
+        immutable: bool = False,
+        pin: bool = False,
+    ) -> None:
+        """Raises what `set` would raise for these options."""
     def _expect(self, key: str) -> int:
         """Announces that the value of `key` is being loaded, and gives a ticket for it."""
     def _forget(self, key: str, ticket: int) -> None:

@@ -16,6 +16,8 @@ from forecache.units import Duration, Size, parse_duration, parse_size, wrong
 
 __all__ = ["Config", "Group", "parse_count", "parse_duration", "parse_size"]
 
+MOST_PATTERNS = 4095
+
 
 @dataclass(frozen=True)
 class Group:
@@ -212,9 +214,11 @@ def _groups(groups: Groups | None) -> Iterable[tuple[str, float | None, float | 
     if groups is None:
         return
     try:
-        pairs = groups.items() if isinstance(groups, Mapping) else [(name, Group(ttl, tti)) for name, ttl, tti in groups]
+        pairs = list(groups.items()) if isinstance(groups, Mapping) else [(name, Group(ttl, tti)) for name, ttl, tti in groups]
     except (TypeError, ValueError):
         raise wrong("groups", groups, "a mapping of key patterns to durations or Group(ttl=…, tti=…)") from None
+    if len(pairs) > MOST_PATTERNS:
+        raise wrong("groups", f"{len(pairs)} patterns", f"at most {MOST_PATTERNS}")
     for pattern, group in pairs:
         field = f"groups[{pattern!r}]"
         _text(field, pattern)

@@ -129,7 +129,7 @@ class CachedMethods:
         (1, 1)
         """
         options = engine.Options(ttl=ttl, tti=tti, owner=owner, cost=cost)
-        engine.check(options, negative_ttl)
+        engine.check(self.sync, options, negative_ttl)  # type: ignore[attr-defined]
         made = _Maker(self.sync, key, tags, options, negative_ttl)  # type: ignore[attr-defined]
         return made if function is None else made(function)
 

@@ -41,7 +41,7 @@ class Options(TypedDict, total=False):
 def get_or_load(cache: Cache, key: str, call: Call, negative_ttl: Duration | None, options: Options) -> Flow[Any]:
     """The value of `key`, loaded by `call` if it isn't there: once, however many ask for it."""
     key = key if type(key) is str else str.__str__(key)
-    empty = check(options, negative_ttl)
+    empty = check(cache, options, negative_ttl)
     while True:
         flight, leads = yield Board(cache._flights, key)
         try:
@@ -76,12 +76,12 @@ def _load(cache: Cache, key: str, call: Call, options: Options, empty: Options |
             cache._forget(key, ticket)
 
 
-def check(options: Options, negative_ttl: Duration | None) -> Options | None:
+def check(cache: Cache, options: Options, negative_ttl: Duration | None) -> Options | None:
     """The options to store a loader's None with; None if it isn't stored. What is wrong is told before anything is loaded."""
-    if (ttl := options.get("ttl")) is not None:
-        parse_duration(ttl, "ttl")
-    if (tti := options.get("tti")) is not None:
-        parse_duration(tti, "tti")
+    tags = options.get("tags")
+    if tags is not None and not isinstance(tags, str):
+        options["tags"] = tuple(tags)  # they are read more than once
+    cache._check(**options)
     if negative_ttl is None:
         return options
     if isinstance(negative_ttl, int | float) and not isinstance(negative_ttl, bool) and negative_ttl == 0:

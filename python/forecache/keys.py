@@ -13,7 +13,7 @@ import string
 import uuid
 import zoneinfo
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import Any
 
 from forecache.sources import nearest
@@ -151,19 +151,20 @@ def canonical(parameter: str, value: Any) -> str:
         return repr(value)
     name = f"{kind.__module__}.{kind.__qualname__}"
     if isinstance(value, enum.Enum):
-        return f"{name}.{value.name}"
+        # By value: a combination of flags has no name of its own.
+        return f"{name}({canonical(parameter, value.value)})"
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and not getattr(value, "__dict__", None):
         return f"{'' if kind is tuple else name}({','.join(canonical(parameter, each) for each in value)})"
     if isinstance(value, _Keywords):
-        return f"({','.join([f'{each}={canonical(each, value[each])}' for each in sorted(value)])})"
+        return f"({','.join([f'{each!r}={canonical(each, value[each])}' for each in sorted(value)])})"
     if isinstance(value, frozenset):
         return f"frozenset({','.join(sorted(canonical(parameter, each) for each in value))})"
     if kind in (datetime.datetime, datetime.time):
         zone = canonical(parameter, value.tzinfo)
         return f"{name}({value.isoformat()},{zone},{value.fold})"
-    if is_dataclass(value) and kind.__dataclass_params__.frozen:
+    if "__dataclass_params__" in vars(kind) and kind.__dataclass_params__.frozen:
         return f"{name}({','.join(canonical(parameter, getattr(value, each.name)) for each in fields(value))})"
     remedy = f"give the function a key, such as key='name:{{{parameter}.id}}'"
     raise TypeError(f"{parameter}: a {kind.__qualname__} has no text that stands for its value; {remedy}")

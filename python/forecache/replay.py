@@ -81,7 +81,8 @@ def replay(
     """
     files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     by_bytes = byte or _has_unit(capacity)
-    names = _policies(policies) + ([BELADY] if belady and not by_bytes else [])
+    names = _policies(policies, by_bytes, belady)
+    _named_apart(files)
     fixed = None if capacity is None else parse_size(capacity, "capacity")
     shares = [None] if fixed is not None else _shares(sizes)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
@@ -90,6 +91,8 @@ def replay(
     each = len(shares) * len(names)
     for number, path in enumerate(files, start=1):
         trace = _core.Trace.open(path, dict(columns) if isinstance(columns, Mapping) else columns)
+        if not trace.unique:
+            raise TraceError(f"{os.fspath(path)}: holds nothing to replay; expected gets or sets")
         capacities = [(share, _capacity(path, trace, share, fixed, by_bytes)) for share in shares]
         jobs = [(share, name, most) for share, most in capacities if most for name in names]
         before = number * each - len(jobs)
@@ -116,7 +119,7 @@ def _run(
     path: TracePath, trace: _core.Trace, jobs: Sequence[Job], by_bytes: bool, seed: int, report: Callable[[int], object]
 ) -> list[Row]:
     """The rows of `jobs`, in their order. The simulator lets other threads run, so threads use all cores."""
-    name = Path(path).name.split(".", 1)[0]
+    name = _name(path)
 
     def run(job: Job) -> Row:
         share, policy, capacity = job
@@ -147,14 +150,33 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _policies(given: str | Iterable[str]) -> list[str]:
-    if given == "all":
-        return list(_core.POLICIES)
-    names = list(dict.fromkeys([given] if isinstance(given, str) else given))
+def _policies(given: str | Iterable[str], by_bytes: bool, belady: bool) -> list[str]:
+    asked = [given] if isinstance(given, str) else list(given)
+    names = [name for each in asked for name in (_core.POLICIES if each == "all" else [each])]
     for name in names or [""]:
-        if name not in _core.POLICIES:
-            raise wrong("policy", name, ", ".join((*_core.POLICIES, "all")))
-    return names
+        if name not in (*_core.POLICIES, BELADY):
+            raise wrong("policy", name, ", ".join((*_core.POLICIES, BELADY, "all")))
+    if belady:
+        names.append(BELADY)
+    if by_bytes and BELADY in names:
+        warnings.warn(
+            "Belady's optimum is known for objects that all count the same, so not for bytes: it is left out", stacklevel=3
+        )
+        names = [name for name in names if name != BELADY]
+    return list(dict.fromkeys(names))
+
+
+def _named_apart(files: Iterable[TracePath]) -> None:
+    """Rows are told apart by the files' names."""
+    seen: dict[str, TracePath] = {}
+    for file in files:
+        other = seen.setdefault(_name(file), file)
+        if other is not file:
+            raise wrong("traces", [os.fspath(other), os.fspath(file)], "files whose names differ up to the first dot")
+
+
+def _name(path: TracePath) -> str:
+    return Path(path).name.split(".", 1)[0]
 
 
 def _shares(sizes: Iterable[float]) -> list[float | None]:

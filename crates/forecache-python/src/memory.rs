@@ -12,6 +12,7 @@ use crate::weight;
 use forecache_core::fingerprint::fingerprint;
 use forecache_core::histogram::Histogram;
 use forecache_core::store::{New, Outcome, Removed, Store};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
@@ -166,6 +167,11 @@ impl Memory {
 
     pub fn item<'a, 'py>(&self, key: &'a Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Item<'a, 'py>> {
         let name = Name::of(key)?;
+        if value.is_exact_instance_of::<crate::Missing>() {
+            return Err(PyValueError::new_err(
+                "value: MISSING stands for no value and can't be stored; delete the key, or store None",
+            ));
+        }
         let value = if self.copies { deep_copy(value)? } else { value.clone() };
         let (fingerprint, weight) = {
             let utf8 = name.utf8()?;

@@ -358,6 +358,23 @@ impl Memory {
         swapped.ok().map(|outcome| self.taken(py, &item, outcome)).transpose()
     }
 
+    /// Raises what `set` would raise for these options.
+    #[pyo3(signature = (*, ttl=None, tti=None, tags=None, owner=None, cost=None, immutable=false, pin=false))]
+    #[expect(clippy::too_many_arguments, reason = "they are the keywords of the Python method")]
+    fn _check(
+        &self,
+        py: Python<'_>,
+        ttl: Option<&Bound<'_, PyAny>>,
+        tti: Option<&Bound<'_, PyAny>>,
+        tags: Option<&Bound<'_, PyAny>>,
+        owner: Option<&str>,
+        cost: Option<f32>,
+        immutable: bool,
+        pin: bool,
+    ) -> PyResult<()> {
+        Said::new(py, ttl, tti, tags, owner, cost, immutable, pin).map(drop)
+    }
+
     /// Announces that the value of `key` is being loaded, and gives a ticket for it.
     fn _expect(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<u64> {
         let name = Name::of(key)?;

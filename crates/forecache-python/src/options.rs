@@ -61,14 +61,16 @@ impl Said {
     }
 }
 
-/// Bytes that an entry's tags cost: a list of them and, for each, places in two tables. The names are shared.
+/// Bytes that an entry's tags cost beside their texts: a list of them and, for each, places in two tables. Entries share a text, but who
+/// will share it isn't known, so each is charged for it.
 const TAGGED: u64 = 64;
 const TAG: u64 = 32;
 
 impl Said {
     /// Bytes to charge for the tags.
     pub fn tags_weight(&self) -> u64 {
-        if self.tags.is_empty() { 0 } else { TAGGED + TAG * self.tags.len() as u64 }
+        let texts: usize = self.tags.iter().map(|tag| tag.len()).sum();
+        if self.tags.is_empty() { 0 } else { TAGGED + TAG * self.tags.len() as u64 + texts as u64 }
     }
 }
 

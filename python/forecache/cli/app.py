@@ -1,7 +1,10 @@
 """All commands, one module each."""
 
+from typing import Annotated
+
 import typer
 
+from forecache import __version__
 from forecache.cli import replay, trace
 
 app = typer.Typer(
@@ -13,5 +16,22 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"forecache {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What holds for all commands."""
+
+
 app.command(no_args_is_help=True)(replay.replay)
 app.add_typer(trace.app, name="trace")

@@ -17,17 +17,18 @@ from forecache.errors import ConfigError
 from forecache.replay import Row
 
 CSV_COLUMNS = ("trace", "size_fraction", "policy", "miss_ratio", "byte_miss_ratio")
-SIZES_ABREAST = 4
+SIZES_ABREAST = 6
 
 
 def check(option: str, path: Path | None) -> None:
     """Raises `ConfigError`, before hours of work, if nothing can be written at `path`."""
-    if path is not None and (not path.parent.is_dir() or path.is_dir()):
+    if path is not None and (not path.parent.is_dir() or (path.exists() and not path.is_file())):
         raise ConfigError(f"{option}: got {str(path)!r}; allowed: a file in a directory that exists")
 
 
 def write(path: Path, fill: Callable[[Path], object]) -> None:
-    """Has `fill` write a file beside `path`, which then takes its place."""
+    """Has `fill` write a file beside `path`, which then takes its place; if that is a link, the place of what it leads to."""
+    path = path.resolve()
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
         os.close(handle)

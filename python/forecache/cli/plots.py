@@ -11,12 +11,15 @@ from forecache.errors import ConfigError
 from forecache.replay import BELADY, Row
 
 POINTS = 16
+FORMATS = (".png", ".pdf", ".svg")
 ABREAST = 4
 COLOURS = 10
 
 
-def check() -> None:
-    """Raises `ConfigError` that says what to do if matplotlib isn't there."""
+def check(path: Path) -> None:
+    """Raises `ConfigError` if matplotlib isn't there, with what to do, or can't draw such a file."""
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(f"plot: got {str(path)!r}; allowed: a file that ends in {', '.join(FORMATS)}")
     if find_spec("matplotlib") is None:
         raise ConfigError("plot: needs matplotlib; install it with: pip install 'forecache[plot]'")
 

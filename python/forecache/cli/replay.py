@@ -74,7 +74,7 @@ def replay(
     if plot is not None:
         if capacity is not None:
             raise wrong("plot", str(plot), "curves over --sizes, so leave --capacity out")
-        plots.check()
+        plots.check(plot)
     with _progress("replaying") as progress:
         rows = run(traces, sizes=shares, capacity=capacity, belady=belady, progress=progress, **options)
     if plot is not None:

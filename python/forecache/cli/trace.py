@@ -7,6 +7,8 @@ import typer
 from rich.console import Console
 
 from forecache import _core
+from forecache.cli import output
+from forecache.errors import ConfigError
 from forecache.units import parse_size
 
 app = typer.Typer(help="Makes and shows traces.", no_args_is_help=True)
@@ -26,6 +28,9 @@ def import_blocks(
 
     Example: `forecache trace import block.csv.gz boot.fctrace --device-size 8GiB --description "Debian boots"`
     """
+    output.check("target", target)
+    if target.exists() and source.exists() and target.samefile(source):
+        raise ConfigError(f"target: got {str(target)!r}, which is the source; allowed: another file")
     requests, pages = _core.import_blocks(
         source,
         target,

@@ -58,6 +58,10 @@ def test_latencies_are_sampled(cache):
     latency = cache.stats().get_latency
     assert 90 <= latency.count <= 110
     assert 0 < latency.p50 <= latency.p95 <= latency.p99 < 1
+    ends, counts = zip(*latency.buckets, strict=True)
+    assert sum(counts) == latency.count
+    assert list(ends) == sorted(ends)
+    assert ends[-1] >= latency.p99
 
 
 def test_all_of_it_is_ready_for_json(cache):

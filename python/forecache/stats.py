@@ -12,6 +12,8 @@ class Latency:
     p50: float | None
     p95: float | None
     p99: float | None
+    buckets: tuple[tuple[float, int], ...]
+    """The histogram: how many calls took less than so many seconds, each in the first bucket that it fits; without empty ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class Stats:
     def of(cls, store: dict[str, Any], loads: Loads, uptime: float) -> "Stats":
         """From what the store tells."""
         made = {
-            "get_latency": Latency(**store["get_latency"]),
+            "get_latency": Latency(**store["get_latency"] | {"buckets": tuple(store["get_latency"]["buckets"])}),
             "groups": tuple(GroupStats(*group) for group in store["groups"]),
             "owners": tuple(OwnerStats(*owner) for owner in store["owners"]),
         }

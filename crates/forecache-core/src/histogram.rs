@@ -29,6 +29,10 @@ fn value(bucket: usize) -> f64 {
     2f64.powi(octave) * (1.0 + (within + 0.5) / f64::from(1 << BITS))
 }
 
+fn width(bucket: usize) -> f64 {
+    2f64.powi((bucket >> BITS) as i32) / f64::from(1 << BITS)
+}
+
 impl Histogram {
     /// Counts one value.
     pub fn record(&mut self, value: u64) {
@@ -38,6 +42,12 @@ impl Histogram {
     /// Values counted.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
+    }
+
+    /// The buckets in use: the value that all in one lie below, and how many there are.
+    pub fn buckets(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
+        let used = self.counts.iter().enumerate().filter(|&(_, &count)| count > 0);
+        used.map(|(bucket, &count)| (value(bucket) + width(bucket) / 2.0, count))
     }
 
     /// The value that a share `quantile` (0-1) of all stays at or below; `None` without values.
@@ -70,6 +80,9 @@ mod tests {
             values.sort_unstable();
             let exact = values[((share * values.len() as f64).ceil() as usize).max(1) - 1] as f64;
             let found = histogram.quantile(share).unwrap();
+            let below = histogram.buckets().find(|&(end, _)| exact < end).unwrap().0;
+            prop_assert!(exact >= below * 0.88 - 1.0, "{} is not in the bucket below {}", exact, below);
+            prop_assert_eq!(histogram.buckets().map(|(_, count)| count).sum::<u64>(), values.len() as u64);
             prop_assert!((found / exact - 1.0).abs() < 0.0715, "{} for {}", found, exact);
         }
     }

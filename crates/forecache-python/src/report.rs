@@ -47,6 +47,8 @@ impl Report {
         for (name, share) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)] {
             latency.set_item(name, self.latency.quantile(share).map(|nanoseconds| nanoseconds / 1e9))?;
         }
+        let buckets: Vec<_> = self.latency.buckets().map(|(end, count)| (end / 1e9, count)).collect();
+        latency.set_item("buckets", buckets)?;
         let groups: Vec<_> = self
             .groups
             .into_iter()

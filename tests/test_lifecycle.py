@@ -210,6 +210,41 @@ print("ends")
     assert time.monotonic() - began < PATIENCE / 2
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "Cache(weigher=forever).set('a', 1)",
+        "Cache(on_remove=forever, max_entries=1).set_many({'a': 1, 'b': 2})",
+        "Cache().get_many(keys())",
+        "Cache().set('a', 1, tags=keys())",
+        "Cache().set_many(Endless())",
+        "Cache().set('a', 1, tags=[Endless()])",
+        "Cache().set('a', Endless())",
+        "Cache(copy=True).set('a', Endless())",
+    ],
+)
+def test_a_program_ends_well_while_a_thread_is_in_code_of_the_users(call):
+    text = f"""
+import threading, time
+from collections import UserDict
+from forecache import Cache
+inside = threading.Event()
+def forever(*_):
+    inside.set()
+    while True: time.sleep(0.0002)
+def keys():
+    forever()
+    yield "a"
+class Endless(UserDict):
+    items = __repr__ = __del__ = __deepcopy__ = forever
+threading.Thread(target=lambda: {call}, daemon=True).start()
+inside.wait()
+print("ends")
+"""
+    done = run_program(text)
+    assert (done.stdout, done.returncode) == ("ends\n", 0), done.stderr
+
+
 def test_ctrl_c_in_a_loader_ends_the_program_and_frees_the_key():
     text = """
 import os, signal

@@ -1,7 +1,7 @@
 //! Mutual exclusion for state that is only touched by threads that hold the GIL: holding it is the lock.
 //!
 //! What [`Guarded::with`] runs neither calls Python nor lets go of the GIL, so nothing can come between, and an uncontended mutex
-//! would cost a fifth of a hit.
+//! would cost ten nanoseconds a call.
 
 use pyo3::Python;
 use std::cell::{Cell, UnsafeCell};

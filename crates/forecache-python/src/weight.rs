@@ -1,8 +1,8 @@
 //! How many bytes an object takes: exact for the built-in types, bounded in effort for nested ones.
 //!
 //! Containers are looked into; of large ones an even sample stands for the rest, and a limit on the number of objects looked
-//! at bounds the effort at a few hundred microseconds. What others hold as well costs nothing here: small integers, `None`,
-//! types, modules, functions, strings with many references; an object met twice counts once.
+//! at bounds the effort: 0.1 ms for three levels of dicts and lists of twelve. What others hold as well costs nothing here: small
+//! integers, `None`, types, modules, functions, strings with many references; an object met twice counts once.
 
 use crate::foreign;
 use pyo3::exceptions::{PyException, PyRuntimeError};

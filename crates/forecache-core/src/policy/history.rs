@@ -21,7 +21,7 @@ struct Bucket {
 /// The latest entries that left, known by 32 bits of their fingerprint, about 17 bytes a ghost.
 ///
 /// A ghost is found and a new one put down in one cache line each; nothing is done to forget the old ones, which are told by their
-/// age (the table that the S3-FIFO paper describes in its section 4). One look-up in 2^32 / ghosts takes a stranger for a
+/// age, as the S3-FIFO paper proposes for its ghost queue. One look-up in 2^32 / ghosts takes a stranger for a
 /// ghost, which costs at most one entry a better place than it deserves.
 #[derive(Debug, Default)]
 pub struct Ghosts {

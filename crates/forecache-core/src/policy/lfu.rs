@@ -3,8 +3,8 @@
 //! Source: the constant-time form of Shah, Mitra and Matani, "An O(1) algorithm for implementing the LFU cache eviction scheme"
 //! (2010). Idea: entries with the same count share a list; the lists hang together in the order of their counts; a hit moves the
 //! entry to the next list, which is made if it isn't there. The victim is the front of the first list.
-//! Cost: 12 bytes an entry and 28 a count in use. Not to use where interest moves on: counts never fade, so yesterday's
-//! favourites stay for ever (`s3fifo` forgets).
+//! Cost: 12 bytes an entry and 24 a count in use; a hit whose count nobody has yet may allocate, which no other policy's does.
+//! Not to use where interest moves on: counts never fade, so yesterday's favourites stay for ever (`s3fifo` forgets).
 
 use super::{Cause, Change, Inspect, Meta, Policy, Slot};
 use crate::list::{Links, List, NONE, grow};

@@ -105,7 +105,7 @@ impl Policy for Lfu {
         self.drop_if_empty(rank);
     }
 
-    fn victim(&mut self) -> Option<Slot> {
+    fn victim(&mut self, _newcomer: Option<u64>) -> Option<Slot> {
         self.ranks.get(self.lowest as usize)?.entries.front()
     }
 

@@ -29,7 +29,7 @@ impl Policy for Lru {
         self.links.unlink(&mut self.order, slot);
     }
 
-    fn victim(&mut self) -> Option<Slot> {
+    fn victim(&mut self, _newcomer: Option<u64>) -> Option<Slot> {
         self.order.front()
     }
 

@@ -28,12 +28,14 @@ pub struct Meta {
     pub group: u16,
     /// Nanoseconds it may live; `u64::MAX` for ever.
     pub time_to_live: u64,
+    /// Nanoseconds by the store's clock; 0 if neither this entry nor any that is there expires.
+    pub now: u64,
 }
 
 impl Meta {
     /// An entry of this weight of which nothing else is known.
     pub fn of_weight(weight: u64) -> Self {
-        Meta { weight, cost: 1.0, owner: 0, group: 0, time_to_live: u64::MAX }
+        Meta { weight, cost: 1.0, owner: 0, group: 0, time_to_live: u64::MAX, now: 0 }
     }
 }
 
@@ -73,6 +75,9 @@ impl Cause {
 pub enum Change {
     /// The entry in this slot has this weight now.
     Weight(Slot, u64),
+    /// The entry in this slot expires then, in nanoseconds by the store's clock; `u64::MAX` for never. A time to idle that is put off by
+    /// a hit isn't told.
+    Deadline(Slot, u64),
 }
 
 /// Which entry leaves. The store calls `on_insert` once for each entry that comes under the policy, `on_remove` once when it
@@ -84,8 +89,9 @@ pub trait Policy {
     fn on_hit(&mut self, slot: Slot);
     /// The entry left; [`Cause::Size`] if it was evicted while it lived.
     fn on_remove(&mut self, slot: Slot, cause: Cause);
-    /// The entry to evict next; `None` only if the policy tracks none.
-    fn victim(&mut self) -> Option<Slot>;
+    /// The entry to evict next; `None` only if the policy tracks none. `newcomer` is the fingerprint of the entry that needs the room,
+    /// which is inserted after the evictions unless it is refused; `None` where an entry grew, or the budget shrank.
+    fn victim(&mut self, newcomer: Option<u64>) -> Option<Slot>;
     /// Whether the newcomer deserves the room that `victim` takes.
     fn admit(&mut self, _fingerprint: u64, _meta: &Meta, _victim: Slot) -> bool {
         true
@@ -140,8 +146,8 @@ macro_rules! policies {
             fn on_remove(&mut self, slot: Slot, cause: Cause) {
                 match self { $(AnyPolicy::$variant(policy) => policy.on_remove(slot, cause)),+ }
             }
-            fn victim(&mut self) -> Option<Slot> {
-                match self { $(AnyPolicy::$variant(policy) => policy.victim()),+ }
+            fn victim(&mut self, newcomer: Option<u64>) -> Option<Slot> {
+                match self { $(AnyPolicy::$variant(policy) => policy.victim(newcomer)),+ }
             }
             fn admit(&mut self, fingerprint: u64, meta: &Meta, victim: Slot) -> bool {
                 match self { $(AnyPolicy::$variant(policy) => policy.admit(fingerprint, meta, victim)),+ }

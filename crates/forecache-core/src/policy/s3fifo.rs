@@ -117,7 +117,7 @@ impl Policy for S3Fifo {
         }
     }
 
-    fn victim(&mut self) -> Option<Slot> {
+    fn victim(&mut self, _newcomer: Option<u64>) -> Option<Slot> {
         self.full = true;
         let total = self.small.weight + self.main.weight;
         let share = total - total / 10;
@@ -129,7 +129,7 @@ impl Policy for S3Fifo {
     }
 
     fn configure(&mut self, change: Change) {
-        let Change::Weight(slot, weight) = change;
+        let Change::Weight(slot, weight) = change else { return };
         let queue = if self.nodes[slot as usize].main { &mut self.main } else { &mut self.small };
         queue.weight = queue.weight - self.nodes[slot as usize].weight + weight;
         self.nodes[slot as usize].weight = weight;

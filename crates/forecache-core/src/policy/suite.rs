@@ -9,6 +9,7 @@ enum Step {
     Insert { key: u8, weight: u64 },
     Hit { nth: usize },
     Weigh { nth: usize, weight: u64 },
+    Expire { nth: usize, deadline: u64 },
     Remove { nth: usize, cause: Cause },
     Evict,
 }
@@ -19,9 +20,14 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (any::<u8>(), 1u64..100).prop_map(|(key, weight)| Step::Insert { key, weight }),
         4 => any::<usize>().prop_map(|nth| Step::Hit { nth }),
         1 => (any::<usize>(), 1u64..100).prop_map(|(nth, weight)| Step::Weigh { nth, weight }),
+        1 => (any::<usize>(), any::<u64>()).prop_map(|(nth, deadline)| Step::Expire { nth, deadline }),
         1 => (any::<usize>(), cause).prop_map(|(nth, cause)| Step::Remove { nth, cause }),
         2 => Just(Step::Evict),
     ]
+}
+
+fn fingerprint_of(key: u8) -> u64 {
+    crate::fingerprint::fingerprint(&[key], 1)
 }
 
 /// Drives a policy as a store would: slots are reused, a key has one slot.
@@ -56,14 +62,13 @@ impl Driver {
             self.slots += 1;
             self.slots - 1
         });
-        let fingerprint = crate::fingerprint::fingerprint(&[key], 1);
-        self.policy.on_insert(slot, fingerprint, &Meta::of_weight(weight));
+        self.policy.on_insert(slot, fingerprint_of(key), &Meta::of_weight(weight));
         self.slot_of.insert(key, slot);
     }
 
     /// Evicts one entry, and says whose.
-    fn evict(&mut self) -> Option<u8> {
-        let victim = self.policy.victim()?;
+    fn evict(&mut self, newcomer: Option<u8>) -> Option<u8> {
+        let victim = self.policy.victim(newcomer.map(fingerprint_of))?;
         let key = self.slot_of.iter().find(|&(_, &slot)| slot == victim).map(|(&key, _)| key);
         let key = key.expect("a victim is an entry that is there");
         self.remove(key, Cause::Size);
@@ -77,8 +82,11 @@ impl Driver {
             Step::Weigh { nth, weight } => {
                 self.nth(nth).into_iter().for_each(|(_, slot)| self.policy.configure(Change::Weight(slot, weight)));
             }
+            Step::Expire { nth, deadline } => {
+                self.nth(nth).into_iter().for_each(|(_, slot)| self.policy.configure(Change::Deadline(slot, deadline)));
+            }
             Step::Remove { nth, cause } => self.nth(nth).into_iter().for_each(|(key, _)| self.remove(key, cause)),
-            Step::Evict => return self.evict(),
+            Step::Evict => return self.evict(None),
         }
         None
     }
@@ -95,7 +103,7 @@ proptest! {
                 prop_assert!(!matches!(step, Step::Evict) || evicted.is_none() == empty, "{}", name);
             }
             let left = driver.slot_of.len();
-            let drained = std::iter::from_fn(|| driver.evict()).count();
+            let drained = std::iter::from_fn(|| driver.evict(None)).count();
             prop_assert_eq!(drained, left, "{}", name);
         }
     }
@@ -142,7 +150,7 @@ fn evicted(policy: &str, capacity: usize, requests: &str) -> String {
             Some(slot) => driver.policy.on_hit(slot),
             None => {
                 if driver.slot_of.len() == capacity {
-                    gone.extend(driver.evict().map(char::from));
+                    gone.extend(driver.evict(Some(key)).map(char::from));
                 }
                 driver.insert(key, 1);
             }

@@ -242,6 +242,7 @@ impl<K: Key, V> Store<K, V> {
             owner: options.owner,
             group: options.group,
             time_to_live: options.time_to_live,
+            now: self.time_beside(options.time_to_live),
         };
         if self.dead > 0 && !self.has_room_beside_pins(weight) {
             self.reap(usize::MAX, gone);
@@ -277,6 +278,11 @@ impl<K: Key, V> Store<K, V> {
 
     fn policy_weight(&self, weight: u64) -> u64 {
         if self.by_entries { 1 } else { weight }
+    }
+
+    /// The time for the policy, beside this time to live or deadline. Where nothing expires, reading the clock would be for nothing.
+    fn time_beside(&self, time: u64) -> u64 {
+        if time != NEVER || self.wheel.is_used() { self.clock.now() } else { 0 }
     }
 
     fn has_room_beside_pins(&self, weight: u64) -> bool {
@@ -376,7 +382,7 @@ impl<K: Key, V> Store<K, V> {
         let generation = self.owners.generation(options.owner);
         let entry = self.entries[slot as usize].as_mut().expect("the caller filled it");
         let (old_owner, old_generation, weight) = (entry.owner, entry.generation, entry.weight);
-        let old_group = std::mem::replace(&mut entry.group, options.group);
+        let (old_deadline, old_group) = (entry.deadline, std::mem::replace(&mut entry.group, options.group));
         (entry.deadline, entry.owner, entry.generation) = (deadline, options.owner, generation);
         entry.flags = entry.flags & PINNED | flags_of(options);
         if old_owner != options.owner {
@@ -395,6 +401,9 @@ impl<K: Key, V> Store<K, V> {
             NEVER => self.wheel.cancel(slot),
             _ => self.wheel.schedule(slot, deadline, self.clock.now()),
         }
+        if old_deadline != deadline && self.entry(slot).flags & PINNED == 0 {
+            self.policy.configure(Change::Deadline(slot, deadline));
+        }
     }
 
     /// Whether `weight` in `entries` more entries is over the budget.
@@ -411,7 +420,7 @@ impl<K: Key, V> Store<K, V> {
                 self.reap(SWEEP, gone);
                 continue;
             }
-            let Some(victim) = self.policy.victim() else {
+            let Some(victim) = self.policy.victim(newcomer.map(|(fingerprint, _)| fingerprint)) else {
                 return false;
             };
             let cause = self.ended(victim).unwrap_or(Cause::Size);
@@ -436,7 +445,7 @@ impl<K: Key, V> Store<K, V> {
                 self.reap(SWEEP, gone);
                 continue;
             }
-            match self.policy.victim() {
+            match self.policy.victim(None) {
                 None => break,
                 Some(victim) if victim == slot => {
                     self.policy.on_remove(slot, Cause::Explicit);
@@ -463,6 +472,7 @@ impl<K: Key, V> Store<K, V> {
             owner: entry.owner,
             group: entry.group,
             time_to_live: if entry.deadline == NEVER { NEVER } else { entry.deadline.saturating_sub(self.clock.now()) },
+            now: self.time_beside(entry.deadline),
         }
     }
 

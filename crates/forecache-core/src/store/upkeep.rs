@@ -5,7 +5,7 @@ use super::{Key, Lookup, Store};
 use crate::expiry::NEVER;
 use crate::index::Index;
 use crate::list::{Slot, grow};
-use crate::policy::{AnyPolicy, Cause, Meta, Policy};
+use crate::policy::{AnyPolicy, Cause, Change, Meta, Policy};
 
 impl<K: Key, V> Store<K, V> {
     /// Removes a live entry by request.
@@ -40,6 +40,9 @@ impl<K: Key, V> Store<K, V> {
         entry.deadline = deadline;
         entry.flags = if idle == NEVER { entry.flags & !IDLE } else { entry.flags | IDLE };
         self.wheel.schedule(slot, deadline, now);
+        if self.entry(slot).flags & PINNED == 0 {
+            self.policy.configure(Change::Deadline(slot, deadline));
+        }
         true
     }
 

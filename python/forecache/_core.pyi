@@ -157,9 +157,15 @@ class Trace:
     def opaque(self) -> bool:
         """Whether keys were numbered by first appearance, so that "the next number" looks into the future."""
     @property
+    def hashed(self) -> bool:
+        """Whether keys are secret hashes of the real ones."""
+    @property
+    def sampled(self) -> int:
+        """Of a million keys, those that were recorded."""
+    @property
     def description(self) -> str: ...
     def rows(self, start: int = 0, stop: int | None = None) -> list[tuple[int, str, int, str, int | None, str, bool]]:
-        """Time in nanoseconds, key, bytes, "get", "set" or "delete", nanoseconds to live, owner, and whether the next row is of
+        """Time in nanoseconds, key, bytes, "get", "set", "delete", "fill" or "look", nanoseconds to live, owner, and whether the next row is of
         the same request."""
 
 class Tally:
@@ -169,6 +175,8 @@ class Tally:
     misses: Final[int]
     bytes: Final[int]
     missed_bytes: Final[int]
+    requests: Final[int]
+    whole_requests: Final[int]
     seconds: Final[float]
 
 def simulate(trace: Trace, policy: str, *, max_entries: int | None = None, capacity: int | None = None, seed: int = 0) -> Tally:
@@ -185,6 +193,8 @@ def write_trace(
     page_size: int = 0,
     device_size: int = 0,
     opaque: bool = False,
+    hashed: bool = False,
+    sampled: int = 1_000_000,
     description: str = "",
 ) -> None:
     """Writes a trace of ours: rows as `Trace.rows` gives them, each with how many pages it covers (1 for keys that are none).

@@ -3,8 +3,9 @@
 //! Source: Belady, "A study of replacement algorithms for a virtual-storage computer" (IBM Systems Journal 1966). Idea: the entry
 //! whose next access is farthest away leaves. Every miss is stored, as the policies do. Exact where every entry weighs the same;
 //! for entries of different sizes the problem is NP-hard, so there is no such number for a budget in bytes.
-//! A deleted key is as good as never asked for again. Times to live are not heeded: then no policy can do better than this, but
-//! perhaps none can do as well.
+//! A deleted key is as good as never asked for again, and so is one that is filled anew before. Where a trace has fills and looks,
+//! misses differ in what they cost the cache, and this comes near to the optimum only. Times to live are not heeded: then no
+//! policy can do better than this, but perhaps none can do as well.
 
 use crate::simulate::Tally;
 use crate::trace::{Operation, Trace};
@@ -22,7 +23,8 @@ pub fn belady(trace: &Trace, most: usize) -> Tally {
     let mut tally = Tally::of_accesses(trace, false).expect("sizes are no weights here");
     for (row, &id) in trace.ids.iter().enumerate() {
         let hit = cache.next_of[id as usize].is_some();
-        if trace.operations.at(row) == Operation::Delete {
+        let operation = trace.operations.at(row);
+        if operation == Operation::Delete {
             cache.used -= usize::from(hit);
             cache.next_of[id as usize] = None;
             continue;
@@ -31,9 +33,11 @@ pub fn belady(trace: &Trace, most: usize) -> Tally {
             cache.put(id, next[row]);
             continue;
         }
-        tally.misses += 1;
-        tally.missed_bytes = tally.missed_bytes.saturating_add(trace.sizes.at(row));
-        if most == 0 {
+        if operation.counts() {
+            tally.misses += 1;
+            tally.missed_bytes = tally.missed_bytes.saturating_add(trace.sizes.at(row));
+        }
+        if most == 0 || operation == Operation::Look {
             continue;
         }
         if cache.used == most {
@@ -42,18 +46,18 @@ pub fn belady(trace: &Trace, most: usize) -> Tally {
         cache.used += 1;
         cache.put(id, next[row]);
     }
+    (tally.requests, tally.whole_requests) = (tally.accesses, tally.accesses - tally.misses);
     tally.took = begin.elapsed();
     tally
 }
 
-/// For each row the number of the next row that reads or writes the same key, [`NEVER`] if a delete or nothing comes first.
+/// For each row the number of the next row that asks for the same key, [`NEVER`] if a delete, a fill or nothing comes first.
 fn next_accesses(trace: &Trace) -> Vec<u32> {
     let mut coming = vec![NEVER; trace.unique()];
     let mut next = vec![NEVER; trace.len()];
     for (row, &id) in trace.ids.iter().enumerate().rev() {
         next[row] = coming[id as usize];
-        let deletes = trace.operations.at(row) == Operation::Delete;
-        coming[id as usize] = if deletes { NEVER } else { row as u32 };
+        coming[id as usize] = if trace.operations.at(row).counts() { row as u32 } else { NEVER };
     }
     next
 }

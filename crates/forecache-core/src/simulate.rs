@@ -27,7 +27,7 @@ pub enum Limit {
 /// What happened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Gets and sets.
+    /// Gets, looks and sets.
     pub accesses: u64,
     /// Those that found no live entry of their key.
     pub misses: u64,
@@ -35,6 +35,10 @@ pub struct Tally {
     pub bytes: u64,
     /// The sizes of those that missed.
     pub missed_bytes: u64,
+    /// Requests: accesses that follow each other and belong together, or one by itself.
+    pub requests: u64,
+    /// Those whose accesses all hit.
+    pub whole_requests: u64,
     /// How long it took.
     pub took: Duration,
 }
@@ -44,16 +48,16 @@ impl Tally {
     pub(crate) fn of_accesses(trace: &Trace, by_bytes: bool) -> Result<Self, TraceError> {
         let mut tally = Tally::default();
         for row in 0..trace.len() {
-            if trace.operations.at(row) == Operation::Delete {
-                continue;
-            }
-            let size = trace.sizes.at(row);
-            if by_bytes && size == 0 {
+            let (operation, size) = (trace.operations.at(row), trace.sizes.at(row));
+            let stores = !matches!(operation, Operation::Delete | Operation::Look);
+            if by_bytes && stores && size == 0 {
                 let message = "its size is 0; expected at least 1 byte, because the capacity is in bytes";
                 return Err(trace.error(Place::Row(row as u64), message));
             }
-            tally.accesses += 1;
-            tally.bytes = tally.bytes.saturating_add(size);
+            if operation.counts() {
+                tally.accesses += 1;
+                tally.bytes = tally.bytes.saturating_add(size);
+            }
         }
         Ok(tally)
     }
@@ -99,6 +103,30 @@ impl Known {
     }
 }
 
+/// A request under way.
+#[derive(Default)]
+struct Request {
+    accesses: u64,
+    /// Misses of the whole replay when it began.
+    misses: u64,
+}
+
+impl Request {
+    /// To be called behind each row.
+    fn ends_or_goes_on(&mut self, trace: &Trace, row: usize, tally: &mut Tally) {
+        self.accesses += u64::from(trace.operations.at(row).counts());
+        if trace.continues.at(row) {
+            return;
+        }
+        // A request that only deletes asks for nothing.
+        if self.accesses > 0 {
+            tally.requests += 1;
+            tally.whole_requests += u64::from(tally.misses == self.misses);
+        }
+        *self = Request { accesses: 0, misses: tally.misses };
+    }
+}
+
 /// A replay under way.
 struct Replay<'a> {
     trace: &'a Trace,
@@ -117,6 +145,8 @@ impl Replay<'_> {
         let first = if trace.is_empty() { 0 } else { trace.times.at(0) };
         // Without times to live nothing ever looks at the clock.
         let timed = trace.times_to_live.same() != Some(NEVER);
+        let grouped = trace.continues.same() != Some(false);
+        let mut request = Request::default();
         for (row, &id) in trace.ids.iter().enumerate() {
             let key = Id::new(id);
             let lookup = Lookup { namespace: 0, hash: Key::hash(&key), equal: |other: &Id| *other == key };
@@ -125,9 +155,17 @@ impl Replay<'_> {
             }
             match trace.operations.at(row) {
                 Operation::Get if self.store.get(&lookup, &mut self.gone).is_some() => {}
+                Operation::Look if self.store.get(&lookup, &mut self.gone).is_some() => {}
+                Operation::Look => self.miss(row),
                 Operation::Delete => self.delete(&lookup),
                 operation => self.set(row, id, operation),
             }
+            if grouped {
+                request.ends_or_goes_on(trace, row, &mut self.tally);
+            }
+        }
+        if !grouped {
+            (self.tally.requests, self.tally.whole_requests) = (self.tally.accesses, self.tally.accesses - self.tally.misses);
         }
     }
 
@@ -151,10 +189,15 @@ impl Replay<'_> {
         self.gone.clear();
         self.store.set(&lookup, New { key, fingerprint, value: (), weight }, &options, &mut self.gone);
         let replaced = |removed: &Removed<Id, ()>| removed.cause == Cause::Replaced && removed.key == key;
-        if operation == Operation::Get || !self.gone.iter().any(replaced) {
-            self.tally.misses += 1;
-            self.tally.missed_bytes = self.tally.missed_bytes.saturating_add(size);
+        let missed = operation == Operation::Get || !self.gone.iter().any(replaced);
+        if missed && operation.counts() {
+            self.miss(row);
         }
+    }
+
+    fn miss(&mut self, row: usize) {
+        self.tally.misses += 1;
+        self.tally.missed_bytes = self.tally.missed_bytes.saturating_add(self.trace.sizes.at(row));
     }
 }
 
@@ -189,18 +232,26 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// One letter an access, one second apart: small ones are gets, capitals sets, and `-` before one makes it a delete.
+    /// One letter an access, one second apart: small ones are gets, capitals sets; `-` before one makes it a delete, `+` a fill, `?` a
+    /// look, `&` one of the same request as the next.
     fn trace(letters: &str) -> Trace {
         let mut builder = Builder::new(Path::new("letters"), Facts::default());
-        let mut delete = false;
+        let mut sign = b' ';
         for (time, letter) in letters.bytes().enumerate() {
-            if letter != b'-' {
+            if letter.is_ascii_alphabetic() {
                 let key = crate::trace::Key::Number(letter.to_ascii_lowercase().into());
-                let set = if letter.is_ascii_uppercase() { Operation::Set } else { Operation::Get };
-                let operation = if delete { Operation::Delete } else { set };
-                builder.push(&Row { operation, ..Row::get(time as u64 * SECOND, key, u64::from(letter & 7)) });
+                let operation = match sign {
+                    b'-' => Operation::Delete,
+                    b'+' => Operation::Fill,
+                    b'?' => Operation::Look,
+                    _ if letter.is_ascii_uppercase() => Operation::Set,
+                    _ => Operation::Get,
+                };
+                let continues = sign == b'&';
+                let size = u64::from(letter & 7);
+                builder.push(&Row { operation, continues, ..Row::get(time as u64 * SECOND, key, size) });
             }
-            delete = letter == b'-';
+            sign = letter;
         }
         builder.finish()
     }
@@ -221,6 +272,25 @@ mod tests {
     fn deletes_remove_and_do_not_count() {
         assert_eq!(lru(&trace("ab-aab"), Limit::Entries(2)), (4, 3));
         assert_eq!(lru(&trace("ab-aca"), Limit::Entries(2)), (4, 4));
+    }
+
+    #[test]
+    fn fills_store_uncounted_and_looks_store_nothing() {
+        assert_eq!(lru(&trace("+aab+bb"), Limit::Entries(2)), (3, 1));
+        assert_eq!(lru(&trace("?a?aa?a"), Limit::Entries(2)), (4, 3));
+        assert_eq!(belady(&trace("+aab+bb"), 2).misses, 1);
+        assert_eq!(belady(&trace("?a?aa?a"), 2).misses, 3);
+    }
+
+    #[test]
+    fn a_request_is_whole_if_all_its_accesses_hit() {
+        let whole = |letters: &str| {
+            let tally = simulate(&trace(letters), AnyPolicy::named("lru").unwrap(), Limit::Entries(9), 0).unwrap();
+            (tally.requests, tally.whole_requests)
+        };
+        assert_eq!(whole("abab"), (4, 2));
+        assert_eq!(whole("&ab&ab"), (2, 1));
+        assert_eq!(whole("&ab&ac-a"), (2, 0));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use forecache_core::expiry::NEVER;
 use forecache_core::policy::AnyPolicy;
 use forecache_core::simulate::{self, Limit};
 use forecache_core::trace::import::import_blocks;
-use forecache_core::trace::{self, Columns, Facts, Key, Operation, Row, TraceError};
+use forecache_core::trace::{self, ALL_KEYS, Columns, Facts, Key, Operation, Row, TraceError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::path::PathBuf;
@@ -66,6 +66,16 @@ impl Trace {
         self.0.facts.opaque
     }
 
+    #[getter]
+    fn hashed(&self) -> bool {
+        self.0.facts.hashed
+    }
+
+    #[getter]
+    fn sampled(&self) -> u32 {
+        self.0.facts.sampled
+    }
+
     #[pyo3(signature = (start=0, stop=None))]
     fn rows(&self, start: usize, stop: Option<usize>) -> Vec<Access> {
         let end = stop.unwrap_or(self.0.len()).min(self.0.len());
@@ -99,13 +109,15 @@ pub struct Tally {
     misses: u64,
     bytes: u64,
     missed_bytes: u64,
+    requests: u64,
+    whole_requests: u64,
     seconds: f64,
 }
 
 impl From<simulate::Tally> for Tally {
     fn from(tally: simulate::Tally) -> Self {
-        let simulate::Tally { accesses, misses, bytes, missed_bytes, took } = tally;
-        Tally { accesses, misses, bytes, missed_bytes, seconds: Duration::as_secs_f64(&took) }
+        let simulate::Tally { accesses, misses, bytes, missed_bytes, requests, whole_requests, took } = tally;
+        Tally { accesses, misses, bytes, missed_bytes, requests, whole_requests, seconds: Duration::as_secs_f64(&took) }
     }
 }
 
@@ -138,7 +150,7 @@ fn optimum(py: Python<'_>, trace: &Bound<'_, Trace>, max_entries: usize) -> Tall
 }
 
 #[pyfunction]
-#[pyo3(signature = (path, accesses, *, texts=false, page_size=0, device_size=0, opaque=false, description=String::new()))]
+#[pyo3(signature = (path, accesses, *, texts=false, page_size=0, device_size=0, opaque=false, hashed=false, sampled=ALL_KEYS, description=String::new()))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments are the interface")]
 fn write_trace(
     py: Python<'_>,
@@ -148,10 +160,12 @@ fn write_trace(
     page_size: u32,
     device_size: u64,
     opaque: bool,
+    hashed: bool,
+    sampled: u32,
     description: String,
 ) -> PyResult<()> {
     let accesses = foreign::list(accesses)?.iter().map(|access| access.extract()).collect::<PyResult<Vec<Given>>>()?;
-    let facts = Facts { page_size, device_size, opaque, description };
+    let facts = Facts { page_size, device_size, opaque, hashed, sampled, description };
     let written = py.detach(|| {
         trace::create(&path, &facts, texts, |writer| {
             for (number, given) in accesses.iter().enumerate() {
@@ -183,7 +197,7 @@ fn import_list(
     device_size: u64,
     description: String,
 ) -> PyResult<(u64, u64)> {
-    let facts = Facts { page_size, device_size, opaque: false, description };
+    let facts = Facts { page_size, device_size, description, ..Facts::default() };
     let imported = py.detach(|| import_blocks(&source, &target, &facts));
     imported.map(|imported| (imported.requests, imported.pages)).map_err(|error| trace_error(py, error.to_string()))
 }

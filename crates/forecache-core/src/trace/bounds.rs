@@ -31,8 +31,8 @@ const FRAME: usize = 8;
 /// Pages that one record may cover: 4 GiB of pages of 4 KiB, and all of a disk that is trimmed at once.
 pub fn most_pages(operation: Operation) -> u64 {
     match operation {
-        Operation::Get | Operation::Set => 1 << 20,
         Operation::Delete => 1 << 32,
+        _ => 1 << 20,
     }
 }
 

@@ -20,13 +20,13 @@ use super::block::Told;
 use super::bounds::{EXPANSION, FACTS, LARGEST, RECORDS, allowed, charge};
 use super::input::Input;
 use super::number::{push, push_text, take, take_text};
-use super::{Builder, Facts, Key, Operation, Row, Trace, TraceError};
+use super::{ALL_KEYS, Builder, Facts, Key, Operation, Row, Trace, TraceError};
 use std::path::Path;
 
 /// What the names of such files end with.
 pub const SUFFIX: &str = ".fctrace";
 /// The version that is written, and the latest that is read.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 pub(super) const MAGIC: &[u8; 8] = b"FCTRACE\x1A";
 pub(super) const BLOCK: u8 = b'B';
@@ -38,6 +38,7 @@ const TRAILER: usize = 20;
 const CHECK: usize = 4;
 const OPAQUE: u64 = 1;
 const TEXTS: u64 = 2;
+const HASHED: u64 = 4;
 
 /// Whether a file that begins like this is ours, if perhaps damaged.
 pub(super) fn is_ours(begin: &[u8]) -> bool {
@@ -49,8 +50,10 @@ pub(super) fn header(facts: &Facts, texts: bool) -> Vec<u8> {
     let mut body = Vec::new();
     push(&mut body, facts.page_size.into());
     push(&mut body, facts.device_size);
-    push(&mut body, if facts.opaque { OPAQUE } else { 0 } | if texts { TEXTS } else { 0 });
+    let flags = [(facts.opaque, OPAQUE), (texts, TEXTS), (facts.hashed, HASHED)];
+    push(&mut body, flags.into_iter().filter(|(holds, _)| *holds).map(|(_, flag)| flag).sum());
     push_text(&mut body, &facts.description);
+    push(&mut body, facts.sampled.into());
     let mut out = MAGIC.to_vec();
     out.extend(VERSION.to_le_bytes());
     out.extend((body.len() as u32).to_le_bytes());
@@ -170,7 +173,7 @@ impl Reader<'_> {
         }
         let facts = self.bytes(length, "the header")?;
         self.checked(0, "the header")?;
-        read_facts(&facts).ok_or_else(|| self.at(HEAD as u64, "the header's facts can't be read"))
+        read_facts(&facts, version).ok_or_else(|| self.at(HEAD as u64, "the header's facts can't be read"))
     }
 
     /// A block's number of records, how many bytes it has packed, and all that it unpacks to.
@@ -232,11 +235,14 @@ fn number<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
     *first
 }
 
-fn read_facts(mut bytes: &[u8]) -> Option<(Facts, bool)> {
+fn read_facts(mut bytes: &[u8], version: u16) -> Option<(Facts, bool)> {
     let page_size = take(&mut bytes)?.try_into().ok()?;
     let device_size = take(&mut bytes)?;
     let flags = take(&mut bytes)?;
     let description = take_text(&mut bytes)?.into();
-    let known = flags & !(OPAQUE | TEXTS) == 0 && bytes.is_empty();
-    known.then_some((Facts { page_size, device_size, opaque: flags & OPAQUE != 0, description }, flags & TEXTS != 0))
+    // Version 1 knew neither hashed nor sampled keys, nor fills and looks.
+    let sampled = if version < 2 { ALL_KEYS } else { take(&mut bytes)?.try_into().ok()? };
+    let known = flags & !(OPAQUE | TEXTS | HASHED) == 0 && bytes.is_empty() && (1..=ALL_KEYS).contains(&sampled);
+    let (opaque, hashed) = (flags & OPAQUE != 0, flags & HASHED != 0);
+    known.then_some((Facts { page_size, device_size, opaque, hashed, sampled, description }, flags & TEXTS != 0))
 }

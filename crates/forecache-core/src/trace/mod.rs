@@ -40,11 +40,15 @@ pub enum Operation {
     Set,
     /// The key is gone.
     Delete,
+    /// Something is stored that nobody asked for first, such as what was in a cache when its recording began. It isn't counted.
+    Fill,
+    /// A read after which nothing is stored, whether it found something or not.
+    Look,
 }
 
 impl Operation {
     /// All operations, in the order of their numbers.
-    pub const ALL: [Operation; 3] = [Operation::Get, Operation::Set, Operation::Delete];
+    pub const ALL: [Operation; 5] = [Operation::Get, Operation::Set, Operation::Delete, Operation::Fill, Operation::Look];
 
     /// The name that users see.
     pub fn name(self) -> &'static str {
@@ -52,7 +56,14 @@ impl Operation {
             Operation::Get => "get",
             Operation::Set => "set",
             Operation::Delete => "delete",
+            Operation::Fill => "fill",
+            Operation::Look => "look",
         }
+    }
+
+    /// Whether it is an access, which hits or misses.
+    pub fn counts(self) -> bool {
+        !matches!(self, Operation::Delete | Operation::Fill)
     }
 
     /// The operation of that number.
@@ -116,7 +127,7 @@ impl<'a> Row<'a> {
 }
 
 /// What holds for a whole trace.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// Bytes of a page, where keys number pages; 0 where they don't.
     pub page_size: u32,
@@ -124,8 +135,22 @@ pub struct Facts {
     pub device_size: u64,
     /// Keys were numbered by first appearance: "the next number" looks into the future, so no predictor may use it.
     pub opaque: bool,
+    /// Keys are secret hashes of the real ones: they tell nothing but which are the same.
+    pub hashed: bool,
+    /// Of a million keys, those that were recorded, chosen by hash. Caches shrink alike: one of 1,000 entries behaves on the whole as
+    /// one of 10 does on a hundredth of its keys.
+    pub sampled: u32,
     /// What was recorded, and how.
     pub description: String,
+}
+
+/// [`Facts::sampled`] where all keys were recorded.
+pub const ALL_KEYS: u32 = 1_000_000;
+
+impl Default for Facts {
+    fn default() -> Self {
+        Facts { page_size: 0, device_size: 0, opaque: false, hashed: false, sampled: ALL_KEYS, description: String::new() }
+    }
 }
 
 /// The name of the file at `path` in small letters, without the suffix of a packing.

@@ -78,7 +78,7 @@ pub(super) fn temporary(name: &str) -> PathBuf {
 }
 
 pub(super) fn facts() -> Facts {
-    Facts { page_size: 4096, device_size: 1 << 40, opaque: true, description: "a düsk".into() }
+    Facts { page_size: 4096, device_size: 1 << 40, opaque: true, hashed: true, sampled: 1_000, description: "a düsk".into() }
 }
 
 proptest! {
@@ -139,12 +139,20 @@ fn every_truncation_is_an_error_and_so_is_more() {
 }
 
 #[test]
+fn a_recording_of_version_1_has_all_keys() {
+    let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recordings/database.fctrace");
+    assert_eq!(fs::read(&recording).unwrap()[8], 1);
+    let facts = Trace::open(&recording, None).unwrap().facts;
+    assert_eq!((facts.sampled, facts.hashed), (ALL_KEYS, false));
+}
+
+#[test]
 fn a_newer_version_is_refused_and_says_so() {
     let mut bytes = small();
-    bytes[8] = 2;
+    bytes[8] += 1;
     let error = opened("newer.fctrace", &bytes).unwrap_err();
     assert!(
-        error.to_string().ends_with("byte 8: version 2 of the format, and this forecache reads up to 1: use a newer forecache"),
+        error.to_string().ends_with("byte 8: version 3 of the format, and this forecache reads up to 2: use a newer forecache"),
         "{error}"
     );
 }
@@ -274,7 +282,7 @@ fn a_wrong_table_is_an_error_that_says_where_and_what() {
 #[test]
 fn a_list_of_block_requests_becomes_pages() {
     let (source, target) = (temporary("list.csv"), temporary("list.fctrace"));
-    let facts = Facts { page_size: 4096, device_size: 1 << 20, opaque: false, description: "a guest".into() };
+    let facts = Facts { page_size: 4096, device_size: 1 << 20, description: "a guest".into(), ..Facts::default() };
     fs::write(&source, "time_us,op,offset,length\n10,read,4095,2\n20,write,8192,8192\n30,trim,0,1048576\n40,read,0,0\n").unwrap();
     let imported = import::import_blocks(&source, &target, &facts).unwrap();
     assert_eq!((imported.requests, imported.pages), (3, 2 + 2 + 256));

@@ -3,7 +3,7 @@
 use super::block::Filling;
 use super::bounds::{FACTS, NAME, ROWS, most_pages, pad};
 use super::file::{BLOCK, END, header};
-use super::{Facts, Key, Operation, Row, TraceError};
+use super::{ALL_KEYS, Facts, Key, Operation, Row, TraceError};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -29,6 +29,10 @@ impl<W: Write> Writer<W> {
     pub fn new(mut out: W, facts: &Facts, texts: bool) -> io::Result<Self> {
         if facts.description.len() > FACTS / 2 {
             let message = format!("a description of {} bytes; expected at most {}", facts.description.len(), FACTS / 2);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        if !(1..=ALL_KEYS).contains(&facts.sampled) {
+            let message = format!("{} keys of a million; expected 1 to {ALL_KEYS}", facts.sampled);
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         out.write_all(&header(facts, texts))?;

@@ -4,6 +4,8 @@
 //! [`trace`] reads recordings of what real programs asked for, and [`simulate`] replays them through the very same store.
 
 pub mod belady;
+pub mod compress;
+pub mod envelope;
 pub mod expiry;
 pub mod fingerprint;
 pub mod groups;

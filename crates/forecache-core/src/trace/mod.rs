@@ -13,7 +13,7 @@ mod error;
 pub mod file;
 pub mod import;
 mod input;
-mod number;
+pub(crate) mod number;
 pub mod oracle;
 pub mod table;
 #[cfg(test)]

@@ -1,0 +1,324 @@
+//! The stored form of a value below memory: one versioned, length-prefixed, checked record for every tier.
+//!
+//! ```text
+//! u32 length of all that follows · u8 version · u8 codec · u8 compression · fields · varint 0 · payload · u64 check
+//! ```
+//!
+//! Numbers are little endian. A field is its number as a varint, its length, and its bytes; one that holds its usual value is left
+//! out. A field of an even number may be skipped by a reader who doesn't know it; one of an odd number may not: the record is as
+//! good as absent. The check is the XXH3 of all before it, seeded by namespace and key, so that a record that strayed to another
+//! key is known as such. It finds accidents; against forgers there are signatures.
+
+use crate::compress::{Algorithm, Compression};
+use crate::trace::number::{push, take};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// The version that is written, and the latest that is read.
+pub const VERSION: u8 = 1;
+/// A time that never comes.
+pub const NEVER: u64 = u64::MAX;
+
+const LENGTH: usize = 4;
+const CHECK: usize = 8;
+/// Length, version, codec, compression, the end of no fields, check.
+const SHORTEST: usize = LENGTH + 3 + 1 + CHECK;
+
+const END: u64 = 0;
+const RAW: u64 = 1;
+const HARD: u64 = 3;
+const GENERATION: u64 = 5;
+const EPOCH: u64 = 7;
+const WRITTEN: u64 = 2;
+const SOFT: u64 = 4;
+const NUMBER: u64 = 6;
+const IDLE: u64 = 8;
+const TAG: u64 = 10;
+const OWNER: u64 = 12;
+const COST: u64 = 14;
+const FLAGS: u64 = 16;
+const IMMUTABLE: u64 = 1;
+const PINNED: u64 = 2;
+
+/// What is stored beside a value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fields<'a> {
+    /// When it was written: milliseconds since 1970, as all times here.
+    pub written: u64,
+    /// From when on it should be loaded anew; [`NEVER`] for never.
+    pub soft: u64,
+    /// From when on it must not be used; [`NEVER`] for never.
+    pub hard: u64,
+    /// Milliseconds it may stay without an access; [`NEVER`] for ever.
+    pub time_to_idle: u64,
+    /// Counts what was stored under this key.
+    pub version: u64,
+    /// The owner, if any.
+    pub owner: &'a str,
+    /// How often the owner had been emptied.
+    pub generation: u64,
+    /// How often the namespace had been emptied.
+    pub epoch: u64,
+    /// Tags by which it can be invalidated.
+    pub tags: Vec<&'a str>,
+    /// How dear it is to load again.
+    pub cost: f32,
+    /// Refuses to be overwritten.
+    pub immutable: bool,
+    /// Is never evicted for space.
+    pub pinned: bool,
+}
+
+impl Default for Fields<'_> {
+    fn default() -> Self {
+        Fields {
+            written: 0,
+            soft: NEVER,
+            hard: NEVER,
+            time_to_idle: NEVER,
+            version: 0,
+            owner: "",
+            generation: 0,
+            epoch: 0,
+            tags: Vec::new(),
+            cost: 1.0,
+            immutable: false,
+            pinned: false,
+        }
+    }
+}
+
+/// A record taken apart, its check found right.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Envelope<'a> {
+    /// The number of the codec that made the payload.
+    pub codec: u8,
+    /// How the payload is compressed.
+    pub algorithm: Algorithm,
+    /// What is stored beside it.
+    pub fields: Fields<'a>,
+    /// Bytes of the payload when it isn't compressed.
+    pub length: usize,
+    /// The payload as stored.
+    pub packed: &'a [u8],
+}
+
+/// Why a record can't be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// Damaged, cut off, or of another key.
+    Corrupt,
+    /// Made by a newer forecache.
+    Newer,
+}
+
+/// What a key's records are bound to.
+pub fn binding(namespace: &str, key: &str) -> u64 {
+    xxh3_64_with_seed(key.as_bytes(), xxh3_64_with_seed(namespace.as_bytes(), 0))
+}
+
+/// The record of a payload. `None` if it would be longer than 4 GiB.
+pub fn seal(codec: u8, compression: &Compression, fields: &Fields, payload: &[u8], binding: u64) -> Option<Vec<u8>> {
+    let packed = compression.pack(payload);
+    let algorithm = if packed.is_some() { compression.algorithm } else { Algorithm::None };
+    let body = packed.as_deref().unwrap_or(payload);
+    let mut out = Vec::with_capacity(body.len() + SHORTEST + 48);
+    out.extend([0; LENGTH]);
+    out.extend([VERSION, codec, algorithm as u8]);
+    if algorithm != Algorithm::None {
+        push_number(&mut out, RAW, payload.len() as u64);
+    }
+    push_fields(&mut out, fields);
+    push(&mut out, END);
+    out.extend_from_slice(body);
+    let length = u32::try_from(out.len() - LENGTH + CHECK).ok()?;
+    out[..LENGTH].copy_from_slice(&length.to_le_bytes());
+    let check = xxh3_64_with_seed(&out, binding);
+    out.extend(check.to_le_bytes());
+    Some(out)
+}
+
+fn push_fields(out: &mut Vec<u8>, fields: &Fields) {
+    let Fields { written, soft, hard, time_to_idle, version, owner, generation, epoch, tags, cost, immutable, pinned } = fields;
+    let flags = if *immutable { IMMUTABLE } else { 0 } | if *pinned { PINNED } else { 0 };
+    let numbers = [
+        (WRITTEN, *written, 0),
+        (SOFT, *soft, NEVER),
+        (HARD, *hard, NEVER),
+        (IDLE, *time_to_idle, NEVER),
+        (NUMBER, *version, 0),
+        (GENERATION, *generation, 0),
+        (EPOCH, *epoch, 0),
+        (COST, cost.to_bits().into(), 1f32.to_bits().into()),
+        (FLAGS, flags, 0),
+    ];
+    numbers.into_iter().filter(|(_, value, usual)| value != usual).for_each(|(field, value, _)| push_number(out, field, value));
+    if !owner.is_empty() {
+        push_bytes(out, OWNER, owner.as_bytes());
+    }
+    tags.iter().for_each(|tag| push_bytes(out, TAG, tag.as_bytes()));
+}
+
+fn push_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
+    push(out, field);
+    push(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn push_number(out: &mut Vec<u8>, field: u64, number: u64) {
+    let bytes = number.to_le_bytes();
+    push_bytes(out, field, &bytes[..8 - number.leading_zeros() as usize / 8]);
+}
+
+/// Takes a record apart. Nothing is copied and nothing unpacked.
+pub fn open(record: &[u8], binding: u64) -> Result<Envelope<'_>, Unreadable> {
+    if record.len() < SHORTEST {
+        return Err(Unreadable::Corrupt);
+    }
+    let (body, check) = record.split_last_chunk::<CHECK>().ok_or(Unreadable::Corrupt)?;
+    let (length, mut rest) = body.split_first_chunk::<LENGTH>().ok_or(Unreadable::Corrupt)?;
+    let whole = u32::from_le_bytes(*length) as usize == record.len() - LENGTH;
+    if !whole || u64::from_le_bytes(*check) != xxh3_64_with_seed(body, binding) {
+        return Err(Unreadable::Corrupt);
+    }
+    let (&[version, codec, algorithm], fields) = rest.split_first_chunk::<3>().ok_or(Unreadable::Corrupt)?;
+    let algorithm = Algorithm::numbered(algorithm).filter(|_| version == VERSION).ok_or(Unreadable::Newer)?;
+    rest = fields;
+    let (fields, length) = read_fields(&mut rest)?;
+    Ok(Envelope { codec, algorithm, fields, length: length.unwrap_or(rest.len()), packed: rest })
+}
+
+fn read_fields<'a>(rest: &mut &'a [u8]) -> Result<(Fields<'a>, Option<usize>), Unreadable> {
+    let (mut fields, mut length) = (Fields::default(), None);
+    loop {
+        let field = take(rest).ok_or(Unreadable::Corrupt)?;
+        if field == END {
+            return Ok((fields, length));
+        }
+        let size = take(rest).and_then(|size| usize::try_from(size).ok()).ok_or(Unreadable::Corrupt)?;
+        let (bytes, behind) = rest.split_at_checked(size).ok_or(Unreadable::Corrupt)?;
+        *rest = behind;
+        match field {
+            RAW => length = usize::try_from(number(bytes)?).ok(),
+            WRITTEN => fields.written = number(bytes)?,
+            SOFT => fields.soft = number(bytes)?,
+            HARD => fields.hard = number(bytes)?,
+            IDLE => fields.time_to_idle = number(bytes)?,
+            NUMBER => fields.version = number(bytes)?,
+            GENERATION => fields.generation = number(bytes)?,
+            EPOCH => fields.epoch = number(bytes)?,
+            COST => fields.cost = f32::from_bits(number(bytes)? as u32),
+            FLAGS => {
+                let flags = number(bytes)?;
+                (fields.immutable, fields.pinned) = (flags & IMMUTABLE != 0, flags & PINNED != 0);
+            }
+            OWNER => fields.owner = text(bytes)?,
+            TAG => fields.tags.push(text(bytes)?),
+            unknown if unknown % 2 == 1 => return Err(Unreadable::Newer),
+            _ => {}
+        }
+    }
+}
+
+fn number(bytes: &[u8]) -> Result<u64, Unreadable> {
+    let mut all = [0; 8];
+    all.get_mut(..bytes.len()).ok_or(Unreadable::Corrupt)?.copy_from_slice(bytes);
+    Ok(u64::from_le_bytes(all))
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Unreadable> {
+    std::str::from_utf8(bytes).map_err(|_| Unreadable::Corrupt)
+}
+
+impl Envelope<'_> {
+    /// The payload as it was given to [`seal`].
+    pub fn unpack(&self) -> Result<Vec<u8>, Unreadable> {
+        self.algorithm.unpack(self.packed, self.length).ok_or(Unreadable::Corrupt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sealed(payload: &[u8]) -> Vec<u8> {
+        let tags = vec!["users", "büro"];
+        let fields = Fields { written: 1_700_000_000_000, hard: 1_700_000_060_000, owner: "acme", tags, ..Fields::default() };
+        seal(3, &Compression { min_size: 8, ..Compression::new(Algorithm::Lz4) }, &fields, payload, binding("n", "k")).unwrap()
+    }
+
+    /// What was once written stays readable: these bytes never change.
+    #[test]
+    fn a_record_of_version_1_is_read() {
+        let record = sealed(b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+        let hex: String = record.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, SNAPSHOT);
+        let envelope = open(&record, binding("n", "k")).unwrap();
+        assert_eq!((envelope.codec, envelope.algorithm, envelope.length), (3, Algorithm::Lz4, 32));
+        assert_eq!((envelope.fields.owner, envelope.fields.tags.as_slice()), ("acme", ["users", "büro"].as_slice()));
+        assert_eq!(envelope.unpack().unwrap(), [b'a'; 32]);
+    }
+
+    const SNAPSHOT: &str = "3f00000001030101012002060068e5cf8b0103066052e6cf8b010c0461636d650a0575736572730a0562c3bc726f001f6101000660616161616161e54148acfc0a002f";
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_found() {
+        let record = sealed(b"some value or other");
+        let bound = binding("n", "k");
+        for bit in 0..record.len() * 8 {
+            let mut damaged = record.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(open(&damaged, bound), Err(Unreadable::Corrupt));
+        }
+        for end in 0..record.len() {
+            assert_eq!(open(&record[..end], bound), Err(Unreadable::Corrupt));
+        }
+    }
+
+    #[test]
+    fn a_record_belongs_to_its_key_and_namespace() {
+        let record = sealed(b"some value or other");
+        assert!(open(&record, binding("n", "k")).is_ok());
+        for (namespace, key) in [("n", "l"), ("m", "k"), ("", "nk"), ("nk", "")] {
+            assert_eq!(open(&record, binding(namespace, key)), Err(Unreadable::Corrupt));
+        }
+    }
+
+    /// A record with one field more, its length and check right.
+    fn with_field(field: u64) -> Vec<u8> {
+        let record = sealed(b"value");
+        let (body, _) = record.split_at(record.len() - CHECK);
+        let mut more = body[..LENGTH + 3].to_vec();
+        push_bytes(&mut more, field, b"from the future");
+        more.extend(&body[LENGTH + 3..]);
+        let length = (more.len() - LENGTH + CHECK) as u32;
+        more[..LENGTH].copy_from_slice(&length.to_le_bytes());
+        let check = xxh3_64_with_seed(&more, binding("n", "k"));
+        more.extend(check.to_le_bytes());
+        more
+    }
+
+    #[test]
+    fn an_unknown_field_is_skipped_if_its_number_is_even() {
+        assert!(open(&with_field(1000), binding("n", "k")).is_ok_and(|envelope| envelope.packed == b"value"));
+        assert_eq!(open(&with_field(1001), binding("n", "k")), Err(Unreadable::Newer));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_sealed_comes_back(
+            payload in prop::collection::vec(0u8..4, 0..3000), codec: u8, number in 0u8..5, times: [u64; 4], counts: [u64; 3],
+            (owner, tags, cost) in (".{0,9}", prop::collection::vec(".{0,9}", 0..4), 0f32..100.0), immutable: bool, pinned: bool,
+        ) {
+            let [written, soft, hard, time_to_idle] = times;
+            let [version, generation, epoch] = counts;
+            let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+            let fields = Fields { written, soft, hard, time_to_idle, version, owner: &owner, generation, epoch, tags, cost, immutable, pinned };
+            let compression = Compression::new(Algorithm::numbered(number).unwrap());
+            let record = seal(codec, &compression, &fields, &payload, 7).unwrap();
+            let envelope = open(&record, 7).unwrap();
+            prop_assert_eq!((envelope.codec, &envelope.fields, envelope.length), (codec, &fields, payload.len()));
+            prop_assert_eq!(envelope.unpack().unwrap(), payload);
+        }
+    }
+}

@@ -18,7 +18,7 @@ from forecache.aio import AsyncCache
 from forecache.cache import Cache
 from forecache.config import Config, Group
 from forecache.decorators import CacheInfo
-from forecache.errors import CacheClosed, ConfigError, ForecacheError, ImmutableError, ReentrantLoad, TraceError
+from forecache.errors import CacheClosed, CodecError, ConfigError, ForecacheError, ImmutableError, ReentrantLoad, TraceError
 from forecache.events import Refused, Removed
 from forecache.replay import replay
 from forecache.stats import Stats
@@ -32,6 +32,7 @@ __all__ = [
     "Cache",
     "CacheClosed",
     "CacheInfo",
+    "CodecError",
     "Config",
     "ConfigError",
     "ForecacheError",

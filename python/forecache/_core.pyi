@@ -133,6 +133,10 @@ class Memory:
         """`listener(cause, key, value)` is called for every entry that leaves, and with the cause "refused" for a value that was
         not taken; outside any lock, on the thread that caused it. None switches it off."""
 
+def is_plain(value: object) -> bool:
+    """Whether `value` is made of nothing but None, bool, int (of 64 bits), float, str, bytes, list, and dict with str as keys: of
+    these very types, not of others derived from them."""
+
 class Trace:
     """A recording in memory: what was asked for, row by row."""
 

@@ -5,6 +5,7 @@ ForecacheError
  ├── ConfigError     (ValueError)    an option is wrong: names it, what was given and what is allowed
  ├── TraceError      (ValueError)    a trace is corrupt or cut short: names the byte or line
  ├── ImmutableError  (ValueError)    other content for an entry that was stored with `immutable=True`
+ ├── CodecError      (ValueError)    a value can't be stored below memory, or a stored one can't be read
  ├── CacheClosed     (RuntimeError)  the cache was closed before
  └── ReentrantLoad   (RuntimeError)  a loader waits, directly or through others, for the key that it loads
 ```
@@ -27,6 +28,10 @@ class TraceError(ForecacheError, ValueError):
 
 class ImmutableError(ForecacheError, ValueError):
     """Other content was given for an entry that was stored with `immutable=True`."""
+
+
+class CodecError(ForecacheError, ValueError):
+    """A value has no stored form, or a stored form no value; the message names the type and what to register."""
 
 
 class CacheClosed(ForecacheError, RuntimeError):

@@ -3,7 +3,7 @@
 use super::{Column, Facts, Key, Keys, Operation, Row, Trace};
 use crate::expiry::NEVER;
 use hashbrown::{HashMap, HashTable};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -46,6 +46,8 @@ impl Builder {
             times_to_live: Column::Same(NEVER),
             owners: Column::default(),
             continues: Column::default(),
+            costs: Column::Same(1.0),
+            skipped: BTreeMap::new(),
             keys: Keys::Numbers(Vec::new()),
             owner_names: vec!["".into()],
             footprint: 0,
@@ -79,8 +81,7 @@ impl Builder {
     }
 
     /// Appends an access. A delete of a key that isn't there, because nothing has asked for it before or since it was deleted, says
-    /// nothing, and is left out: a device that is trimmed as a whole would otherwise count as so many objects. Times that go back
-    /// stand still.
+    /// nothing, and is left out: a device that is trimmed as a whole would otherwise count as so many objects. Times must not go back.
     pub fn push(&mut self, row: &Row) {
         let known = self.find(row.key);
         let id = match (known, row.operation) {
@@ -93,13 +94,14 @@ impl Builder {
         let owner = self.owner(row.owner);
         let at = self.trace.len();
         let trace = &mut self.trace;
-        let time = if at == 0 { row.time } else { row.time.max(trace.times.at(at - 1)) };
-        trace.times.push(at, time);
+        debug_assert!(at == 0 || trace.times.at(at - 1) <= row.time, "times that go back");
+        trace.times.push(at, row.time);
         trace.sizes.push(at, row.size);
         trace.operations.push(at, row.operation);
         trace.times_to_live.push(at, row.time_to_live);
         trace.owners.push(at, owner);
         trace.continues.push(at, row.continues);
+        trace.costs.push(at, row.cost);
         trace.ids.push(id);
         if row.operation != Operation::Delete {
             let largest = &mut self.largest[id as usize];
@@ -116,6 +118,11 @@ impl Builder {
                 false => ordered.remove(&number),
             };
         }
+    }
+
+    /// The largest size that the key ever had; 0 if it is new.
+    pub(super) fn size_of(&self, key: Key) -> u64 {
+        self.find(key).map_or(0, |id| self.largest[id as usize])
     }
 
     /// The numbers in `range` that a delete would find, in order. Takes no longer for a larger range.

@@ -92,8 +92,10 @@ impl Columns {
             };
         }
         if places[KEY].is_none() {
-            let message = format!("no column is known for the key; name it, as in key=id. There are: {}", there.join(", "));
-            return Err(message);
+            let all = there.join(", ");
+            return Err(format!(
+                "no column is known for the key; name it, as in key=id, or number them, as in key=5,size=4, if no line has names. There are: {all}"
+            ));
         }
         if places[TTL].is_some() && places[TIME].is_none() {
             if known.is_none() {

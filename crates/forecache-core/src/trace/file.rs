@@ -88,7 +88,7 @@ pub(super) fn read(path: &Path, input: Input, mut intake: Intake) -> Result<Trac
             other => return Err(at(format!("byte {other:#04x} where a block or the trailer begins: the file is corrupt"))),
         }
         let (count, packed, raw) = reader.block(begin, blocks)?;
-        let (mut asked, most) = (0, allowed(packed));
+        let (mut asked, most, mut refused) = (0, allowed(packed), None);
         told.read(&raw, count, texts, |row, pages| {
             asked += charge(row.operation, pages);
             if asked > most {
@@ -96,9 +96,12 @@ pub(super) fn read(path: &Path, input: Input, mut intake: Intake) -> Result<Trac
                 return Err(format!("{found}; expected at most {most}, {EXPANSION} for each of its {packed} packed bytes"));
             }
             accesses = accesses.saturating_add(pages);
-            expand(&mut intake, Place::Byte(begin), row, pages).map_err(|error| error.message)
+            expand(&mut intake, Place::Byte(begin), row, pages).map_err(|error| {
+                refused = Some(error);
+                String::new()
+            })
         })
-        .map_err(|wrong| at(format!("block {blocks} is corrupt: {wrong}")))?;
+        .map_err(|wrong| refused.unwrap_or_else(|| at(format!("block {blocks} is corrupt: {wrong}"))))?;
         (blocks, records) = (blocks + 1, records + count as u64);
     }
 }

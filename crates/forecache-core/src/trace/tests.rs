@@ -271,7 +271,10 @@ fn a_wrong_table_is_an_error_that_says_where_and_what() {
         ("key,time\na,-1\n", "line 2: time is \"-1\"; expected a time, not negative"),
         ("key,op\na,grab\n", "line 2: op is \"grab\"; expected one of get, read"),
         ("key,size\na,1\nb\n", "line 3: 1 cells where there are 2 columns"),
-        ("kee,size\na,1\n", "line 1: no column is known for the key; name it, as in key=id. There are: kee, size"),
+        (
+            "kee,size\na,1\n",
+            "line 1: no column is known for the key; name it, as in key=id, or number them, as in key=5,size=4, if no line has names. There are: kee, size",
+        ),
         ("key,ttl\na,1\n", "line 1: there are times to live, but no column of times"),
     ] {
         let error = opened("wrong.csv", text.as_bytes()).unwrap_err().to_string();

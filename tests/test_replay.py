@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecache import MISSING, POLICIES, Cache, ConfigError, TraceError, _core
+from forecache import MISSING, POLICIES, Cache, ConfigError, TraceError, _core, machine
 from forecache.replay import replay
 from forecache.testing import FakeClock
 
@@ -222,3 +222,15 @@ def test_lenient_replays_the_rest_and_warns(tmp_path):
     with pytest.warns(UserWarning, match=r"a\.csv: 2 rows can't be used and are left out \(no key: 1, size of 0: 1\)"):
         [row] = replay(path, policies="lru", capacity=2, lenient=True)
     assert (row.accesses, row.misses, row.skipped) == (2, 1, {"no key": 1, "size of 0": 1})
+
+
+def test_a_trace_that_does_not_fit_memory_is_told_before_it_runs_out(tmp_path, monkeypatch):
+    path = tmp_path / "a.trc"
+    path.write_text("\n".join(map(str, range(0, 300_000, 3))))
+    monkeypatch.setattr(machine, "free_memory", lambda: 2**20)
+    with pytest.raises(
+        TraceError, match=r"a\.trc, line 65537: the 65536 accesses above take \d+ bytes of memory, and 1048576 were"
+    ):
+        replay(path)
+    monkeypatch.setattr(machine, "free_memory", lambda: None)
+    assert len(replay(path, policies="lru")) == 4

@@ -145,11 +145,13 @@ class Trace:
         format: str | None = None,
         lenient: bool = False,
         group_requests: str | os.PathLike[str] | None = None,
+        memory: int | None = None,
     ) -> Trace:
         """Reads a whole file of a format in `FORMATS` (found by the file itself if not given), or raises `TraceError` with the
         byte or line. `columns` maps key, size, time, op, ttl, owner, request, cost, key_size and count to columns of a table,
         by their names or numbers: `"key=id,size=bytes"`. `lenient` counts and skips rows that can't be used. `group_requests`
-        is a file of one byte a row (1 for the last of a request), a directory of such files, or a column."""
+        is a file of one byte a row (1 for the last of a request), a directory of such files, or a column. `memory` is how many
+        bytes the rows may take."""
     def __len__(self) -> int: ...
     @property
     def unique(self) -> int:

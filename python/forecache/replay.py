@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from forecache import _core
+from forecache import _core, machine
 from forecache.errors import TraceError
 from forecache.units import Size, parse_size, wrong
 
@@ -142,7 +142,8 @@ def open_trace(
 ) -> _core.Trace:
     """The trace at `path`; a warning counts what `lenient` left out."""
     named = dict(columns) if isinstance(columns, Mapping) else columns
-    trace = _core.Trace.open(path, named, format=format, lenient=lenient, group_requests=group_requests)
+    memory = machine.free_memory()
+    trace = _core.Trace.open(path, named, format=format, lenient=lenient, group_requests=group_requests, memory=memory)
     if trace.skipped:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in trace.skipped.items())
         rows = sum(trace.skipped.values())
@@ -197,7 +198,7 @@ def _run(
         counts = (tally.accesses, tally.misses, tally.bytes, tally.missed_bytes, tally.seconds)
         return Row(name, share, policy, capacity, by_bytes, *counts, tally.requests, tally.whole_requests, skipped)
 
-    pool = ThreadPoolExecutor(_cores())
+    pool = ThreadPoolExecutor(machine.cores())
     try:
         futures: list[Future[Row]] = [pool.submit(run, job) for job in jobs]
         for done, future in enumerate(as_completed(futures), start=1):
@@ -206,11 +207,6 @@ def _run(
         return [future.result() for future in futures]
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _policies(given: str | Iterable[str], by_bytes: bool, belady: bool) -> list[str]:

@@ -28,7 +28,7 @@ pub struct Trace(trace::Trace);
 #[pymethods]
 impl Trace {
     #[staticmethod]
-    #[pyo3(signature = (path, columns=None, *, format=None, lenient=false, group_requests=None))]
+    #[pyo3(signature = (path, columns=None, *, format=None, lenient=false, group_requests=None, memory=None))]
     fn open(
         py: Python<'_>,
         path: PathBuf,
@@ -36,11 +36,12 @@ impl Trace {
         format: Option<&str>,
         lenient: bool,
         group_requests: Option<PathBuf>,
+        memory: Option<u64>,
     ) -> PyResult<Self> {
         let columns = columns.map(|columns| read_columns(py, &columns)).transpose()?;
         let format = format.map(Format::named).transpose();
         let format = format.map_err(|message| trace_error(py, format!("format: {message}")))?;
-        let reading = Reading { format, columns, lenient, group_requests };
+        let reading = Reading { format, columns, lenient, group_requests, memory };
         let opened = py.detach(|| trace::Trace::open_as(&path, &reading));
         opened.map(Trace).map_err(|error| trace_error(py, error.to_string()))
     }

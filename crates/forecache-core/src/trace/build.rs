@@ -16,6 +16,8 @@ pub struct Builder {
     index: HashTable<u32>,
     /// That of the index: no file can be made so that its keys collide.
     seed: u64,
+    /// Bytes of keys that are texts.
+    texts: usize,
     /// Bytes, by key.
     largest: Vec<u64>,
     /// Whether it was accessed and not deleted since, by key.
@@ -56,6 +58,7 @@ impl Builder {
         Builder {
             trace,
             index: HashTable::new(),
+            texts: 0,
             seed,
             largest: Vec::new(),
             live: Vec::new(),
@@ -78,6 +81,30 @@ impl Builder {
     /// Whether there is no room for another: rows are numbered by 32 bits.
     pub fn is_full(&self) -> bool {
         self.len() >= u32::MAX as usize - 1
+    }
+
+    /// Bytes that the trace takes so far, and what it takes to build it.
+    pub(super) fn held(&self) -> u64 {
+        let trace = &self.trace;
+        let columns = [
+            size_of_val(trace.ids.as_slice()),
+            trace.times.held(),
+            trace.sizes.held(),
+            trace.operations.held(),
+            trace.times_to_live.held(),
+            trace.owners.held(),
+            trace.continues.held(),
+            trace.costs.held(),
+        ];
+        // A place of the index is a number and a byte.
+        let index = self.index.capacity() * 5;
+        let keys = match &trace.keys {
+            Keys::Numbers(numbers) => size_of_val(numbers.as_slice()),
+            Keys::Texts(texts) => size_of_val(texts.as_slice()) + self.texts,
+        };
+        let ordered = self.ordered.as_ref().map_or(0, |ordered| ordered.len() * 2 * size_of::<u64>());
+        let beside = size_of_val(self.largest.as_slice()) + self.live.len();
+        (columns.iter().sum::<usize>() + index + keys + ordered + beside) as u64
     }
 
     /// Appends an access. A delete of a key that isn't there, because nothing has asked for it before or since it was deleted, says
@@ -175,6 +202,7 @@ impl Builder {
                 let hash = |text: &str| xxh3_64_with_seed(text.as_bytes(), self.seed);
                 self.index.insert_unique(hash(text), id as u32, |&id| hash(&texts[id as usize]));
             }
+            self.texts = texts.iter().map(|text| text.len()).sum();
             self.trace.keys = Keys::Texts(texts);
         }
         let (id, hash) = (self.trace.unique() as u32, self.hash(key));
@@ -185,6 +213,7 @@ impl Builder {
             }
             (Keys::Texts(texts), key) => {
                 texts.push(key.text().into());
+                self.texts += texts[id as usize].len();
                 self.index.insert_unique(hash, id, |&id| xxh3_64_with_seed(texts[id as usize].as_bytes(), self.seed));
             }
             (Keys::Numbers(_), Key::Text(_)) => unreachable!("numbers became texts above"),

@@ -249,6 +249,20 @@ fn requests_come_from_a_file_a_folder_or_a_column() {
 }
 
 #[test]
+fn rows_that_do_not_fit_memory_are_told_before_it_runs_out() {
+    let lines: String = (0..100_000).map(|line| format!("{}\n", line * 3)).collect();
+    let open = |memory| opened_as("a.trc", &lines, &Reading { memory: Some(memory), ..Reading::default() });
+    let error = open(1 << 20).unwrap_err();
+    assert_eq!(error.place, Place::Line(65_537));
+    assert!(
+        error.message.starts_with("the 65536 accesses above take ") && error.message.contains(" and 1048576 were free"),
+        "{error}"
+    );
+    // Numbers, times, keys, their index and what is known of each: some 34 bytes a row.
+    assert_eq!(open(4 << 20).unwrap().len(), 100_000);
+}
+
+#[test]
 fn a_format_is_named_and_the_nearest_is_told() {
     assert_eq!(Format::named("meta-kv"), Ok(Format::MetaKv));
     let error = Format::named("twiter").unwrap_err();

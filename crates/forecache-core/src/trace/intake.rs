@@ -5,6 +5,9 @@ use super::{Builder, Facts, Operation, Place, Row, Trace, TraceError};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// After so many rows it is seen whether they still fit.
+const LOOK: usize = 1 << 16;
+
 /// What can be wrong with a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Flaw {
@@ -56,14 +59,16 @@ pub(super) struct Intake<'a> {
     /// them: a recorder may not know better.
     pub foreign: bool,
     requests: Option<Requests<'a>>,
+    /// Bytes that the trace may take.
+    memory: u64,
     latest: u64,
     skipped: BTreeMap<Flaw, u64>,
 }
 
 impl<'a> Intake<'a> {
-    pub fn new(path: &'a Path, lenient: bool, requests: Option<Requests<'a>>) -> Self {
+    pub fn new(path: &'a Path, lenient: bool, requests: Option<Requests<'a>>, memory: u64) -> Self {
         let builder = Builder::new(path, Facts::default());
-        Intake { path, builder, lenient, foreign: true, requests, latest: 0, skipped: BTreeMap::new() }
+        Intake { path, builder, lenient, foreign: true, requests, memory, latest: 0, skipped: BTreeMap::new() }
     }
 
     /// Takes the next row. `continues` says whether the row behind it is of the same request, unless another file says it.
@@ -104,7 +109,17 @@ impl<'a> Intake<'a> {
     }
 
     fn has_room(&self) -> Result<(), String> {
-        if self.builder.is_full() { Err("more than 2^32 accesses; split the trace".into()) } else { Ok(()) }
+        let rows = self.builder.len();
+        if self.builder.is_full() {
+            return Err("more than 2^32 accesses; split the trace".into());
+        }
+        if rows % LOOK == 0 && self.builder.held() > self.memory {
+            let (held, memory) = (self.builder.held(), self.memory);
+            return Err(format!(
+                "the {rows} accesses above take {held} bytes of memory, and {memory} were free; split the trace"
+            ));
+        }
+        Ok(())
     }
 
     /// The trace, if nothing is left over of the file that says which rows are one request.

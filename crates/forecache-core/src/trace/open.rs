@@ -17,6 +17,8 @@ pub struct Reading {
     /// Says which rows are one request: a file of one byte a row (1 for the last of a request), a folder that holds such a file called
     /// like the trace up to its first dot, or a table's column.
     pub group_requests: Option<PathBuf>,
+    /// Bytes of memory that its rows may take; any if it isn't said.
+    pub memory: Option<u64>,
 }
 
 impl Trace {
@@ -51,7 +53,7 @@ impl Trace {
             None => None,
         };
         let requests = file.as_deref().map(Requests::open).transpose()?;
-        let intake = Intake::new(path, reading.lenient, requests);
+        let intake = Intake::new(path, reading.lenient, requests, reading.memory.unwrap_or(u64::MAX));
         match format {
             Format::Fctrace => file::read(path, input, intake),
             Format::Oracle => oracle::read(path, input, intake),

@@ -11,8 +11,9 @@ use crate::expiry::NEVER;
 use csv::ByteRecord;
 use std::path::Path;
 
+/// The numbers are SCSI's, as in block traces of virtual machines.
 const VERBS: [(Operation, &[&str]); 5] = [
-    (Operation::Get, &["get", "read", "r", "gets", "hit", "miss", "load", "get_lease", "getchunkdata"]),
+    (Operation::Get, &["get", "read", "r", "gets", "hit", "miss", "load", "get_lease", "getchunkdata", "28", "88"]),
     (
         Operation::Set,
         &[
@@ -30,6 +31,8 @@ const VERBS: [(Operation, &[&str]); 5] = [
             "decr",
             "set_lease",
             "putchunk",
+            "2a",
+            "8a",
         ],
     ),
     (Operation::Delete, &["delete", "del", "d", "remove", "trim", "discard", "evict", "invalidate"]),

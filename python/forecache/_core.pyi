@@ -8,6 +8,7 @@ D = TypeVar("D")
 
 DEBUG: Final[bool]
 POLICIES: Final[tuple[str, ...]]
+FORMATS: Final[tuple[str, ...]]
 
 class Missing:
     """The type of `MISSING`, which is false and has no other instance."""
@@ -137,9 +138,20 @@ class Trace:
     """A recording in memory: what was asked for, row by row."""
 
     @staticmethod
-    def open(path: str | os.PathLike[str], columns: str | dict[str, str] | None = None) -> Trace:
-        """Reads a whole file of any known format, or raises `TraceError` with the byte or line. `columns` maps key, size, time,
-        op, ttl, owner and request to columns of a table: `"key=id,size=bytes"`."""
+    def open(
+        path: str | os.PathLike[str],
+        columns: str | dict[str, str] | None = None,
+        *,
+        format: str | None = None,
+        lenient: bool = False,
+        group_requests: str | os.PathLike[str] | None = None,
+        memory: int | None = None,
+    ) -> Trace:
+        """Reads a whole file of a format in `FORMATS` (found by the file itself if not given), or raises `TraceError` with the
+        byte or line. `columns` maps key, size, time, op, ttl, owner, request, cost, key_size and count to columns of a table,
+        by their names or numbers: `"key=id,size=bytes"`. `lenient` counts and skips rows that can't be used. `group_requests`
+        is a file of one byte a row (1 for the last of a request), a directory of such files, or a column. `memory` is how many
+        bytes the rows may take."""
     def __len__(self) -> int: ...
     @property
     def unique(self) -> int:
@@ -164,9 +176,16 @@ class Trace:
         """Of a million keys, those that were recorded."""
     @property
     def description(self) -> str: ...
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Rows that `lenient` left out, by what was wrong."""
+    def costs(self, start: int = 0, stop: int | None = None) -> list[float]:
+        """What each access costs to load."""
+    def check_addresses(self) -> None:
+        """Raises `TraceError` if the keys are no addresses: texts, hashes, or numbered by first appearance."""
     def rows(self, start: int = 0, stop: int | None = None) -> list[tuple[int, str, int, str, int | None, str, bool]]:
-        """Time in nanoseconds, key, bytes, "get", "set", "delete", "fill" or "look", nanoseconds to live, owner, and whether the next row is of
-        the same request."""
+        """Time in nanoseconds, key, bytes, "get", "set", "delete", "fill" or "look", nanoseconds to live, owner, and
+        whether the next row is of the same request."""
 
 class Tally:
     """What a replay counted."""
@@ -179,7 +198,15 @@ class Tally:
     whole_requests: Final[int]
     seconds: Final[float]
 
-def simulate(trace: Trace, policy: str, *, max_entries: int | None = None, capacity: int | None = None, seed: int = 0) -> Tally:
+def simulate(
+    trace: Trace,
+    policy: str,
+    *,
+    max_entries: int | None = None,
+    capacity: int | None = None,
+    seed: int = 0,
+    addresses: bool = False,
+) -> Tally:
     """Replays `trace` through an empty store bounded by entries or by bytes (one of them)."""
 
 def belady(trace: Trace, max_entries: int) -> Tally:
@@ -199,6 +226,17 @@ def write_trace(
 ) -> None:
     """Writes a trace of ours: rows as `Trace.rows` gives them, each with how many pages it covers (1 for keys that are none).
     Keys have to be numbers unless `texts`. The file appears when all is written."""
+
+def convert_trace(
+    trace: Trace,
+    path: str | os.PathLike[str],
+    *,
+    hash_keys: bool = False,
+    secret: bytes | None = None,
+    description: str | None = None,
+) -> None:
+    """Writes any trace as one of ours; with `hash_keys` its keys and owners as hashes, by a secret that is thrown away unless
+    given."""
 
 def import_blocks(
     source: str | os.PathLike[str],

@@ -132,13 +132,38 @@ struct Replay<'a> {
     trace: &'a Trace,
     store: Store<Id, ()>,
     known: Known,
+    /// By number of the key, if policies are to be told.
+    addresses: Option<&'a [u64]>,
     owners: Vec<u32>,
     by_bytes: bool,
     gone: Vec<Removed<Id, ()>>,
     tally: Tally,
 }
 
-impl Replay<'_> {
+impl<'a> Replay<'a> {
+    /// An empty store, and the clock that it goes by.
+    fn begin(
+        trace: &'a Trace,
+        policy: AnyPolicy,
+        limit: Limit,
+        seed: u64,
+        addresses: Option<&'a [u64]>,
+    ) -> Result<(Self, Arc<AtomicU64>), TraceError> {
+        let budget = match limit {
+            Limit::Entries(most) => Budget { capacity: u64::MAX, max_entries: Some(most) },
+            Limit::Bytes(capacity) => Budget { capacity, max_entries: None },
+        };
+        let by_bytes = matches!(limit, Limit::Bytes(_));
+        let tally = Tally::of_accesses(trace, by_bytes)?;
+        let mut groups = Groups::new([]);
+        let known = Known::of(trace, &mut groups, seed);
+        let clock = Arc::new(AtomicU64::new(0));
+        let mut store = Store::new(policy, budget, Clock::Manual(clock.clone()), groups);
+        let owners = trace.owner_names().iter().map(|name| store.owners.number(0, name)).collect();
+        let replay = Replay { trace, store, known, addresses, owners, by_bytes, gone: Vec::new(), tally };
+        Ok((replay, clock))
+    }
+
     /// All rows, in order. Of what a row says the common one, a get that hits, needs only its key.
     fn run(&mut self, clock: &AtomicU64) {
         let trace = self.trace;
@@ -179,12 +204,7 @@ impl Replay<'_> {
         let (trace, key) = (self.trace, Id::new(id));
         let lookup = Lookup { namespace: 0, hash: Key::hash(&key), equal: |other: &Id| *other == key };
         let size = trace.sizes.at(row);
-        let options = Options {
-            time_to_live: trace.times_to_live.at(row),
-            owner: self.owners[trace.owners.at(row) as usize],
-            group: self.known.groups.at(id as usize),
-            ..Options::default()
-        };
+        let options = self.options(row, id);
         let (weight, fingerprint) = (if self.by_bytes { size } else { 1 }, self.known.fingerprints[id as usize]);
         self.gone.clear();
         self.store.set(&lookup, New { key, fingerprint, value: (), weight }, &options, &mut self.gone);
@@ -195,33 +215,43 @@ impl Replay<'_> {
         }
     }
 
+    /// What is said of the entry that the access stores.
+    fn options(&self, row: usize, id: u32) -> Options<'static> {
+        let trace = self.trace;
+        Options {
+            time_to_live: trace.times_to_live.at(row),
+            owner: self.owners[trace.owners.at(row) as usize],
+            group: self.known.groups.at(id as usize),
+            cost: trace.costs.at(row),
+            address: self.addresses.map(|addresses| addresses[id as usize]),
+            ..Options::default()
+        }
+    }
+
     fn miss(&mut self, row: usize) {
         self.tally.misses += 1;
         self.tally.missed_bytes = self.tally.missed_bytes.saturating_add(self.trace.sizes.at(row));
     }
 }
 
-/// Replays `trace` through an empty store. The store's clock begins at 0 with the first access. `seed` is that of the cache whose
+/// Replays `trace` through an empty store. Policies know keys by their fingerprints alone. The store's clock begins at 0 with the first access. `seed` is that of the cache whose
 /// hits are to be had. Bounded by bytes, an access of size 0 is an error.
 pub fn simulate(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64) -> Result<Tally, TraceError> {
-    let budget = match limit {
-        Limit::Entries(most) => Budget { capacity: u64::MAX, max_entries: Some(most) },
-        Limit::Bytes(capacity) => Budget { capacity, max_entries: None },
-    };
-    let by_bytes = matches!(limit, Limit::Bytes(_));
-    let tally = Tally::of_accesses(trace, by_bytes)?;
-    let mut groups = Groups::new([]);
-    let known = Known::of(trace, &mut groups, seed);
-    let clock = Arc::new(AtomicU64::new(0));
-    let mut store = Store::new(policy, budget, Clock::Manual(clock.clone()), groups);
-    let owners = trace.owner_names().iter().map(|name| store.owners.number(0, name)).collect();
-    let mut replay = Replay { trace, store, known, owners, by_bytes, gone: Vec::new(), tally };
+    run(trace, policy, limit, seed, None)
+}
+
+/// The same, and policies are told the number that each key is. Refused for a trace whose numbers tell nothing, or the future.
+pub fn simulate_with_addresses(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64) -> Result<Tally, TraceError> {
+    run(trace, policy, limit, seed, Some(trace.addresses()?))
+}
+
+fn run(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64, addresses: Option<&[u64]>) -> Result<Tally, TraceError> {
+    let (mut replay, clock) = Replay::begin(trace, policy, limit, seed, addresses)?;
     let begin = Instant::now();
     replay.run(&clock);
     replay.tally.took = begin.elapsed();
     Ok(replay.tally)
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,6 +321,32 @@ mod tests {
         assert_eq!(whole("abab"), (4, 2));
         assert_eq!(whole("&ab&ab"), (2, 1));
         assert_eq!(whole("&ab&ac-a"), (2, 0));
+    }
+
+    #[test]
+    fn policies_are_told_addresses_only_where_they_were_asked_for() {
+        let trace = trace("aczaz");
+        for (addresses, expected) in
+            [(None, [None; 3]), (Some(trace.addresses().unwrap()), [b'a', b'c', b'z'].map(|n| Some(n.into())))]
+        {
+            let (replay, _) = Replay::begin(&trace, AnyPolicy::named("lru").unwrap(), Limit::Entries(2), 0, addresses).unwrap();
+            assert_eq!([0, 1, 2].map(|row| replay.store.meta_of(1, &replay.options(row, row as u32)).address), expected);
+        }
+        for name in AnyPolicy::NAMES {
+            let [plain, addressed] = [simulate, simulate_with_addresses].map(|simulate| {
+                let tally = simulate(&trace, AnyPolicy::named(name).unwrap(), Limit::Entries(2), 3).unwrap();
+                Tally { took: Duration::ZERO, ..tally }
+            });
+            assert_eq!(plain, addressed, "{name}");
+        }
+    }
+
+    #[test]
+    fn costs_reach_the_policy() {
+        let mut trace = trace("ab");
+        trace.costs = Column::Each(vec![1.0, 2.5]);
+        let (replay, _) = Replay::begin(&trace, AnyPolicy::named("lru").unwrap(), Limit::Entries(2), 0, None).unwrap();
+        assert_eq!(replay.store.meta_of(1, &replay.options(1, 1)).cost, 2.5);
     }
 
     #[test]

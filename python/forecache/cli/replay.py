@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from forecache.cli import output, plots
+from forecache.cli import output, plots, reading
 from forecache.replay import SIZES, SIZES_ALLOWED, Row
 from forecache.replay import replay as run
 from forecache.units import wrong
@@ -22,7 +22,7 @@ DEFAULT_SIZES = ",".join(f"{size:g}" for size in SIZES)
 def replay(
     traces: Annotated[
         list[Path],
-        typer.Argument(metavar="TRACE...", help="Traces: .fctrace, oracleGeneral (plain or .zst), CSV or TSV (also .gz, .zst)."),
+        typer.Argument(metavar="TRACE...", help="Traces of any known format, plain or packed (.gz, .zst)."),
     ],
     policy: Annotated[str, typer.Option(help="Policies, separated by commas, or all.", rich_help_panel=TRY)] = "lru,s3fifo",
     sizes: Annotated[str, typer.Option(help="Cache sizes as shares of the unique objects.", rich_help_panel=TRY)] = DEFAULT_SIZES,
@@ -36,14 +36,15 @@ def replay(
         bool,
         typer.Option("--belady", help="Also Belady's optimum, which knows the future (not for bytes).", rich_help_panel=TRY),
     ] = False,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            help="What a table's columns hold: key=id,size=bytes,time=ts,op=verb (and ttl, owner, request), if not obvious.",
-            rich_help_panel=TRY,
-        ),
-    ] = None,
+    addresses: Annotated[
+        bool,
+        typer.Option("--addresses", help="Tell policies the numbers that keys are (block, page), too.", rich_help_panel=TRY),
+    ] = False,
     seed: Annotated[int, typer.Option(help="The seed of the simulated cache.", rich_help_panel=TRY)] = 0,
+    columns: reading.Columns = None,
+    format: reading.Format = None,
+    lenient: reading.Lenient = False,
+    group_requests: reading.GroupRequests = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=OUTPUT)] = False,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a CSV file.", rich_help_panel=OUTPUT)] = None,
     plot: Annotated[
@@ -64,10 +65,14 @@ def replay(
     - `forecache replay log.csv --columns key=url,size=length --capacity 512MB` tries one size
 
     - `forecache replay *.zst --byte --csv results.csv` weighs objects by their bytes
+
+    - `forecache replay cluster52.csv --lenient --policy all` reads a trace of Twitter's and skips what can't be read
     """
     shares = [_share(text) for text in sizes.split(",") if text.strip()]
     names = "all" if policy.strip() == "all" else [name.strip() for name in policy.split(",")]
-    options: dict[str, Any] = {"policies": names, "byte": byte, "columns": columns, "seed": seed}
+    options: dict[str, Any] = {"policies": names, "byte": byte, "seed": seed, "addresses": addresses}
+    options |= {"columns": columns, "format": format, "lenient": lenient, "group_requests": group_requests}
+    grouped = group_requests is not None
     output.check("csv", csv)
     output.check("plot", plot)
     curves: list[Row] = []
@@ -83,11 +88,11 @@ def replay(
             curves = run(traces, sizes=plots.points(shares), belady=True, progress=progress, **options)
         output.write(plot, lambda partial: plots.draw(curves, partial))
     if csv is not None:
-        output.write(csv, lambda partial: partial.write_text(output.csv_text(rows), encoding="utf-8"))
+        output.write(csv, lambda partial: partial.write_text(output.csv_text(rows, requests=grouped), encoding="utf-8"))
     if json:
         typer.echo(output.json_text(rows))
     else:
-        output.print_tables(rows)
+        output.print_tables(rows, requests=grouped)
 
 
 def _share(text: str) -> float:
@@ -103,10 +108,6 @@ def _progress(what: str) -> Iterator[Any]:
     console = Console(stderr=True, soft_wrap=True)
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        with bar:
-            task = bar.add_task(what, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-    for warning in caught:
-        console.print(f"forecache: {warning.message}", style="yellow", markup=False, highlight=False)
+    with output.warned(), bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -30,12 +30,15 @@ pub struct Meta {
     pub time_to_live: u64,
     /// Nanoseconds by the store's clock; 0 if neither this entry nor any that is there expires.
     pub now: u64,
+    /// The number that its key is, such as a block's or a page's: where the next one lies. Only a replay that was asked for addresses tells
+    /// it, and not of an entry that is pinned or unpinned.
+    pub address: Option<u64>,
 }
 
 impl Meta {
     /// An entry of this weight of which nothing else is known.
     pub fn of_weight(weight: u64) -> Self {
-        Meta { weight, cost: 1.0, owner: 0, group: 0, time_to_live: u64::MAX, now: 0 }
+        Meta { weight, cost: 1.0, owner: 0, group: 0, time_to_live: u64::MAX, now: 0, address: None }
     }
 }
 

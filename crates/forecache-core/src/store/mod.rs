@@ -236,14 +236,7 @@ impl<K: Key, V> Store<K, V> {
         if old.is_some_and(|slot| self.entry(slot).flags & IMMUTABLE != 0) {
             return Outcome::Immutable;
         }
-        let meta = Meta {
-            weight: self.policy_weight(weight),
-            cost: options.cost,
-            owner: options.owner,
-            group: options.group,
-            time_to_live: options.time_to_live,
-            now: self.time_beside(options.time_to_live),
-        };
+        let meta = self.meta_of(weight, options);
         if self.dead > 0 && !self.has_room_beside_pins(weight) {
             self.reap(usize::MAX, gone);
         }
@@ -463,6 +456,19 @@ impl<K: Key, V> Store<K, V> {
         }
     }
 
+    /// What the policy may know of an entry that is to be stored.
+    pub(crate) fn meta_of(&self, weight: u64, options: &Options) -> Meta {
+        Meta {
+            weight: self.policy_weight(weight),
+            cost: options.cost,
+            owner: options.owner,
+            group: options.group,
+            time_to_live: options.time_to_live,
+            now: self.time_beside(options.time_to_live),
+            address: options.address,
+        }
+    }
+
     /// What the policy may know of an entry that is there.
     fn meta(&self, slot: Slot) -> Meta {
         let entry = self.entry(slot);
@@ -473,6 +479,7 @@ impl<K: Key, V> Store<K, V> {
             group: entry.group,
             time_to_live: if entry.deadline == NEVER { NEVER } else { entry.deadline.saturating_sub(self.clock.now()) },
             now: self.time_beside(entry.deadline),
+            address: None,
         }
     }
 

@@ -2,11 +2,11 @@
 
 use super::bounds::{ACCESSES, NAME, NAMES, RECORDS, charge, most_pages};
 use super::number::{push, push_text, step, stepped, take, take_text};
-use super::{Key, Operation, Row};
+use super::{Key, Operation, Row, is_cost};
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
-const COLUMNS: usize = 8;
+const COLUMNS: usize = 9;
 const TIME: usize = 0;
 const KEY: usize = 1;
 const PAGE: usize = 2;
@@ -15,6 +15,7 @@ const OPERATION: usize = 4;
 const LIFE: usize = 5;
 const OWNER: usize = 6;
 const MORE: usize = 7;
+const COST: usize = 8;
 const SAME: u64 = 0;
 const EACH: u64 = 1;
 
@@ -89,6 +90,7 @@ impl Filling {
             row.time_to_live.wrapping_add(1),
             owner,
             u64::from(row.continues),
+            u64::from(row.cost.to_bits()),
         ];
         self.before.0 = row.time;
         self.accesses += charge(row.operation, pages);
@@ -124,13 +126,20 @@ impl Filling {
 }
 
 /// The names that the blocks read so far have told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Told {
     keys: Vec<Box<str>>,
     owners: Vec<Box<str>>,
+    /// Columns of a block: the first version knew no costs.
+    columns: usize,
 }
 
 impl Told {
+    /// Of a file of that version, nothing read yet.
+    pub fn of_version(version: u16) -> Self {
+        Told { keys: Vec::new(), owners: Vec::new(), columns: if version < 2 { COST } else { COLUMNS } }
+    }
+
     /// Reads a block that was uncompressed: `each` gets a record's first access and how many pages it covers. Says what is wrong
     /// if the bytes are no such block.
     pub fn read(
@@ -154,7 +163,7 @@ impl Told {
             }
         }
         let mut columns: [Vec<u64>; COLUMNS] = Default::default();
-        for column in &mut columns {
+        for column in &mut columns[..self.columns] {
             *column = read_column(&mut bytes, records).ok_or("a column is cut off or of an unknown kind")?;
         }
         if !bytes.is_empty() {
@@ -184,6 +193,12 @@ impl Told {
                 None => "",
                 Some(number) => named(&self.owners, number).ok_or("a record has an owner that was never told")?,
             };
+            let cost = match columns[COST].get(record) {
+                None => 1.0,
+                Some(&bits) => u32::try_from(bits).ok().map(f32::from_bits).filter(|cost| is_cost(*cost)).ok_or_else(|| {
+                    format!("record {record} has a cost of the bits {bits:#x}; expected those of a number of at least 0")
+                })?,
+            };
             let row = Row {
                 time: before.0,
                 key,
@@ -192,6 +207,7 @@ impl Told {
                 time_to_live: value(LIFE).wrapping_sub(1),
                 owner,
                 continues: value(MORE) != 0,
+                cost,
             };
             each(row, pages)
         })

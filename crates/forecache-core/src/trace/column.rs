@@ -54,6 +54,14 @@ impl<T: Copy + PartialEq> Column<T> {
         }
     }
 
+    /// Bytes that its values take.
+    pub fn held(&self) -> usize {
+        match self {
+            Column::Same(_) => 0,
+            Column::Each(values) => size_of_val(values.as_slice()),
+        }
+    }
+
     /// The value of all rows, if they are known to agree.
     pub fn same(&self) -> Option<T> {
         match self {

@@ -3,7 +3,7 @@
 use super::block::Filling;
 use super::bounds::{FACTS, NAME, ROWS, most_pages, pad};
 use super::file::{BLOCK, END, header};
-use super::{ALL_KEYS, Facts, Key, Operation, Row, TraceError};
+use super::{ALL_KEYS, Facts, Key, Operation, Row, TraceError, is_cost};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ pub struct Writer<W> {
     accesses: u64,
     /// Those that are deletes.
     deletes: u64,
+    /// The time of the record before.
+    time: u64,
 }
 
 impl<W: Write> Writer<W> {
@@ -36,7 +38,7 @@ impl<W: Write> Writer<W> {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         out.write_all(&header(facts, texts))?;
-        Ok(Writer { out, texts, block: Filling::default(), blocks: 0, records: 0, accesses: 0, deletes: 0 })
+        Ok(Writer { out, texts, block: Filling::default(), blocks: 0, records: 0, accesses: 0, deletes: 0, time: 0 })
     }
 
     /// Appends one access.
@@ -60,6 +62,13 @@ impl<W: Write> Writer<W> {
             Key::Number(number) if pages == 0 || number.checked_add(pages - 1).is_none() => {
                 return invalid(format!("{pages} pages from {number} on; expected at least 1, and no key beyond 2^64"));
             }
+            _ if row.time < self.time => {
+                return invalid(format!(
+                    "a time of {} ns behind one of {} ns; expected times that don't go back",
+                    row.time, self.time
+                ));
+            }
+            _ if !is_cost(row.cost) => return invalid(format!("a cost of {}; expected a number of at least 0", row.cost)),
             _ if row.owner.len() > NAME => {
                 return invalid(format!("an owner of {} bytes; expected at most {NAME}", row.owner.len()));
             }
@@ -76,7 +85,7 @@ impl<W: Write> Writer<W> {
             return invalid(format!("the trace would have more than {ROWS} accesses; begin another"));
         }
         self.block.push(row, pages, self.texts);
-        (self.records, self.accesses, self.deletes) = (self.records + 1, accesses, deletes);
+        (self.records, self.accesses, self.deletes, self.time) = (self.records + 1, accesses, deletes, row.time);
         if self.block.is_full() { self.flush_block() } else { Ok(()) }
     }
 

@@ -173,7 +173,10 @@ def test_belady_is_a_policy_by_name(trace):
     done = forecache("replay", trace, "--policy", "lru,belady")
     assert done.returncode == 0
     assert "belady" in done.stdout
-    assert "left out" in forecache("replay", trace, "--policy", "lru,belady", "--byte").stderr
+    done = forecache("replay", trace, "--policy", "lru,belady", "--byte", "--sizes", "0.1", "--json")
+    lru, belady = json.loads(done.stdout)
+    assert (done.stderr, belady["policy"], belady["by_bytes"]) == ("", "belady", True)
+    assert belady["misses"] < lru["misses"]
 
 
 def test_a_list_of_requests_is_not_imported_over_itself(tmp_path):

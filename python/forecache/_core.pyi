@@ -209,8 +209,9 @@ def simulate(
 ) -> Tally:
     """Replays `trace` through an empty store bounded by entries or by bytes (one of them)."""
 
-def belady(trace: Trace, max_entries: int) -> Tally:
-    """The fewest misses that any policy could have, were all entries of one size."""
+def belady(trace: Trace, *, max_entries: int | None = None, capacity: int | None = None) -> Tally:
+    """What a policy could have missed that knew the future (one of the two bounds). The fewest misses possible for a number of
+    entries; for bytes a heuristic, and no bound."""
 
 def write_trace(
     path: str | os.PathLike[str],

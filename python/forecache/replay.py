@@ -20,7 +20,7 @@ TracePath: TypeAlias = str | os.PathLike[str]
 Job: TypeAlias = tuple[float | None, str, int]
 
 BELADY = "belady"
-"""The policy of the rows that show what no policy can beat."""
+"""The policy of the rows that show what could be reached with the future known."""
 SIZES = (0.001, 0.01, 0.05, 0.1)
 """The shares of the unique objects that are tried unless others are given."""
 ALL_KEYS = 1_000_000
@@ -92,8 +92,9 @@ def replay(
     bytes, the footprint being the sum of each object's largest size; less than one gives a warning and no row.
     A `capacity` goes before them: a number of objects, or bytes if it has a unit ("100MB") or `byte` is set; of a trace that
     holds a sample of the keys, that share of it is simulated, with a warning. The ratios are those of a `Cache` with this
-    policy and `seed`. `belady` adds rows of that name with the fewest misses possible; they are known for objects that all
-    count the same, so not for bytes. `progress` is called with the number of replays done and their total.
+    policy and `seed`. `belady` adds rows of that name with the fewest misses possible, or for bytes, where those are infeasible
+    to compute, with the misses of a heuristic that knows the future too. `progress` is called with the number of replays done
+    and their total.
 
     `format` is one of `_core.FORMATS`, found by the file itself if not given; `columns` says what the columns of a table
     hold: "key=id,size=bytes". `lenient` leaves rows out that can't be used, with a warning that counts them. `group_requests`
@@ -105,7 +106,7 @@ def replay(
     """
     files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     by_bytes = byte or _has_unit(capacity)
-    names = _policies(policies, by_bytes, belady)
+    names = _policies(policies, belady)
     _named_apart(files)
     fixed = None if capacity is None else parse_size(capacity, "capacity")
     shares = [None] if fixed is not None else _shares(sizes)
@@ -187,12 +188,11 @@ def _run(
 
     def run(job: Job) -> Row:
         share, policy, capacity = job
+        limit = {"capacity": capacity} if by_bytes else {"max_entries": capacity}
         if policy == BELADY:
-            tally = _core.belady(trace, capacity)
-        elif by_bytes:
-            tally = _core.simulate(trace, policy, capacity=capacity, seed=seed, addresses=addresses)
+            tally = _core.belady(trace, **limit)
         else:
-            tally = _core.simulate(trace, policy, max_entries=capacity, seed=seed, addresses=addresses)
+            tally = _core.simulate(trace, policy, seed=seed, addresses=addresses, **limit)
         if not tally.accesses:
             raise TraceError(f"{os.fspath(path)}: holds nothing to replay; expected gets or sets")
         counts = (tally.accesses, tally.misses, tally.bytes, tally.missed_bytes, tally.seconds)
@@ -209,7 +209,7 @@ def _run(
         pool.shutdown(cancel_futures=True)
 
 
-def _policies(given: str | Iterable[str], by_bytes: bool, belady: bool) -> list[str]:
+def _policies(given: str | Iterable[str], belady: bool) -> list[str]:
     asked = [given] if isinstance(given, str) else list(given)
     names = [name for each in asked for name in (_core.POLICIES if each == "all" else [each])]
     for name in names or [""]:
@@ -217,11 +217,6 @@ def _policies(given: str | Iterable[str], by_bytes: bool, belady: bool) -> list[
             raise wrong("policy", name, ", ".join((*_core.POLICIES, BELADY, "all")))
     if belady:
         names.append(BELADY)
-    if by_bytes and BELADY in names:
-        warnings.warn(
-            "Belady's optimum is known for objects that all count the same, so not for bytes: it is left out", stacklevel=3
-        )
-        names = [name for name in names if name != BELADY]
     return list(dict.fromkeys(names))
 
 

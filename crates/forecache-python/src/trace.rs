@@ -166,11 +166,7 @@ fn replay(
     seed: u64,
     addresses: bool,
 ) -> PyResult<Tally> {
-    let limit = match (max_entries, capacity) {
-        (Some(most), None) => Limit::Entries(most),
-        (None, Some(capacity)) => Limit::Bytes(capacity),
-        _ => return Err(config_error(py, "max_entries and capacity: expected exactly one of them".into())),
-    };
+    let limit = limit(py, max_entries, capacity)?;
     let made = AnyPolicy::named(policy)
         .ok_or_else(|| config_error(py, format!("policy: got {policy:?}; allowed: {}", AnyPolicy::NAMES.join(", "))))?;
     let trace = &trace.get().0;
@@ -180,9 +176,24 @@ fn replay(
 }
 
 #[pyfunction(name = "belady")]
-fn optimum(py: Python<'_>, trace: &Bound<'_, Trace>, max_entries: usize) -> Tally {
+#[pyo3(signature = (trace, *, max_entries=None, capacity=None))]
+fn optimum(py: Python<'_>, trace: &Bound<'_, Trace>, max_entries: Option<usize>, capacity: Option<u64>) -> PyResult<Tally> {
+    let limit = limit(py, max_entries, capacity)?;
     let trace = &trace.get().0;
-    py.detach(|| belady::belady(trace, max_entries)).into()
+    let tally = py.detach(|| match limit {
+        Limit::Entries(most) => Ok(belady::belady(trace, most)),
+        Limit::Bytes(capacity) => belady::belady_by_size(trace, capacity),
+    });
+    tally.map(Tally::from).map_err(|error| trace_error(py, error.to_string()))
+}
+
+/// The bound that is given.
+fn limit(py: Python<'_>, max_entries: Option<usize>, capacity: Option<u64>) -> PyResult<Limit> {
+    match (max_entries, capacity) {
+        (Some(most), None) => Ok(Limit::Entries(most)),
+        (None, Some(capacity)) => Ok(Limit::Bytes(capacity)),
+        _ => Err(config_error(py, "max_entries and capacity: expected exactly one of them".into())),
+    }
 }
 
 #[pyfunction]

@@ -71,5 +71,5 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 def _look(number: int, policy: str) -> tuple[str, dict[str, Any]]:
     """The label of a curve and how it is drawn: ten colours, then the same dotted."""
     if policy == BELADY:
-        return "Belady's optimum", {"color": "black", "linestyle": "--", "linewidth": 1.2}
+        return "Belady", {"color": "black", "linestyle": "--", "linewidth": 1.2}
     return policy, {"color": f"C{number}", "linestyle": "-" if number < COLOURS else ":", "linewidth": 1.8}

@@ -3,17 +3,24 @@
 //! A policy sees slots, fingerprints and a plain [`Meta`]: never keys, values or Python. The store and the simulator drive
 //! the same code in the same order, so the hit ratio that the simulator measures is the one that production gets.
 
+mod arc;
+mod clock2qplus;
+mod ghost_lists;
 mod history;
 mod lfu;
 mod lru;
 mod s3fifo;
+mod sieve;
 #[cfg(test)]
 mod suite;
 
 pub use crate::list::Slot;
+pub use arc::Arc;
+pub use clock2qplus::Clock2QPlus;
 pub use lfu::Lfu;
 pub use lru::Lru;
 pub use s3fifo::S3Fifo;
+pub use sieve::Sieve;
 
 /// What a policy may know of an entry.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -166,4 +173,7 @@ policies! {
     "lru" => Lru(Lru),
     "lfu" => Lfu(Lfu),
     "s3fifo" => S3Fifo(S3Fifo),
+    "arc" => Arc(Arc),
+    "sieve" => Sieve(Sieve),
+    "clock2q+" => Clock2QPlus(Clock2QPlus),
 }

@@ -3,14 +3,19 @@
 //! A policy sees slots, fingerprints and a plain [`Meta`]: never keys, values or Python. The store and the simulator drive
 //! the same code in the same order, so the hit ratio that the simulator measures is the one that production gets.
 
+mod adaptive;
 mod history;
+mod lessons;
 mod lfu;
 mod lru;
+mod past;
 mod s3fifo;
+mod score;
 #[cfg(test)]
 mod suite;
 
 pub use crate::list::Slot;
+pub use adaptive::Adaptive;
 pub use lfu::Lfu;
 pub use lru::Lru;
 pub use s3fifo::S3Fifo;
@@ -163,4 +168,5 @@ policies! {
     "lru" => Lru(Lru),
     "lfu" => Lfu(Lfu),
     "s3fifo" => S3Fifo(S3Fifo),
+    "adaptive" => Adaptive(Adaptive),
 }

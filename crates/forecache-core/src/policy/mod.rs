@@ -3,6 +3,7 @@
 //! A policy sees slots, fingerprints and a plain [`Meta`]: never keys, values or Python. The store and the simulator drive
 //! the same code in the same order, so the hit ratio that the simulator measures is the one that production gets.
 
+mod adaptive;
 mod arc;
 mod clock2qplus;
 mod ghost_lists;
@@ -15,6 +16,7 @@ mod sieve;
 mod suite;
 
 pub use crate::list::Slot;
+pub use adaptive::Adaptive;
 pub use arc::Arc;
 pub use clock2qplus::Clock2QPlus;
 pub use lfu::Lfu;
@@ -176,4 +178,5 @@ policies! {
     "arc" => Arc(Arc),
     "sieve" => Sieve(Sieve),
     "clock2q+" => Clock2QPlus(Clock2QPlus),
+    "adaptive" => Adaptive(Adaptive),
 }

@@ -2,8 +2,8 @@
 
 /// Places in a bucket, which fills one cache line.
 const WAYS: usize = 7;
-/// Ghosts a bucket has at most, on average. The number in a bucket varies (as a Poisson variable): at 4 one ghost in fifty is driven
-/// out before its turn.
+/// Ghosts a bucket has at most, on average. The number in a bucket varies (as a Poisson variable): at 4 one ghost in fifty is
+/// driven out before its turn.
 const LOAD: usize = 4;
 /// A place that nobody has. No fingerprint has this value.
 const EMPTY: u32 = 0;
@@ -20,9 +20,9 @@ struct Bucket {
 
 /// The latest entries that left, known by 32 bits of their fingerprint, about 17 bytes a ghost.
 ///
-/// A ghost is found and a new one put down in one cache line each; nothing is done to forget the old ones, which are told by their
-/// age, as the S3-FIFO paper proposes for its ghost queue. One look-up in 2^32 / ghosts takes a stranger for a
-/// ghost, which costs at most one entry a better place than it deserves.
+/// A ghost is found and a new one put down in one cache line each; nothing is done to forget the old ones, which are told by
+/// their age, as the S3-FIFO paper proposes for its ghost queue. One look-up in 2^32 / ghosts takes a stranger for a ghost,
+/// which costs at most one entry a better place than it deserves.
 #[derive(Debug, Default)]
 pub struct Ghosts {
     buckets: Vec<Bucket>,
@@ -48,6 +48,27 @@ impl Ghosts {
         if limit > 0 {
             self.put(fingerprint, self.now);
         }
+    }
+
+    /// Remembers `fingerprint` with a time by a clock of the caller's, which shows `now`, in place of older ones where there
+    /// are more than `places`.
+    #[inline]
+    pub fn note(&mut self, fingerprint: u32, time: u32, now: u32, places: usize) {
+        (self.now, self.limit) = (now, u32::MAX);
+        let most = self.buckets.len() * LOAD;
+        if places > most || places < most / 4 {
+            self.resize(places);
+        }
+        self.put(fingerprint, time);
+    }
+
+    /// The time that was noted with `fingerprint`, if it is there still; it isn't any more.
+    #[inline]
+    pub fn take(&mut self, fingerprint: u32) -> Option<u32> {
+        let bucket = self.bucket(fingerprint)?;
+        let way = (0..WAYS).find(|&way| bucket.fingerprints[way] == fingerprint)?;
+        bucket.fingerprints[way] = EMPTY;
+        Some(bucket.times[way])
     }
 
     /// Whether `fingerprint` is a ghost; it is none any more.
@@ -120,6 +141,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_ghost_has_the_time_that_was_noted_until_it_is_taken() {
+        let mut ghosts = Ghosts::default();
+        assert_eq!(ghosts.take(5), None);
+        ghosts.note(5, 70, 100, 4);
+        ghosts.note(6, 90, 100, 40);
+        assert_eq!((ghosts.take(5), ghosts.take(6)), (Some(70), Some(90)));
+        assert_eq!(ghosts.take(5), None);
     }
 
     #[test]

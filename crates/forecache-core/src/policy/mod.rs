@@ -7,13 +7,17 @@ mod history;
 mod lfu;
 mod lru;
 mod s3fifo;
+mod shadow;
+mod sketch;
 #[cfg(test)]
 mod suite;
+mod tinylfu;
 
 pub use crate::list::Slot;
 pub use lfu::Lfu;
 pub use lru::Lru;
 pub use s3fifo::S3Fifo;
+pub use tinylfu::TinyLfu;
 
 /// What a policy may know of an entry.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -163,4 +167,5 @@ policies! {
     "lru" => Lru(Lru),
     "lfu" => Lfu(Lfu),
     "s3fifo" => S3Fifo(S3Fifo),
+    "tinylfu" => TinyLfu(TinyLfu),
 }

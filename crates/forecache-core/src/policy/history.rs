@@ -2,8 +2,8 @@
 
 /// Places in a bucket, which fills one cache line.
 const WAYS: usize = 7;
-/// Ghosts a bucket has at most, on average. The number in a bucket varies (as a Poisson variable): at 4 one ghost in fifty is
-/// driven out before its turn.
+/// Ghosts a bucket has at most, on average. The number in a bucket varies (as a Poisson variable): at 4 one ghost in fifty is driven
+/// out before its turn.
 const LOAD: usize = 4;
 /// A place that nobody has. No fingerprint has this value.
 const EMPTY: u32 = 0;
@@ -20,9 +20,9 @@ struct Bucket {
 
 /// The latest entries that left, known by 32 bits of their fingerprint, about 17 bytes a ghost.
 ///
-/// A ghost is found and a new one put down in one cache line each; nothing is done to forget the old ones, which are told by
-/// their age, as the S3-FIFO paper proposes for its ghost queue. One look-up in 2^32 / ghosts takes a stranger for a ghost,
-/// which costs at most one entry a better place than it deserves.
+/// A ghost is found and a new one put down in one cache line each; nothing is done to forget the old ones, which are told by their
+/// age, as the S3-FIFO paper proposes for its ghost queue. One look-up in 2^32 / ghosts takes a stranger for a
+/// ghost, which costs at most one entry a better place than it deserves.
 #[derive(Debug, Default)]
 pub struct Ghosts {
     buckets: Vec<Bucket>,

@@ -30,7 +30,7 @@ impl Default for Shadow {
 }
 
 impl Shadow {
-    /// The current interval.
+    /// The current interval: the time of what was used last.
     #[inline]
     pub fn now(&self) -> Time {
         self.now
@@ -47,16 +47,14 @@ impl Shadow {
         &mut self.counts[usize::from(time % MOST)]
     }
 
-    /// A key last used at `time` is used now. Whether the LRU cache had held it; if not, it takes it in and holds at most
-    /// `capacity` keys.
-    #[inline]
-    pub fn touch(&mut self, time: Time, capacity: usize) -> bool {
-        let held = self.drop(time);
+    /// A key last used at `time` is used now, if the LRU cache holds it; returns whether it does.
+    #[inline(always)]
+    pub fn touch(&mut self, time: Time) -> bool {
+        // If it was used in this interval already, this changes nothing: a branch that said so would be hard to predict.
+        let held = self.holds(time);
         if held {
-            self.total += 1;
+            *self.count(time) -= 1;
             *self.count(self.now) += 1;
-        } else {
-            self.miss(capacity);
         }
         held
     }
@@ -80,6 +78,13 @@ impl Shadow {
 
     /// The LRU cache takes a key in, and holds at most `capacity` then.
     pub fn miss(&mut self, capacity: usize) {
+        self.left -= 1;
+        if self.left == 0 {
+            self.left = (self.total / PARTS as usize).max(1);
+            if self.age(self.oldest) < MOST - 1 {
+                self.now = self.now.wrapping_add(1);
+            }
+        }
         *self.count(self.now) += 1;
         self.total += 1;
         while self.total > capacity.max(1) {
@@ -88,13 +93,6 @@ impl Shadow {
             self.total -= 1;
         }
         self.skip_empty();
-        self.left -= 1;
-        if self.left == 0 {
-            self.left = (self.total / PARTS as usize).max(1);
-            if self.age(self.oldest) < MOST - 1 {
-                self.now = self.now.wrapping_add(1);
-            }
-        }
     }
 
     /// Bytes allocated.
@@ -126,12 +124,12 @@ mod tests {
             let key = (draw * draw * keys as f64) as u64;
             let place = order.iter().position(|&other| other == key);
             let held = match times.get(&key) {
-                Some(&time) => shadow.touch(time, capacity),
-                None => {
-                    shadow.miss(capacity);
-                    false
-                }
+                Some(&time) => shadow.touch(time),
+                None => false,
             };
+            if !held {
+                shadow.miss(capacity);
+            }
             times.insert(key, shadow.now());
             place.map(|place| order.remove(place));
             order.push(key);
@@ -159,7 +157,7 @@ mod tests {
         let times: Vec<_> = (0..3)
             .map(|_| {
                 shadow.miss(3);
-                shadow.now().wrapping_sub(1)
+                shadow.now()
             })
             .collect();
         assert!(shadow.drop(times[0]));

@@ -6,22 +6,22 @@
 //! What falls out of the window is held against the next victim of the main space, and the one that was asked for less often,
 //! by a sketch that fades, leaves. The main space is a segmented LRU: a hit in its probation moves an entry to its protected
 //! part, four fifths of it. The larger the window, the more recency counts; at its largest it is nearly `lru`.
-//! Cost: 32 bytes an entry (8 of them the sketch's) and 17 a ghost (one ghost to an entry); a hit never reads the sketch.
-//! Not to use where what is popular changes within one turnover of the cache (`lru` is better there, though this follows it to
-//! within a few per cent), nor where bytes are dearer than hits.
+//! Cost: 32 to 40 bytes an entry (8 to 16 of them the sketch's), 17 a ghost (one ghost to an entry) and 4 KB a cache; a hit doesn't
+//! touch the sketch.
+//! Not to use where favourites change within one turnover of the cache: `lru` is better there, though this follows it to within a
+//! few per cent.
 //!
 //! Where this differs from the papers:
 //!
-//! - The window climbs by evidence instead of trying sizes out and comparing hit ratios, which takes tens of turnovers a step
-//!   and lets a wrong size stand for as long. Hits where more or less room would matter say what an entry's room is worth on
-//!   either side: requests for what just fell out of the window, and hits in the probation. The window grows and shrinks by
-//!   about one entry each.
-//! - An LRU cache of the same size is counted along (see [`Shadow`]), so that each hit that it would have missed, and each miss
-//!   that it would have hit, is known. As long as there are more of the latter, each makes the window larger: so whatever the
-//!   evidence on either side said, the worst that happens is nearly `lru`.
-//! - An entry counts its own requests while it is there, and goes to the sketch when it leaves: more exact, and no cache line
-//!   of the sketch is touched on a hit.
-//! - The window's share is one of what is there, by weight, not of a capacity: see `s3fifo`.
+//! - The window climbs by evidence, where the papers try a size out for many turnovers of the cache and compare hit ratios. What an
+//!   entry's room is worth shows on either side: in requests for what just fell out of the window, which make it larger by one
+//!   entry, and in hits in the probation, whose entries are the next to leave the main space; these make it smaller.
+//! - An LRU cache of the same size is counted along (see [`Shadow`]), so it is known of each hit whether LRU would have missed, and
+//!   of each miss whether it would have hit. While there are more of the latter lately, each makes the window larger: whatever the
+//!   evidence above says, the worst is then nearly `lru`.
+//! - An entry counts its own requests while it is there, and they go to the sketch when it leaves: that is more exact, and spares
+//!   hits a cache line.
+//! - The window's share is one of what is there, by weight, not of a capacity, as in `s3fifo`. The LRU cache counts entries.
 
 use super::history::{Ghosts, short};
 use super::shadow::{Shadow, Time};
@@ -34,8 +34,8 @@ use crate::list::{Links, List, grow};
 const START: f64 = 0.3;
 const LEAST: f64 = 0.01;
 const LARGEST: f64 = 0.98;
-/// What just fell out of the window: a tenth of the cache's turnover, in intervals of [`Shadow`], of which there are 64, and as
-/// a share of the cache.
+/// What just fell out of the window: a tenth of what falls out in the time that the cache turns over once, in intervals of
+/// [`Shadow`], of which that time has 64. Long enough to have hits, and short enough that a little more room would have held it.
 const NEAR: u16 = 6;
 const NEAR_SHARE: f64 = NEAR as f64 / 64.0;
 /// How many entries larger the window gets with each miss of what LRU would have hit, while those prevail.
@@ -179,33 +179,35 @@ impl TinyLfu {
 
     /// A miss: what would it have been with a larger window, or in an LRU cache?
     fn learn(&mut self, fingerprint: u32) {
-        let capacity = if self.full { self.entries } else { usize::MAX };
-        let Some(ghost) = self.ghosts.take(fingerprint) else { return self.shadow.miss(capacity) };
-        let (left, used) = ((ghost >> 16) as Time, ghost as Time);
-        if self.shadow.age(left) <= NEAR {
-            self.climb(1.0);
-        }
-        if self.shadow.touch(used, capacity) {
-            self.judge(-1.0);
-            if self.lead < 0.0 {
-                self.climb(RETREAT);
+        if let Some(ghost) = self.ghosts.take(fingerprint) {
+            let (left, used) = ((ghost >> 16) as Time, ghost as Time);
+            if self.shadow.age(left) <= NEAR {
+                self.climb(1.0);
+            }
+            if self.shadow.touch(used) {
+                self.judge(-1.0);
+                if self.lead < 0.0 {
+                    self.climb(RETREAT);
+                }
+                return;
             }
         }
+        self.shadow.miss(if self.full { self.entries } else { usize::MAX });
     }
 
-    /// A hit on what was last used in an earlier interval.
+    /// A hit on what LRU would have evicted.
     #[inline(never)]
-    fn used_again(&mut self, used: Time) {
-        if !self.shadow.touch(used, self.entries) {
-            self.judge(1.0);
-        }
+    fn gain(&mut self) {
+        self.shadow.miss(self.entries);
+        self.judge(1.0);
     }
 
     /// A hit in the probation, whose entries are the next to leave if the main space gets smaller. They are more or fewer than
     /// those that just fell out of the window; a hit says so much more or less of what one entry is worth.
     #[inline(never)]
     fn protect(&mut self, slot: Slot) {
-        self.climb(-NEAR_SHARE * self.weight() as f64 / self.regions[PROBATION as usize].weight.max(1) as f64);
+        let probation = self.regions[PROBATION as usize].weight.max(1) as f64;
+        self.climb(-NEAR_SHARE * self.weight() as f64 / probation);
         self.transfer(slot, PROTECTED);
         while self.regions[PROTECTED as usize].weight / 4 > self.regions[PROBATION as usize].weight {
             let Some(front) = self.front(PROTECTED) else { break };
@@ -238,14 +240,13 @@ impl Policy for TinyLfu {
     #[inline(always)]
     fn on_hit(&mut self, slot: Slot) {
         self.tick();
-        let (epoch, now) = (self.epoch, self.shadow.now());
-        let node = &mut self.nodes[slot as usize];
-        let (region, used) = (node.region(), node.used);
-        node.state = (node.count(epoch) + 1).min(MOST) | region << 4;
-        (node.epoch, node.used) = (epoch, now);
-        if used != now {
-            self.used_again(used);
+        if !self.shadow.touch(self.nodes[slot as usize].used) {
+            self.gain();
         }
+        let node = &mut self.nodes[slot as usize];
+        let region = node.region();
+        node.state = (node.count(self.epoch) + 1).min(MOST) | region << 4;
+        (node.epoch, node.used) = (self.epoch, self.shadow.now());
         if region == PROBATION {
             self.protect(slot);
         } else {

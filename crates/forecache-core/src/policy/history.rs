@@ -75,6 +75,15 @@ impl Times {
         self.put(fingerprint, time);
     }
 
+    /// Sees to it that there is room for `limit`, and not for many times as many.
+    #[inline]
+    pub fn fit(&mut self, limit: usize, age: impl Fn(u32) -> Option<u32>) {
+        let most = self.room();
+        if limit > most || limit < most / 4 {
+            self.resize(limit, age);
+        }
+    }
+
     /// Makes room for `limit` and a sixteenth more, and keeps those that aren't outdated.
     #[cold]
     pub fn resize(&mut self, limit: usize, age: impl Fn(u32) -> Option<u32>) {
@@ -111,10 +120,7 @@ impl Ghosts {
     #[inline]
     pub fn remember(&mut self, fingerprint: u32, limit: usize) {
         self.limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let most = self.times.room();
-        if limit > most || limit < most / 4 {
-            self.times.resize(limit, age(self.now, self.limit));
-        }
+        self.times.fit(limit, age(self.now, self.limit));
         self.now = self.now.wrapping_add(1);
         if limit > 0 {
             self.times.put(fingerprint, self.now);
@@ -161,6 +167,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_fingerprint_has_the_time_that_was_put_until_it_is_taken() {
+        let mut times = Times::default();
+        let age = |time: u32| Some(100 - time);
+        assert_eq!(times.take(5, age), None);
+        for (fingerprint, time, room) in [(5, 70, 4), (6, 90, 40)] {
+            times.fit(room, age);
+            times.put(fingerprint, time);
+        }
+        assert_eq!((times.take(5, age), times.take(6, age)), (Some(70), Some(90)));
+        assert_eq!(times.take(5, age), None);
     }
 
     #[test]

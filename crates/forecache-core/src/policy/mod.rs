@@ -14,6 +14,7 @@ mod s3fifo;
 mod sieve;
 #[cfg(test)]
 mod suite;
+mod tinylfu;
 
 pub use crate::list::Slot;
 pub use adaptive::Adaptive;
@@ -23,6 +24,7 @@ pub use lfu::Lfu;
 pub use lru::Lru;
 pub use s3fifo::S3Fifo;
 pub use sieve::Sieve;
+pub use tinylfu::TinyLfu;
 
 /// What a policy may know of an entry.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -179,4 +181,5 @@ policies! {
     "sieve" => Sieve(Sieve),
     "clock2q+" => Clock2QPlus(Clock2QPlus),
     "adaptive" => Adaptive(Adaptive),
+    "tinylfu" => TinyLfu(TinyLfu),
 }

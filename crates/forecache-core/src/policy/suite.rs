@@ -230,3 +230,28 @@ fn clock2q_plus_counts_no_hit_on_what_just_came() {
     assert_eq!(evicted("clock2q+", 20, &format!("{fill}uuvwxyz")), "akuvwx");
     assert_eq!(evicted("clock2q+", 20, &format!("{fill}uvuwxyz")), "akvbwx");
 }
+
+#[test]
+fn tinylfu_lets_newcomers_pass_that_were_not_asked_for_more_often_than_what_is_there() {
+    // The window holds h, i and j; then a is hit, and b is next in the main space. What falls out of the window was asked for
+    // once, like b.
+    assert_eq!(evicted("tinylfu", 10, "abcdefghijaaklmnop"), "hijklm");
+}
+
+#[test]
+fn tinylfu_gives_what_was_hit_in_the_window_a_place_in_the_main_space() {
+    assert_eq!(evicted("tinylfu", 10, "abcdefghijhhklmn"), "ijak");
+}
+
+#[test]
+fn tinylfu_counts_the_requests_of_what_left_and_comes_back() {
+    // h comes back so late that it says nothing of the window's size. It was asked for twice, a once.
+    assert_eq!(evicted("tinylfu", 10, "abcdefghijklmnopqrsthuvwx"), "hijklmnopqrstau");
+}
+
+#[test]
+fn tinylfu_makes_the_window_larger_where_lru_would_have_hit() {
+    // The window grows from 3 to somewhat more than 6 when h is asked for right after it fell out: until it holds them, all
+    // leave from the main space.
+    assert_eq!(evicted("tinylfu", 10, "abcdefghijkhlmnop"), "hiabcdj");
+}

@@ -125,10 +125,7 @@ def _run(
     def run(job: Job) -> Row:
         share, policy, capacity = job
         limit = {"capacity": capacity} if by_bytes else {"max_entries": capacity}
-        if policy == BELADY:
-            tally = _core.belady(trace, **limit)
-        else:
-            tally = _core.simulate(trace, policy, seed=seed, **limit)
+        tally = _core.belady(trace, **limit) if policy == BELADY else _core.simulate(trace, policy, seed=seed, **limit)
         if not tally.accesses:
             raise TraceError(f"{os.fspath(path)}: holds nothing to replay; expected gets or sets")
         counts = (tally.accesses, tally.misses, tally.bytes, tally.missed_bytes, tally.seconds)

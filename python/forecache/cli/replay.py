@@ -34,7 +34,9 @@ def replay(
     ] = None,
     belady: Annotated[
         bool,
-        typer.Option("--belady", help="Also Belady's optimum, which knows the future (for bytes a heuristic).", rich_help_panel=TRY),
+        typer.Option(
+            "--belady", help="Also Belady's optimum, which knows the future (for bytes a heuristic).", rich_help_panel=TRY
+        ),
     ] = False,
     addresses: Annotated[
         bool,

@@ -86,9 +86,7 @@ impl Arc {
         while self.ghosts.weight(ONCE) > self.capacity - self.weights[ONCE] && self.ghosts.drop_oldest(ONCE) {}
         let room = self.capacity.saturating_mul(2) - self.total();
         while self.ghosts.weight(ONCE) + self.ghosts.weight(AGAIN) > room || self.ghosts.len() > self.nodes.len() {
-            if !self.ghosts.drop_oldest(AGAIN) && !self.ghosts.drop_oldest(ONCE) {
-                break;
-            }
+            let _ = self.ghosts.drop_oldest(AGAIN) || self.ghosts.drop_oldest(ONCE);
         }
     }
 }

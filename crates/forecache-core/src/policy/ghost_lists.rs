@@ -15,6 +15,7 @@ struct Queue {
     /// The number of the front.
     first: u32,
     weight: u64,
+    ghosts: usize,
 }
 
 impl Queue {
@@ -24,6 +25,7 @@ impl Queue {
         }
         self.weights.push_back(weight);
         self.weight += u64::from(weight);
+        self.ghosts += 1;
         (self.first + self.weights.len() as u32 - 1) % NUMBERS
     }
 
@@ -34,6 +36,7 @@ impl Queue {
             return None;
         }
         self.weight -= u64::from(weight);
+        self.ghosts -= 1;
         while self.weights.front() == Some(&TAKEN) {
             self.weights.pop_front();
             self.first = (self.first + 1) % NUMBERS;
@@ -51,7 +54,6 @@ pub struct GhostLists {
     /// A ghost's time is twice its number in its queue, and one more in the second.
     times: Times,
     queues: [Queue; 2],
-    used: usize,
 }
 
 impl GhostLists {
@@ -62,7 +64,7 @@ impl GhostLists {
 
     /// Ghosts in both lists.
     pub fn len(&self) -> usize {
-        self.used
+        self.queues[0].ghosts + self.queues[1].ghosts
     }
 
     /// Appends a ghost to a list. There is room for `limit` ghosts.
@@ -73,7 +75,6 @@ impl GhostLists {
         }
         let number = self.queues[list].push(u32::try_from(weight).unwrap_or(u32::MAX).min(TAKEN - 1));
         self.times.put_over_oldest(fingerprint, number * 2 + list as u32, age(&self.queues));
-        self.used += 1;
         if self.queues[list].weights.len() > 2 * limit {
             self.drop_oldest(list);
         }
@@ -85,16 +86,13 @@ impl GhostLists {
         let time = self.times.take(fingerprint, age(&self.queues))?;
         let queue = &mut self.queues[time as usize % 2];
         let weight = queue.take(((time / 2).wrapping_sub(queue.first) % NUMBERS) as usize)?;
-        self.used -= 1;
         Some((time as usize % 2, weight))
     }
 
     /// Forgets the ghost of a list that left first; false if the list is empty.
     #[inline]
     pub fn drop_oldest(&mut self, list: usize) -> bool {
-        let there = self.queues[list].take(0).is_some();
-        self.used -= usize::from(there);
-        there
+        self.queues[list].take(0).is_some()
     }
 
     /// Bytes allocated.

@@ -217,6 +217,13 @@ fn arc_takes_the_share_back_when_ghosts_of_frequency_return() {
 }
 
 #[test]
+fn arc_still_knows_the_latest_ghosts_after_the_oldest_were_forgotten() {
+    // T2 is ab. Of c to h, which left T1 one by one, B1 has room for g and h. h comes back: p is 1, i leaves, and for k the front of
+    // T2, since T1 is j alone.
+    assert_eq!(evicted("arc", 4, "ababcdefghijhk"), "cdefghia");
+}
+
+#[test]
 fn arc_has_no_ghost_of_what_leaves_a_cache_without_hits() {
     // T1 is the whole cache, so what it evicts isn't remembered: a comes back as a stranger, and leaves after three others.
     assert_eq!(evicted("arc", 3, "abcdaefg"), "abcda");

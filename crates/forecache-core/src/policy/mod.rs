@@ -180,6 +180,6 @@ policies! {
     "arc" => Arc(Arc),
     "sieve" => Sieve(Sieve),
     "clock2q+" => Clock2QPlus(Clock2QPlus),
-    "adaptive" => Adaptive(Adaptive),
     "tinylfu" => TinyLfu(TinyLfu),
+    "adaptive" => Adaptive(Adaptive),
 }

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from forecache import _core
+from forecache import machine, optimum
+from forecache._core import POLICIES, Trace, simulate
 from forecache.errors import TraceError
+from forecache.optimum import Optimum
 from forecache.units import Size, parse_size, wrong
 
 __all__ = ["BELADY", "SIZES", "Row", "replay"]
@@ -66,6 +68,7 @@ def replay(
     columns: str | Mapping[str, str] | None = None,
     seed: int = 0,
     belady: bool = False,
+    memory: Size | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[Row]:
     """Replays each trace at each size with each policy, on all cores: one row for each, in that order.
@@ -75,7 +78,8 @@ def replay(
     A `capacity` goes before them: a number of objects, or bytes if it has a unit ("100MB") or `byte` is set. `columns` says what
     the columns of a table hold: "key=id,size=bytes". The ratios are those of a `Cache` with this policy and `seed`. `belady` adds
     rows of that name with the fewest misses possible; they are known for objects that all count the same, so not for bytes.
-    `progress` is called with the number of replays done and their total.
+    Where they would take more than `memory` (by default, all that is free), they count a sample of the objects only, and a
+    warning says so. `progress` is called with the number of replays done and their total.
 
     Raises `ConfigError` for an unknown policy or size and `TraceError` for a trace that can't be read; there are no rows then.
     """
@@ -87,10 +91,11 @@ def replay(
     shares = [None] if fixed is not None else _shares(sizes)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
         raise wrong("seed", seed, "a whole number from 0 to 2**64 - 1")
+    room = None if memory is None else parse_size(memory, "memory")
     rows: list[Row] = []
     each = len(shares) * len(names)
     for number, path in enumerate(files, start=1):
-        trace = _core.Trace.open(path, dict(columns) if isinstance(columns, Mapping) else columns)
+        trace = Trace.open(path, dict(columns) if isinstance(columns, Mapping) else columns)
         if not trace.unique:
             raise TraceError(f"{os.fspath(path)}: holds nothing to replay; expected gets or sets")
         capacities = [(share, _capacity(path, trace, share, fixed, by_bytes)) for share in shares]
@@ -101,11 +106,12 @@ def replay(
             if progress is not None:
                 progress(before + done, len(files) * each)
 
-        rows += _run(path, trace, jobs, by_bytes, seed, report)
+        best = optimum.fitting(trace, _name(path), room, _warn, machine.cores()) if BELADY in names else None
+        rows += _run(path, trace, jobs, by_bytes, seed, best, report)
     return rows
 
 
-def _capacity(path: TracePath, trace: _core.Trace, share: float | None, fixed: int | None, by_bytes: bool) -> int:
+def _capacity(path: TracePath, trace: Trace, share: float | None, fixed: int | None, by_bytes: bool) -> int:
     """0 if the share is less than one object or byte, with a warning."""
     if share is None:
         return fixed or 0
@@ -116,25 +122,31 @@ def _capacity(path: TracePath, trace: _core.Trace, share: float | None, fixed: i
 
 
 def _run(
-    path: TracePath, trace: _core.Trace, jobs: Sequence[Job], by_bytes: bool, seed: int, report: Callable[[int], object]
+    path: TracePath,
+    trace: Trace,
+    jobs: Sequence[Job],
+    by_bytes: bool,
+    seed: int,
+    best: Optimum | None,
+    report: Callable[[int], object],
 ) -> list[Row]:
     """The rows of `jobs`, in their order. The simulator lets other threads run, so threads use all cores."""
     name = _name(path)
 
     def run(job: Job) -> Row:
         share, policy, capacity = job
-        if policy == BELADY:
-            tally = _core.belady(trace, capacity)
+        if best is not None and policy == BELADY:
+            tally = best.tally(capacity)
         elif by_bytes:
-            tally = _core.simulate(trace, policy, capacity=capacity, seed=seed)
+            tally = simulate(trace, policy, capacity=capacity, seed=seed)
         else:
-            tally = _core.simulate(trace, policy, max_entries=capacity, seed=seed)
+            tally = simulate(trace, policy, max_entries=capacity, seed=seed)
         if not tally.accesses:
             raise TraceError(f"{os.fspath(path)}: holds nothing to replay; expected gets or sets")
         counts = (tally.accesses, tally.misses, tally.bytes, tally.missed_bytes, tally.seconds)
         return Row(name, share, policy, capacity, by_bytes, *counts)
 
-    pool = ThreadPoolExecutor(_cores())
+    pool = ThreadPoolExecutor(machine.cores())
     try:
         futures: list[Future[Row]] = [pool.submit(run, job) for job in jobs]
         for done, future in enumerate(as_completed(futures), start=1):
@@ -145,17 +157,16 @@ def _run(
         pool.shutdown(cancel_futures=True)
 
 
-def _cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=4)
 
 
 def _policies(given: str | Iterable[str], by_bytes: bool, belady: bool) -> list[str]:
     asked = [given] if isinstance(given, str) else list(given)
-    names = [name for each in asked for name in (_core.POLICIES if each == "all" else [each])]
+    names = [name for each in asked for name in (POLICIES if each == "all" else [each])]
     for name in names or [""]:
-        if name not in (*_core.POLICIES, BELADY):
-            raise wrong("policy", name, ", ".join((*_core.POLICIES, BELADY, "all")))
+        if name not in (*POLICIES, BELADY):
+            raise wrong("policy", name, ", ".join((*POLICIES, BELADY, "all")))
     if belady:
         names.append(BELADY)
     if by_bytes and BELADY in names:

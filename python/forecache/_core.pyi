@@ -175,8 +175,8 @@ class Trace:
     def with_times_to_live(self, factor: float | None) -> Trace:
         """The same with each time to live multiplied; None: nothing expires."""
     def rows(self, start: int = 0, stop: int | None = None) -> list[tuple[int, str, int, str, int | None, str, bool]]:
-        """Time in nanoseconds, key, bytes, "get", "set", "delete", "fill" or "look", nanoseconds to live, owner, and whether the next row
-        is of the same request."""
+        """Time in nanoseconds, key, bytes, "get", "set", "delete", "fill" or "look", nanoseconds to live, owner, and whether
+        the next row is of the same request."""
 
 class Tally:
     """What a replay counted."""
@@ -193,8 +193,7 @@ def simulate(trace: Trace, policy: str, *, max_entries: int | None = None, capac
     """Replays `trace` through an empty store bounded by entries or by bytes (one of them)."""
 
 def curve(trace: Trace, policy: str, sizes: Sequence[int], *, by_bytes: bool = False, seed: int = 0) -> list[Tally]:
-    """What `simulate` counts, for each size; where nothing expires in less time: in one pass for LRU, and without a store for other
-    policies."""
+    """What `simulate` counts, for each size; in less time where nothing expires: one pass for LRU, no store for others."""
 
 def recency(trace: Trace, sizes: Sequence[int], *, by_bytes: bool = False) -> list[Tally]:
     """LRU at each size in one pass, as if nothing expired; see `curve` for what is exact."""

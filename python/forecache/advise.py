@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from forecache import machine, optimum, tiers
 from forecache._core import POLICIES, Trace, curve
 from forecache.curves import BELADY, REQUESTS, Checks, Curve, measure
 from forecache.errors import TraceError
-from forecache.replay import TracePath
+from forecache.replay import SIZES_ALLOWED, TracePath
 from forecache.tiers import Prices, Split
 from forecache.units import Duration, Size, parse_duration, parse_size, wrong
 
@@ -24,6 +25,8 @@ LEAST_SHARE, LEAST_ENTRIES = 0.001, 100
 """The least of them: this share of the objects, but so many entries."""
 FACTORS = (0.5, 2.0, 4.0, None)
 """By which times to live are multiplied; None: nothing expires."""
+STEPS = 4
+"""Sizes that are tried between the one that should reach the wished hit rate and the next that was seen to."""
 UNKNOWN_SIZE = 1000
 """Bytes of an object where the trace doesn't tell."""
 SAME = 0.001
@@ -106,8 +109,8 @@ def advise(
     """Simulates the recording at `path` with each of `policies` over `sizes` and says which policy and size to take.
 
     `sizes` are shares of the unique objects, or with `byte` of their bytes; by default 20 from 0.001 of them (and at least 100
-    entries) up to all. `hit_rate` is the one wished for. Prices are those of a gigabyte a month. With `ttl`, other times to live are
-    tried if the trace has any. `requests` is how many accesses each size is simulated with: a longer trace is sampled, and
+    entries) up to all. `hit_rate` is the one wished for. Prices are those of a gigabyte a month. With `ttl`, other times to live
+    are tried if the trace has any. `requests` is how many accesses each size is simulated with: a longer trace is sampled, and
     `Advice.checks` says how far samples were from full simulations. `memory` bounds what Belady's optimum may take, by default to
     what is free; beyond it comes a warning and a sample. `columns` is as in `replay`.
 
@@ -123,9 +126,9 @@ def advise(
         parse_duration(miss_latency, "miss_latency"),
     )
     _check_share("hit_rate", hit_rate, "a share above 0 and below 1, such as 0.9", 0.999999)
-    shares = (
-        None if sizes is None else [_check_share("sizes", size, "shares of the objects above 0 and up to 1") for size in sizes]
-    )
+    shares = None if sizes is None else [_check_share("sizes", size, SIZES_ALLOWED) for size in sizes]
+    if shares == []:
+        raise wrong("sizes", shares, SIZES_ALLOWED)
     if isinstance(requests, bool) or not isinstance(requests, int) or requests < 1:
         raise wrong("requests", requests, "a whole number from 1")
     room = None if memory is None else parse_size(memory, "memory")
@@ -136,17 +139,18 @@ def advise(
     amounts = _sizes(trace, shares, byte)
     best = None
     if belady and not byte:
-        best = optimum.fitting(trace, Path(path).name, room, lambda text: warnings.warn(text, stacklevel=4), machine.cores())
+        best = optimum.fitting(trace, Path(path).name, room, machine.cores(), _warn)
     curves, checks = measure(trace, names, amounts, by_bytes=byte, requests=requests, optimum=best, progress=progress)
     ideal = curves.pop(BELADY, None)
     policy, size, reached = _recommended(curves, hit_rate)
     rate = curves[policy].hit_rate(size)
     if checks.share == 1:
-        [tally] = curve(trace, policy, [size], by_bytes=byte)
-        rate = 1 - tally.misses / tally.accesses
+        size, rate = _simulated(trace, curves[policy], size, hit_rate if reached else 0.0, byte)
     mean = trace.footprint / trace.unique
     weight = float(weight_given or (mean if mean > 1 else UNKNOWN_SIZE))
     unit = 1.0 if byte else weight
+    needed = {name: each.size_for(hit_rate) for name, each in (curves | ({BELADY: ideal} if ideal else {})).items()}
+    needed |= {policy: size} if reached else {}
     every = tiers.splits(curves[policy], [size], unit, prices)
     return Advice(
         trace=Path(path).name,
@@ -162,7 +166,7 @@ def advise(
         hit_rate=rate,
         ceiling=1 - min(each.miss_ratios[-1] for each in curves.values()),
         knee=knee(curves[policy]),
-        sizes_for_wish={name: each.size_for(hit_rate) for name, each in (curves | ({BELADY: ideal} if ideal else {})).items()},
+        sizes_for_wish=needed,
         curves=curves,
         belady=ideal,
         ttl=_ttl_changes(trace, policy, size, byte, requests) if ttl and trace.expires else [],
@@ -203,6 +207,21 @@ def _recommended(curves: Mapping[str, Curve], wished: float) -> tuple[str, int, 
     return policy, knee(curves[policy]), False
 
 
+def _simulated(trace: Trace, of: Curve, size: int, wished: float, by_bytes: bool) -> tuple[int, float]:
+    """The simulated hit rate of a size that the curve says reaches `wished`; of a somewhat larger one, if it doesn't."""
+    above = of.sizes[min(bisect_left(of.sizes, size), len(of.sizes) - 1)]
+    aim = wished
+    for _ in range(STEPS):
+        [tally] = curve(trace, of.policy, [size], by_bytes=by_bytes)
+        rate = 1 - tally.misses / tally.accesses
+        if rate >= wished or size >= above:
+            return size, rate
+        # As far up the curve as it was short.
+        aim += wished - rate
+        size = min(above, max(size + 1, of.size_for(aim) or above))
+    return above, of.hit_rate(above)
+
+
 def _ttl_changes(trace: Trace, policy: str, size: int, by_bytes: bool, requests: int) -> list[TtlChange]:
     part = trace if len(trace) <= requests else trace.sample(requests / len(trace))
     shrunk = max(1, round(size * part.unique / trace.unique))
@@ -239,6 +258,10 @@ def _check_share(field: str, given: float, allowed: str, most: float = 1) -> flo
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= most:
         raise wrong(field, given, allowed)
     return float(given)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=4)
 
 
 def _price(field: str, given: float) -> float:

@@ -1,31 +1,48 @@
-"""Belady's optimum of traces that may be too large for it."""
+"""Belady's optimum, also of traces that are too large for it."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from forecache import machine
-from forecache._core import Tally, Trace, belady
+from forecache._core import Trace, belady, recency
 
 BYTES_A_ROW, BYTES_A_KEY = 16, 20
-"""What `belady.rs` takes beside the trace: next accesses and a heap that may hold as many, and three arrays over the keys."""
+"""What the optimum takes beside the trace: next accesses and a heap that may hold as many, and three arrays over the keys."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The fewest misses, as far as they are known."""
+
+    accesses: int
+    misses: int
+    bytes: int
+    missed_bytes: int
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """The trace for Belady's optimum: all of it, or a sample if that wouldn't fit."""
+    """A trace, and the part of it that the optimum is taken of: all, or a sample if that wouldn't fit into memory."""
 
     trace: Trace
-    share: float
-    """Of the keys that are in it."""
+    part: Trace
 
-    def capacity(self, entries: int) -> int:
-        """What a cache of so many entries shrinks to."""
-        return max(1, round(entries * self.share))
+    def counts(self, entries: int) -> Counts:
+        """Those of a cache of so many entries. Where there is a sample only, they are LRU's, less what the sample says is won."""
+        if self.part is self.trace:
+            known = belady(self.trace, entries)
+            return Counts(known.accesses, known.misses, known.bytes, known.missed_bytes, known.seconds)
+        shrunk = max(1, round(entries * self.part.unique / self.trace.unique))
+        known = belady(self.part, shrunk)
+        [of_all], [of_part] = recency(self.trace, [entries]), recency(self.part, [shrunk])
+        misses = round(of_all.misses - of_all.accesses * _share(of_part.misses - known.misses, known.accesses))
+        missed_bytes = round(of_all.missed_bytes - of_all.bytes * _share(of_part.missed_bytes - known.missed_bytes, known.bytes))
+        return Counts(of_all.accesses, max(0, misses), of_all.bytes, max(0, missed_bytes), known.seconds)
 
-    def tally(self, entries: int) -> Tally:
-        """The fewest misses that a cache of so many entries could have, of the accesses that are in."""
-        return belady(self.trace, self.capacity(entries))
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
 
 
 def needs(trace: Trace) -> int:
@@ -33,24 +50,21 @@ def needs(trace: Trace) -> int:
     return len(trace) * BYTES_A_ROW + trace.unique * BYTES_A_KEY
 
 
-def fitting(
-    trace: Trace, name: str, memory: int | None = None, warn: Callable[[str], object] | None = None, at_once: int = 1
-) -> Optimum:
-    """The trace called `name` as far as its optimum fits into `memory` bytes (all that is free, unless given), `at_once` sizes
-    beside each other. If that isn't all, a warning says so."""
+def fitting(trace: Trace, name: str, memory: int | None, at_once: int, warn: Callable[[str], object]) -> Optimum:
+    """As much of the trace called `name` as fits into `memory` bytes (all that are free, if None), `at_once` sizes beside each
+    other. If that isn't all, a warning says so."""
     room = machine.free_memory() if memory is None else memory
     wanted = needs(trace) * at_once
     if room is None or wanted <= room:
-        return Optimum(trace, 1.0)
-    # The sample itself is a trace more.
+        return Optimum(trace, trace)
+    # The sample is a trace more.
     part = trace.sample(room / wanted / 2)
-    share = part.unique / trace.unique
     message = (
         f"{name}: Belady's optimum of {len(trace):,} accesses would take {_megabytes(wanted)} of memory, and there are "
-        f"{_megabytes(room)}: it is that of a sample of {100 * share:.2g} % of the objects, with caches as much smaller"
+        f"{_megabytes(room)}: it is estimated from a sample of {100 * part.unique / trace.unique:.2g} % of the objects"
     )
-    (warn or warnings.warn)(message)
-    return Optimum(part, share)
+    warn(message)
+    return Optimum(trace, part)
 
 
 def _megabytes(count: int) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from forecache import machine, optimum
-from forecache._core import POLICIES, Trace, simulate
+from forecache._core import POLICIES, Tally, Trace, simulate
 from forecache.errors import TraceError
-from forecache.optimum import Optimum
+from forecache.optimum import Counts, Optimum
 from forecache.units import Size, parse_size, wrong
 
 __all__ = ["BELADY", "SIZES", "Row", "replay"]
@@ -78,8 +78,8 @@ def replay(
     A `capacity` goes before them: a number of objects, or bytes if it has a unit ("100MB") or `byte` is set. `columns` says what
     the columns of a table hold: "key=id,size=bytes". The ratios are those of a `Cache` with this policy and `seed`. `belady` adds
     rows of that name with the fewest misses possible; they are known for objects that all count the same, so not for bytes.
-    Where they would take more than `memory` (by default, all that is free), they count a sample of the objects only, and a
-    warning says so. `progress` is called with the number of replays done and their total.
+    Where they would take more than `memory` (by default, all that is free), they are estimated from a sample of the objects, and
+    a warning says so. `progress` is called with the number of replays done and their total.
 
     Raises `ConfigError` for an unknown policy or size and `TraceError` for a trace that can't be read; there are no rows then.
     """
@@ -106,7 +106,7 @@ def replay(
             if progress is not None:
                 progress(before + done, len(files) * each)
 
-        best = optimum.fitting(trace, _name(path), room, _warn, machine.cores()) if BELADY in names else None
+        best = optimum.fitting(trace, _name(path), room, machine.cores(), _warn) if BELADY in names else None
         rows += _run(path, trace, jobs, by_bytes, seed, best, report)
     return rows
 
@@ -136,7 +136,7 @@ def _run(
     def run(job: Job) -> Row:
         share, policy, capacity = job
         if best is not None and policy == BELADY:
-            tally = best.tally(capacity)
+            tally: Tally | Counts = best.counts(capacity)
         elif by_bytes:
             tally = simulate(trace, policy, capacity=capacity, seed=seed)
         else:

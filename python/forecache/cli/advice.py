@@ -42,16 +42,19 @@ def sentences(advice: Advice) -> Iterator[str]:
 
 
 def _others(advice: Advice) -> Iterator[str]:
+    """How much more the usual policies would need."""
     parts = []
     for name in ("lru", "s3fifo"):
-        if name == advice.policy or name not in advice.curves:
-            continue
-        other = advice.sizes_for_wish[name]
-        parts.append(
-            f"{name} would never get there" if other is None else f"{name} would need {other / advice.size:.2g} times as many"
-        )
+        if name != advice.policy and name in advice.curves:
+            other = advice.sizes_for_wish[name]
+            need = "never get there" if other is None else _times(other / advice.size)
+            parts.append(f"{name} would {need}")
     if parts:
-        yield f"{'; '.join(parts)}." if not advice.by_bytes else f"{'; '.join(parts)} bytes."
+        yield f"{'; '.join(parts)}."
+
+
+def _times(factor: float) -> str:
+    return "need about as much" if factor < 1.05 else f"need {factor:.3g} times as much"
 
 
 def _times_to_live(advice: Advice) -> Iterator[str]:

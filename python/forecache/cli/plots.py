@@ -85,9 +85,11 @@ def draw_advice(advice: Advice, path: Path) -> None:
     panel.plot([advice.size], [missed], "o", color="black", markersize=6, zorder=5)
     size = f"{advice.size:,} {'bytes' if advice.by_bytes else 'entries'}"
     note = f"{advice.policy}, {size}:\n{100 - missed:.1f} % hits"
-    left = advice.size**2 > advice.curves[advice.policy].sizes[0] * advice.curves[advice.policy].sizes[-1]
-    offset, side = (-8, "right") if left else (8, "left")
-    panel.annotate(note, (advice.size, missed), (offset, -8), textcoords="offset points", ha=side, va="top", fontsize=9)
+    # Curves fall, so there is room above the point.
+    line, paper = {"arrowstyle": "-", "color": "0.4"}, {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}
+    panel.annotate(
+        note, (advice.size, missed), (0, 40), textcoords="offset points", ha="center", fontsize=9, arrowprops=line, bbox=paper
+    )
     panel.set(
         title=f"{advice.trace}, {advice.accesses:,} accesses", xscale="log", ylabel="misses (% of accesses)", ylim=(0, None)
     )

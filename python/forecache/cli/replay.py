@@ -40,6 +40,10 @@ def replay(
             rich_help_panel=TRY,
         ),
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="The most that Belady's optimum may take (4GB); what is free unless given.", rich_help_panel=TRY),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The seed of the simulated cache.", rich_help_panel=TRY)] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=OUTPUT)] = False,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a CSV file.", rich_help_panel=OUTPUT)] = None,
@@ -64,7 +68,7 @@ def replay(
     """
     shares = [_share(text) for text in sizes.split(",") if text.strip()]
     names = "all" if policy.strip() == "all" else [name.strip() for name in policy.split(",")]
-    options: dict[str, Any] = {"policies": names, "byte": byte, "columns": columns, "seed": seed}
+    options: dict[str, Any] = {"policies": names, "byte": byte, "columns": columns, "seed": seed, "memory": memory}
     output.check("csv", csv)
     output.check("plot", plot)
     curves: list[Row] = []

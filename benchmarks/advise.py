@@ -1,8 +1,8 @@
-"""How far `forecache advise` is from full simulations, and what it costs beside them: `advise.py FOLDER [--requests N] [--policy …]`.
+"""How far `forecache advise` is from full simulations, and what it costs: `advise.py FOLDER [--requests N] [--policy …]`.
 
 For each trace in FOLDER and each policy: the largest difference of a miss ratio between its curve and a full simulation of each
-size, and the CPU time of the whole curve in units of one full simulation (the mean over the sizes); then the seconds that all policies
-take together. Both are measured in one process, one after the other.
+size, and the CPU time of the whole curve in units of one full simulation (the mean over the sizes); then the seconds that all
+policies take together. Both are measured in one process, one after the other.
 """
 
 import argparse
@@ -37,6 +37,7 @@ def compare(trace: _core.Trace, policy: str, sizes: list[int], requests: int) ->
 
 
 def main() -> None:
+    """Prints a line a trace and policy."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--requests", type=int, default=REQUESTS)

@@ -170,6 +170,8 @@ class Trace:
     @property
     def accesses(self) -> int:
         """Rows that hit or miss: all but deletes and fills."""
+    def lru_is_exact(self, by_bytes: bool) -> bool:
+        """Whether `recency` counts what `simulate` counts for LRU."""
     def sample(self, keys: float) -> Trace:
         """All accesses to about this share of the keys, chosen by hash."""
     def with_times_to_live(self, factor: float | None) -> Trace:

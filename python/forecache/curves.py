@@ -102,9 +102,12 @@ def measure(
         return [all_ - some for all_, some in zip(*both, strict=True)]
 
     jobs: list[Job] = [] if whole else [("", "control", every, control)]
+    one_pass = {"lru"} if trace.lru_is_exact(by_bytes) else set()
     for policy in policies:
-        # LRU takes one pass for all sizes.
-        parts = [every] if policy == "lru" else [every[start::CHUNKS] for start in range(min(CHUNKS, len(sizes)))]
+        if policy in one_pass:
+            jobs.append((policy, "full", every, partial(run, trace, sizes, policy, every)))
+            continue
+        parts = [every[start::CHUNKS] for start in range(min(CHUNKS, len(sizes)))]
         jobs += [(policy, "sampled", numbers, partial(run, part, shrunk, policy, numbers)) for numbers in parts]
         jobs += [(policy, "full", [number], partial(run, trace, sizes, policy, [number])) for number in checked]
     if optimum is not None:
@@ -113,8 +116,8 @@ def measure(
 
     curves, differences = {}, []
     for policy in policies:
-        ratios = [known[policy, "sampled", number] for number in every]
-        if not whole:
+        ratios = [known[policy, "full" if policy in one_pass else "sampled", number] for number in every]
+        if not whole and policy not in one_pass:
             ratios = [ratio + known["", "control", number] for number, ratio in enumerate(ratios)]
             missing = [(number, known[policy, "full", number] - ratios[number]) for number in checked]
             differences += [abs(difference) for _, difference in missing]

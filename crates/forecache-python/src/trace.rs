@@ -88,6 +88,10 @@ impl Trace {
         (0..self.0.len()).filter(|&row| self.0.operations.at(row).counts()).count()
     }
 
+    fn lru_is_exact(&self, by_bytes: bool) -> bool {
+        curve::is_exact(&self.0, by_bytes)
+    }
+
     fn sample(&self, py: Python<'_>, keys: f64) -> Self {
         py.detach(|| Trace(self.0.sample(keys)))
     }

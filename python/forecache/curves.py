@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
@@ -134,12 +134,13 @@ def _optimal(optimum: Optimum, size: int) -> list[float]:
     return [known.misses / known.accesses]
 
 
-def _run(jobs: Iterable[Job], progress: Callable[[int, int], object] | None) -> dict[tuple[str, str, int], float]:
+def _run(jobs: Sequence[Job], progress: Callable[[int, int], object] | None) -> dict[tuple[str, str, int], float]:
     """Does `jobs` on all cores: the simulator lets other threads run."""
     known: dict[tuple[str, str, int], float] = {}
     pool = ThreadPoolExecutor(machine.cores())
     try:
-        futures = {pool.submit(work): (policy, kind, numbers) for policy, kind, numbers, work in jobs}
+        # The last are the dearest; begun first, they don't keep one core busy while the others rest.
+        futures = {pool.submit(work): (policy, kind, numbers) for policy, kind, numbers, work in reversed(jobs)}
         for done, future in enumerate(as_completed(futures), start=1):
             policy, kind, numbers = futures[future]
             known |= {(policy, kind, number): ratio for number, ratio in zip(numbers, future.result(), strict=True)}

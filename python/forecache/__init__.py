@@ -14,6 +14,7 @@ import warnings
 from importlib.metadata import version
 
 from forecache._core import DEBUG, MISSING, POLICIES
+from forecache.advise import Advice, advise
 from forecache.aio import AsyncCache
 from forecache.cache import Cache
 from forecache.config import Config, Group
@@ -28,6 +29,7 @@ __version__ = version("forecache")
 __all__ = [
     "MISSING",
     "POLICIES",
+    "Advice",
     "AsyncCache",
     "Cache",
     "CacheClosed",
@@ -43,6 +45,7 @@ __all__ = [
     "Stats",
     "TraceError",
     "__version__",
+    "advise",
     "replay",
 ]
 

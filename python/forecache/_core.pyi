@@ -1,7 +1,7 @@
 """The border to Rust: all that crosses it. Names with an underscore are for the package alone."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 D = TypeVar("D")
@@ -183,9 +183,21 @@ class Trace:
         """What each access costs to load."""
     def check_addresses(self) -> None:
         """Raises `TraceError` if the keys are no addresses: texts, hashes, or numbered by first appearance."""
+    @property
+    def expires(self) -> bool:
+        """Whether anything has a time to live."""
+    @property
+    def accesses(self) -> int:
+        """Rows that hit or miss: all but deletes and fills."""
+    def lru_is_exact(self, by_bytes: bool) -> bool:
+        """Whether `recency` counts what `simulate` counts for LRU."""
+    def sample(self, keys: float) -> Trace:
+        """All accesses to about this share of the keys, chosen by hash."""
+    def with_times_to_live(self, factor: float | None) -> Trace:
+        """The same with each time to live multiplied; None: nothing expires."""
     def rows(self, start: int = 0, stop: int | None = None) -> list[tuple[int, str, int, str, int | None, str, bool]]:
-        """Time in nanoseconds, key, bytes, "get", "set", "delete", "fill" or "look", nanoseconds to live, owner, and
-        whether the next row is of the same request."""
+        """Time in nanoseconds, key, bytes, "get", "set", "delete", "fill" or "look", nanoseconds to live, owner, and whether
+        the next row is of the same request."""
 
 class Tally:
     """What a replay counted."""
@@ -208,6 +220,12 @@ def simulate(
     addresses: bool = False,
 ) -> Tally:
     """Replays `trace` through an empty store bounded by entries or by bytes (one of them)."""
+
+def curve(trace: Trace, policy: str, sizes: Sequence[int], *, by_bytes: bool = False, seed: int = 0) -> list[Tally]:
+    """What `simulate` counts, for each size; in less time where nothing expires: one pass for LRU, no store for others."""
+
+def recency(trace: Trace, sizes: Sequence[int], *, by_bytes: bool = False) -> list[Tally]:
+    """LRU at each size in one pass, as if nothing expired; see `curve` for what is exact."""
 
 def belady(trace: Trace, *, max_entries: int | None = None, capacity: int | None = None) -> Tally:
     """What a policy could have missed that knew the future (one of the two bounds). The fewest misses possible for a number of

@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from forecache import _core, machine
+from forecache import machine, optimum
+from forecache._core import POLICIES, Tally, Trace, simulate
+from forecache._core import belady as optimal
 from forecache.errors import TraceError
+from forecache.optimum import Counts, Optimum
+from forecache.traces import TracePath, open_trace
 from forecache.units import Size, parse_size, wrong
 
 __all__ = ["BELADY", "SIZES", "Row", "replay"]
 
-TracePath: TypeAlias = str | os.PathLike[str]
 Job: TypeAlias = tuple[float | None, str, int]
 
 BELADY = "belady"
@@ -84,6 +87,7 @@ def replay(
     addresses: bool = False,
     seed: int = 0,
     belady: bool = False,
+    memory: Size | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[Row]:
     """Replays each trace at each size with each policy, on all cores: one row for each, in that order.
@@ -93,8 +97,9 @@ def replay(
     A `capacity` goes before them: a number of objects, or bytes if it has a unit ("100MB") or `byte` is set; of a trace that
     holds a sample of the keys, that share of it is simulated, with a warning. The ratios are those of a `Cache` with this
     policy and `seed`. `belady` adds rows of that name with the fewest misses possible, or for bytes, where those are infeasible
-    to compute, with the misses of a heuristic that knows the future too. `progress` is called with the number of replays done
-    and their total.
+    to compute, with the misses of a heuristic that knows the future too. Where the fewest would take more than `memory` (by
+    default, all that is free), they are estimated from a sample of the objects, and a warning says so. `progress` is called
+    with the number of replays done and their total.
 
     `format` is one of `_core.FORMATS`, found by the file itself if not given; `columns` says what the columns of a table
     hold: "key=id,size=bytes". `lenient` leaves rows out that can't be used, with a warning that counts them. `group_requests`
@@ -112,6 +117,7 @@ def replay(
     shares = [None] if fixed is not None else _shares(sizes)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
         raise wrong("seed", seed, "a whole number from 0 to 2**64 - 1")
+    room = None if memory is None else parse_size(memory, "memory")
     rows: list[Row] = []
     each = len(shares) * len(names)
     for number, path in enumerate(files, start=1):
@@ -129,30 +135,12 @@ def replay(
             if progress is not None:
                 progress(before + done, len(files) * each)
 
-        rows += _run(path, trace, jobs, by_bytes, seed, addresses, report)
+        best = optimum.fitting(trace, _name(path), room, machine.cores(), _warn) if BELADY in names and not by_bytes else None
+        rows += _run(path, trace, jobs, by_bytes, seed, addresses, best, report)
     return rows
 
 
-def open_trace(
-    path: TracePath,
-    columns: str | Mapping[str, str] | None = None,
-    *,
-    format: str | None = None,
-    lenient: bool = False,
-    group_requests: TracePath | None = None,
-) -> _core.Trace:
-    """The trace at `path`; a warning counts what `lenient` left out."""
-    named = dict(columns) if isinstance(columns, Mapping) else columns
-    memory = machine.free_memory()
-    trace = _core.Trace.open(path, named, format=format, lenient=lenient, group_requests=group_requests, memory=memory)
-    if trace.skipped:
-        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in trace.skipped.items())
-        rows = sum(trace.skipped.values())
-        warnings.warn(f"{Path(path).name}: {rows:,} rows can't be used and are left out ({reasons})", stacklevel=3)
-    return trace
-
-
-def _scaled(path: TracePath, trace: _core.Trace, fixed: int | None) -> int | None:
+def _scaled(path: TracePath, trace: Trace, fixed: int | None) -> int | None:
     """A given capacity for the keys that the trace holds. Shares are of those anyway."""
     if fixed is None or trace.sampled == ALL_KEYS:
         return fixed
@@ -164,7 +152,7 @@ def _scaled(path: TracePath, trace: _core.Trace, fixed: int | None) -> int | Non
     return scaled
 
 
-def _capacity(path: TracePath, trace: _core.Trace, share: float | None, fixed: int | None, by_bytes: bool) -> int:
+def _capacity(path: TracePath, trace: Trace, share: float | None, fixed: int | None, by_bytes: bool) -> int:
     """0 if the share is less than one object or byte, with a warning."""
     if share is None:
         return fixed or 0
@@ -176,11 +164,12 @@ def _capacity(path: TracePath, trace: _core.Trace, share: float | None, fixed: i
 
 def _run(
     path: TracePath,
-    trace: _core.Trace,
+    trace: Trace,
     jobs: Sequence[Job],
     by_bytes: bool,
     seed: int,
     addresses: bool,
+    best: Optimum | None,
     report: Callable[[int], object],
 ) -> list[Row]:
     """The rows of `jobs`, in their order. The simulator lets other threads run, so threads use all cores."""
@@ -189,10 +178,12 @@ def _run(
     def run(job: Job) -> Row:
         share, policy, capacity = job
         limit = {"capacity": capacity} if by_bytes else {"max_entries": capacity}
-        if policy == BELADY:
-            tally = _core.belady(trace, **limit)
+        if policy != BELADY:
+            tally: Tally | Counts = simulate(trace, policy, seed=seed, addresses=addresses, **limit)
+        elif best is not None:
+            tally = best.counts(capacity)
         else:
-            tally = _core.simulate(trace, policy, seed=seed, addresses=addresses, **limit)
+            tally = optimal(trace, **limit)
         if not tally.accesses:
             raise TraceError(f"{os.fspath(path)}: holds nothing to replay; expected gets or sets")
         counts = (tally.accesses, tally.misses, tally.bytes, tally.missed_bytes, tally.seconds)
@@ -209,12 +200,16 @@ def _run(
         pool.shutdown(cancel_futures=True)
 
 
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=4)
+
+
 def _policies(given: str | Iterable[str], belady: bool) -> list[str]:
     asked = [given] if isinstance(given, str) else list(given)
-    names = [name for each in asked for name in (_core.POLICIES if each == "all" else [each])]
+    names = [name for each in asked for name in (POLICIES if each == "all" else [each])]
     for name in names or [""]:
-        if name not in (*_core.POLICIES, BELADY):
-            raise wrong("policy", name, ", ".join((*_core.POLICIES, BELADY, "all")))
+        if name not in (*POLICIES, BELADY):
+            raise wrong("policy", name, ", ".join((*POLICIES, BELADY, "all")))
     if belady:
         names.append(BELADY)
     return list(dict.fromkeys(names))

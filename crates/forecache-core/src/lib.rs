@@ -3,7 +3,9 @@
 //! A [`store::Store`] holds weighted entries, asks a [`policy::Policy`] which of them leave and returns those as values;
 //! [`trace`] reads recordings of what real programs asked for, and [`simulate`] replays them through the very same store.
 
+pub mod bare;
 pub mod belady;
+pub mod curve;
 pub mod expiry;
 pub mod fingerprint;
 pub mod groups;

@@ -24,6 +24,16 @@ pub enum Limit {
     Bytes(u64),
 }
 
+impl Limit {
+    /// Entries or bytes.
+    pub fn amount(self) -> u64 {
+        match self {
+            Limit::Entries(most) => most as u64,
+            Limit::Bytes(most) => most,
+        }
+    }
+}
+
 /// What happened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -83,13 +93,13 @@ impl Key for Id {
 }
 
 /// What a cache would know of the trace's keys, by number.
-struct Known {
-    fingerprints: Vec<u64>,
-    groups: Column<u16>,
+pub(crate) struct Known {
+    pub(crate) fingerprints: Vec<u64>,
+    pub(crate) groups: Column<u16>,
 }
 
 impl Known {
-    fn of(trace: &Trace, groups: &mut Groups, seed: u64) -> Self {
+    pub(crate) fn of(trace: &Trace, groups: &mut Groups, seed: u64) -> Self {
         let mut known = Known { fingerprints: Vec::with_capacity(trace.unique()), groups: Column::default() };
         for id in 0..trace.unique() as u32 {
             let text = trace.key(id).text();
@@ -255,7 +265,9 @@ fn run(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64, addresses: Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bare;
     use crate::belady::belady;
+    use crate::curve;
     use crate::trace::{Builder, Facts, Row};
     use proptest::prelude::*;
     use std::path::Path;
@@ -357,6 +369,33 @@ mod tests {
     }
 
     #[test]
+    fn curves_tell_where_they_are_not_exact() {
+        let (mut timed, plain) = (trace("abab"), trace("ab?ab"));
+        timed.times_to_live = Column::Same(SECOND);
+        let mut resized = trace("abab");
+        resized.sizes = Column::Each(vec![1, 2, 3, 2]);
+        let exact =
+            |trace: &Trace| [false, true].map(|by_bytes| (bare::is_exact(trace, by_bytes), curve::is_exact(trace, by_bytes)));
+        assert_eq!(exact(&timed), [(false, false); 2]);
+        assert_eq!(exact(&plain), [(true, false); 2]);
+        assert_eq!(exact(&resized), [(true, true), (false, false)]);
+    }
+
+    #[test]
+    fn about_the_share_of_keys_asked_for_is_sampled_whatever_they_are() {
+        for keys in [crate::trace::Key::Number, |number| crate::trace::Key::parse(["x", "y", "z"][number as usize % 3])]
+            as [fn(u64) -> _; 2]
+        {
+            let mut builder = Builder::new(Path::new("many"), Facts::default());
+            (0..9_000).for_each(|number| builder.push(&Row::get(number, keys(number), 1)));
+            let trace = builder.finish();
+            let sample = trace.sample(0.25);
+            assert!(sample.len() <= trace.len() && sample.unique().abs_diff(trace.unique() / 4) <= 150, "{}", sample.unique());
+            assert_eq!(trace.sample(1.0), trace);
+        }
+    }
+
+    #[test]
     fn bytes_are_weighed_and_none_may_weigh_nothing() {
         // a weighs 1, b 2, c 3, d 4.
         assert_eq!(lru(&trace("abcabc"), Limit::Bytes(6)), (6, 3));
@@ -403,6 +442,37 @@ mod tests {
         fn belady_is_the_optimum(letters in "(-?[a-e]){1,12}", most in 1usize..4) {
             let trace = trace(&letters);
             prop_assert_eq!(belady(&trace, most).misses, fewest(&trace, most, 0, &mut Vec::new()));
+        }
+
+        #[test]
+        fn curves_are_what_the_simulator_counts(letters in "([-+?]?[a-gi-oA-GI-O]){1,160}", by_bytes: bool) {
+            let trace = trace(&letters);
+            prop_assert!(bare::is_exact(&trace, by_bytes));
+            let limit = |most: usize| if by_bytes { Limit::Bytes(most as u64) } else { Limit::Entries(most) };
+            let limits: Vec<Limit> = [9, 1, 2, 3, 4, 5, 7, 14, 30].map(limit).into();
+            let made = |name: &'static str| move || AnyPolicy::named(name).unwrap();
+            for name in AnyPolicy::NAMES {
+                let mut curves = vec![bare::replay(&trace, made(name), &limits, 3).unwrap()];
+                if *name == "lru" && curve::is_exact(&trace, by_bytes) {
+                    curves.push(curve::lru(&trace, &limits).unwrap());
+                }
+                for (at, &limit) in limits.iter().enumerate() {
+                    let full = simulate(&trace, made(name)(), limit, 3).unwrap();
+                    for tally in curves.iter().map(|curve| curve[at]) {
+                        prop_assert_eq!((tally.misses, tally.missed_bytes), (full.misses, full.missed_bytes), "{} {:?}", name, limit);
+                        prop_assert_eq!((tally.accesses, tally.bytes), (full.accesses, full.bytes));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn a_sample_has_all_rows_of_some_keys(letters in "(-?[a-oA-O]){1,80}", keys in 0.05f64..0.95) {
+            let trace = trace(&letters);
+            let sample = trace.sample(keys);
+            let chosen: Vec<_> = (0..sample.unique() as u32).map(|id| sample.key(id)).collect();
+            let expected: Vec<_> = (0..trace.len()).map(|row| trace.row(row)).filter(|row| chosen.contains(&row.key)).collect();
+            prop_assert_eq!((0..sample.len()).map(|row| sample.row(row)).collect::<Vec<_>>(), expected);
         }
 
         #[test]

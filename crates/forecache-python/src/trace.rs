@@ -2,7 +2,9 @@
 
 use crate::errors::{config_error, trace_error};
 use crate::foreign;
+use forecache_core::bare;
 use forecache_core::belady;
+use forecache_core::curve;
 use forecache_core::expiry::NEVER;
 use forecache_core::policy::AnyPolicy;
 use forecache_core::simulate::{self, Limit};
@@ -104,6 +106,28 @@ impl Trace {
         self.0.addresses().map(|_| ()).map_err(|error| trace_error(py, error.to_string()))
     }
 
+    #[getter]
+    fn expires(&self) -> bool {
+        self.0.times_to_live.same() != Some(NEVER)
+    }
+
+    #[getter]
+    fn accesses(&self) -> usize {
+        (0..self.0.len()).filter(|&row| self.0.operations.at(row).counts()).count()
+    }
+
+    fn lru_is_exact(&self, by_bytes: bool) -> bool {
+        curve::is_exact(&self.0, by_bytes)
+    }
+
+    fn sample(&self, py: Python<'_>, keys: f64) -> Self {
+        py.detach(|| Trace(self.0.sample(keys)))
+    }
+
+    fn with_times_to_live(&self, py: Python<'_>, factor: Option<f64>) -> Self {
+        py.detach(|| Trace(self.0.with_times_to_live(factor)))
+    }
+
     #[pyo3(signature = (start=0, stop=None))]
     fn rows(&self, start: usize, stop: Option<usize>) -> Vec<Access> {
         self.range(start, stop).map(|row| access(self.0.row(row))).collect()
@@ -167,12 +191,51 @@ fn replay(
     addresses: bool,
 ) -> PyResult<Tally> {
     let limit = limit(py, max_entries, capacity)?;
-    let made = AnyPolicy::named(policy)
-        .ok_or_else(|| config_error(py, format!("policy: got {policy:?}; allowed: {}", AnyPolicy::NAMES.join(", "))))?;
+    let made = named(py, policy)?;
     let trace = &trace.get().0;
     let simulate = if addresses { simulate::simulate_with_addresses } else { simulate::simulate };
     let tally = py.detach(|| simulate(trace, made, limit, seed));
     tally.map(Tally::from).map_err(|error| trace_error(py, error.to_string()))
+}
+
+fn named(py: Python<'_>, policy: &str) -> PyResult<AnyPolicy> {
+    AnyPolicy::named(policy)
+        .ok_or_else(|| config_error(py, format!("policy: got {policy:?}; allowed: {}", AnyPolicy::NAMES.join(", "))))
+}
+
+#[pyfunction(name = "curve")]
+#[pyo3(signature = (trace, policy, sizes, *, by_bytes=false, seed=0))]
+fn of_sizes(
+    py: Python<'_>,
+    trace: &Bound<'_, Trace>,
+    policy: &str,
+    sizes: Vec<u64>,
+    by_bytes: bool,
+    seed: u64,
+) -> PyResult<Vec<Tally>> {
+    named(py, policy)?;
+    let (trace, make) = (&trace.get().0, || AnyPolicy::named(policy).expect("it was made before"));
+    let limit = |size: u64| if by_bytes { Limit::Bytes(size) } else { Limit::Entries(size as usize) };
+    let limits: Vec<Limit> = sizes.into_iter().map(limit).collect();
+    let tallies = py.detach(|| {
+        if policy == "lru" && curve::is_exact(trace, by_bytes) {
+            curve::lru(trace, &limits)
+        } else if bare::is_exact(trace, by_bytes) {
+            bare::replay(trace, make, &limits, seed)
+        } else {
+            limits.iter().map(|&limit| simulate::simulate(trace, make(), limit, seed)).collect()
+        }
+    });
+    tallies.map(|tallies| tallies.into_iter().map(Tally::from).collect()).map_err(|error| trace_error(py, error.to_string()))
+}
+
+#[pyfunction]
+#[pyo3(signature = (trace, sizes, *, by_bytes=false))]
+fn recency(py: Python<'_>, trace: &Bound<'_, Trace>, sizes: Vec<u64>, by_bytes: bool) -> PyResult<Vec<Tally>> {
+    let trace = &trace.get().0;
+    let limit = |size: u64| if by_bytes { Limit::Bytes(size) } else { Limit::Entries(size as usize) };
+    let tallies = py.detach(|| curve::lru(trace, &sizes.into_iter().map(limit).collect::<Vec<_>>()));
+    tallies.map(|tallies| tallies.into_iter().map(Tally::from).collect()).map_err(|error| trace_error(py, error.to_string()))
 }
 
 #[pyfunction(name = "belady")]
@@ -270,6 +333,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Trace>()?;
     module.add_class::<Tally>()?;
     module.add_function(wrap_pyfunction!(replay, module)?)?;
+    module.add_function(wrap_pyfunction!(of_sizes, module)?)?;
+    module.add_function(wrap_pyfunction!(recency, module)?)?;
     module.add_function(wrap_pyfunction!(optimum, module)?)?;
     module.add_function(wrap_pyfunction!(write_trace, module)?)?;
     module.add("FORMATS", Format::NAMES.map(|(name, _)| name).to_vec())?;

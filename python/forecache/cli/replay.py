@@ -1,16 +1,13 @@
 """`forecache replay`: how well policies and sizes would do on recordings."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from forecache.cli import output, plots, reading
+from forecache.cli.progress import progress
 from forecache.replay import SIZES, SIZES_ALLOWED, Row
 from forecache.replay import replay as run
 from forecache.units import wrong
@@ -42,6 +39,10 @@ def replay(
         bool,
         typer.Option("--addresses", help="Tell policies the numbers that keys are (block, page), too.", rich_help_panel=TRY),
     ] = False,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="The most that Belady's optimum may take (4GB); what is free unless given.", rich_help_panel=TRY),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The seed of the simulated cache.", rich_help_panel=TRY)] = 0,
     columns: reading.Columns = None,
     format: reading.Format = None,
@@ -72,7 +73,7 @@ def replay(
     """
     shares = [_share(text) for text in sizes.split(",") if text.strip()]
     names = "all" if policy.strip() == "all" else [name.strip() for name in policy.split(",")]
-    options: dict[str, Any] = {"policies": names, "byte": byte, "seed": seed, "addresses": addresses}
+    options: dict[str, Any] = {"policies": names, "byte": byte, "seed": seed, "addresses": addresses, "memory": memory}
     options |= {"columns": columns, "format": format, "lenient": lenient, "group_requests": group_requests}
     grouped = group_requests is not None
     output.check("csv", csv)
@@ -82,12 +83,12 @@ def replay(
         if capacity is not None:
             raise wrong("plot", str(plot), "curves over --sizes, so leave --capacity out")
         plots.check(plot)
-    with _progress("replaying") as progress:
-        rows = run(traces, sizes=shares, capacity=capacity, belady=belady, progress=progress, **options)
+    with progress("replaying") as report:
+        rows = run(traces, sizes=shares, capacity=capacity, belady=belady, progress=report, **options)
     if plot is not None:
-        with _progress("drawing") as progress, warnings.catch_warnings():
+        with progress("drawing") as report, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            curves = run(traces, sizes=plots.points(shares), belady=True, progress=progress, **options)
+            curves = run(traces, sizes=plots.points(shares), belady=True, progress=report, **options)
         output.write(plot, lambda partial: plots.draw(curves, partial))
     if csv is not None:
         output.write(csv, lambda partial: partial.write_text(output.csv_text(rows, requests=grouped), encoding="utf-8"))
@@ -102,14 +103,3 @@ def _share(text: str) -> float:
         return float(text)
     except ValueError:
         raise wrong("sizes", text, SIZES_ALLOWED) from None
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Any]:
-    """A bar on stderr, if that is a terminal, and after it a line for each warning."""
-    console = Console(stderr=True, soft_wrap=True)
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    with output.warned(), bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

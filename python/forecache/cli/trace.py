@@ -11,7 +11,8 @@ from rich.console import Console
 from forecache import _core
 from forecache.cli import output, reading
 from forecache.errors import ConfigError
-from forecache.replay import ALL_KEYS, open_trace
+from forecache.replay import ALL_KEYS
+from forecache.traces import open_trace
 from forecache.units import parse_size
 
 SECRET = 16

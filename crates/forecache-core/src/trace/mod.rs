@@ -22,6 +22,7 @@ mod intake;
 mod number;
 mod open;
 pub mod oracle;
+mod sample;
 pub mod secret;
 pub mod table;
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod import;
 mod input;
 mod number;
 pub mod oracle;
+pub mod secret;
 pub mod table;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, NoReturn, TypeVar
 
-from forecache import engine
+from forecache import engine, recording
 from forecache._core import MISSING, FakeClock, Memory
 from forecache.aio import AsyncCache
 from forecache.config import Config, Groups, OnRemove, Weigher
@@ -15,6 +15,7 @@ from forecache.decorators import CachedMethods, Names
 from forecache.events import Hub, Listener
 from forecache.flight import Flights
 from forecache.flow import run
+from forecache.recording import Recording
 from forecache.stats import Loads, Stats
 from forecache.units import Duration, Size
 from forecache.views import Items, Values, batches
@@ -204,6 +205,26 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         listens, events cost nothing. Raises `ConfigError` for an async listener.
         """
         return self._hub.subscribe(listener, self._on_event)
+
+    def record(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        sample: float = 1.0,
+        hash_keys: bool = True,
+        secret: str | bytes | None = None,
+        max_bytes: Size = "1GiB",
+        duration: Duration | None = None,
+    ) -> Recording:
+        """Records what is asked for from now on as a trace at `path`, for `forecache replay`; returns a `Recording` to stop or for `with`.
+
+        `sample` is the share of keys that are recorded, chosen by hash. Keys are written as hashes that tell nothing, unless
+        `hash_keys` is false; `secret` is what they are hashed with, for several traces that shall agree on them. The recording ends
+        by itself after `duration`, or when the file has `max_bytes`. The file appears when it has ended.
+
+        Raises `ConfigError` for wrong options or if the cache is being recorded already, `TraceError` if nothing can be written there.
+        """
+        return recording.record(self, path, sample, hash_keys, secret, max_bytes, duration)
 
     def flush(self) -> None:
         """Returns when all that was queued is written: at once, since memory queues nothing. Tiers that write behind do."""

@@ -25,7 +25,8 @@ pub use build::Builder;
 pub use column::Column;
 pub use error::{Place, TraceError};
 pub use table::Columns;
-pub use write::{Writer, create};
+pub(crate) use write::Partial;
+pub use write::{Record, Writer, create};
 
 use crate::expiry::NEVER;
 use std::borrow::Cow;

@@ -1,0 +1,232 @@
+//! The end of a recording that hangs on the store.
+
+use super::ring::{Ring, WORDS};
+use super::{PATIENCE, Recorder, Shared};
+use crate::list::Slot;
+use crate::trace::secret::Secret;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// What a word says, in its upper byte; the lower 56 bits are its argument.
+pub(super) const KIND: u32 = 56;
+/// An entry was read: its slot.
+pub(super) const HIT: u64 = 0;
+/// Nanoseconds since the begin; holds for what follows.
+pub(super) const TIME: u64 = 1;
+/// A read found nothing: one word, the key's hash, and the key.
+pub(super) const MISS: u64 = 2;
+/// Something was stored: its slot, and four words, see [`Held`], and the key.
+pub(super) const SET: u64 = 3;
+/// An entry left that would have left any cache: its slot.
+pub(super) const DELETE: u64 = 4;
+/// All did.
+pub(super) const CLEAR: u64 = 5;
+/// All of an owner did: its number.
+pub(super) const CLEAR_OWNER: u64 = 6;
+/// A number means another owner now: the number, and the name.
+pub(super) const OWNER: u64 = 7;
+
+/// Texts longer than this are recorded by their hash. It is what a trace may have, and the ring has room for it.
+const LONGEST: usize = 1 << 20;
+
+/// What a recording knows of an entry, or of an attempt to store one.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// Where the entry is; `None` if it wasn't taken.
+    pub slot: Option<Slot>,
+    /// The key's hash.
+    pub hash: u64,
+    /// The key, where texts are recorded and the entry was there before the tape; else empty.
+    pub text: Box<str>,
+    /// What it is charged for.
+    pub weight: u64,
+    /// Nanoseconds; [`crate::expiry::NEVER`] for ever.
+    pub time_to_live: u64,
+    /// The owner's number.
+    pub owner: u32,
+}
+
+/// See the head of this file. Its methods do nothing once the recording is over.
+#[derive(Debug)]
+pub struct Tape {
+    ring: Arc<Ring>,
+    shared: Arc<Shared>,
+    secret: Secret,
+    texts: bool,
+    /// Words written, and the number from which on there may be no room.
+    end: u64,
+    room_until: u64,
+    /// What the store's clock showed at the begin, and when it was last asked.
+    begin: u64,
+    now: u64,
+    /// The owners' names by number, as the other end knows them.
+    owners: Vec<Box<str>>,
+    over: bool,
+}
+
+impl Tape {
+    pub(super) fn new(recorder: &Recorder, now: u64, owners: Vec<Box<str>>) -> Self {
+        let Recorder { settings, ring, shared, .. } = recorder;
+        let (secret, texts) = (settings.secret.clone(), !settings.facts.hashed);
+        let (ring, shared) = (ring.clone(), shared.clone());
+        Tape { ring, shared, secret, texts, end: 0, room_until: WORDS as u64, begin: now, now, owners, over: false }
+    }
+
+    /// The entry in `slot` was read. False if the recording is over.
+    #[inline(never)]
+    pub fn hit(&mut self, slot: Slot, now: u64) -> bool {
+        self.note(HIT, u64::from(slot), now)
+    }
+
+    /// A read of `key` found nothing.
+    pub fn miss(&mut self, key: &str, now: u64) {
+        if self.begins(2 + words(key), now) {
+            self.put(MISS, 0);
+            self.word(self.secret.hash(key.as_bytes()));
+            self.key(key);
+            self.show();
+        }
+    }
+
+    /// What is to be said of an entry that is stored under `key`.
+    pub fn held(&self, key: &str, slot: Option<Slot>, weight: u64, time_to_live: u64, owner: u32) -> Held {
+        Held { slot, hash: self.secret.hash(key.as_bytes()), text: "".into(), weight, time_to_live, owner }
+    }
+
+    /// [`Held::text`] of an entry that was there before the tape.
+    pub fn text_of(&self, key: &str) -> Box<str> {
+        if self.texts { self.text(key).into() } else { "".into() }
+    }
+
+    /// A value was stored under `key`, or not taken. `owner` is the name of its owner.
+    pub fn set(&mut self, key: &str, held: &Held, owner: &str, now: u64) {
+        let known = self.owners.get(held.owner as usize).is_some_and(|known| **known == *owner);
+        if !known && self.begins(2 + words(owner), now) {
+            let number = held.owner as usize;
+            self.owners.resize(self.owners.len().max(number + 1), "".into());
+            self.owners[number] = owner.into();
+            self.put(OWNER, number as u64);
+            self.write(owner);
+            self.show();
+        }
+        if self.begins(6 + words(key), now) {
+            self.put(SET, u64::from(held.slot.unwrap_or(Slot::MAX)));
+            for word in [held.hash, held.weight, held.time_to_live, u64::from(held.owner)] {
+                self.word(word);
+            }
+            self.key(key);
+            self.show();
+        }
+    }
+
+    /// The entry in `slot` left, and not for the want of room.
+    pub fn delete(&mut self, slot: Slot, now: u64) {
+        _ = self.note(DELETE, u64::from(slot), now);
+    }
+
+    /// All entries left.
+    pub fn clear(&mut self, now: u64) {
+        _ = self.note(CLEAR, 0, now);
+    }
+
+    /// All entries of an owner left.
+    pub fn clear_owner(&mut self, owner: u32, now: u64) {
+        _ = self.note(CLEAR_OWNER, u64::from(owner), now);
+    }
+
+    #[inline(always)]
+    fn note(&mut self, kind: u64, argument: u64, now: u64) -> bool {
+        let begins = self.begins(1, now);
+        if begins {
+            self.put(kind, argument);
+            self.show();
+        }
+        begins
+    }
+
+    /// Whether something of so many words can be written that happened `now`.
+    #[inline(always)]
+    fn begins(&mut self, words: usize, now: u64) -> bool {
+        if now == self.now && self.end + (words as u64) < self.room_until { true } else { self.prepare(words, now) }
+    }
+
+    #[cold]
+    fn prepare(&mut self, words: usize, now: u64) -> bool {
+        // A child of a fork has nobody who reads.
+        let left = || self.shared.over.load(Ordering::Acquire) || self.shared.process != process::id();
+        self.over = self.over || left() || !self.has_room(words as u64 + 1);
+        if self.over {
+            // The next call shall come here again.
+            self.room_until = 0;
+            return false;
+        }
+        if now != self.now {
+            self.now = now;
+            self.put(TIME, now.saturating_sub(self.begin));
+        }
+        true
+    }
+
+    /// Waits for room, as long as a writer at work may need to make it.
+    fn has_room(&mut self, words: u64) -> bool {
+        self.room_until = self.ring.room_until();
+        let begin = Instant::now();
+        while self.end + words >= self.room_until {
+            if self.shared.over.load(Ordering::Acquire) {
+                return false;
+            }
+            if begin.elapsed() > PATIENCE {
+                self.shared.stop.store(true, Ordering::Release);
+                self.shared.late.store(true, Ordering::Release);
+                return false;
+            }
+            self.shared.wake();
+            std::thread::sleep(Duration::from_micros(50));
+            self.room_until = self.ring.room_until();
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn put(&mut self, kind: u64, argument: u64) {
+        self.word(kind << KIND | argument);
+    }
+
+    #[inline(always)]
+    fn word(&mut self, word: u64) {
+        self.ring.put(self.end, word);
+        self.end += 1;
+    }
+
+    #[inline(always)]
+    fn show(&self) {
+        self.ring.show(self.end);
+    }
+
+    /// The text by which a trace names `key`.
+    fn text<'a>(&self, key: &'a str) -> &'a str {
+        if key.len() <= LONGEST { key } else { "" }
+    }
+
+    fn key(&mut self, key: &str) {
+        if self.texts {
+            self.write(self.text(key));
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        self.word(text.len() as u64);
+        for bytes in text.as_bytes().chunks(8) {
+            let mut word = [0; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            self.word(u64::from_le_bytes(word));
+        }
+    }
+}
+
+/// The most words that a text takes.
+fn words(text: &str) -> usize {
+    1 + text.len().min(LONGEST).div_ceil(8)
+}

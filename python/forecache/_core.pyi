@@ -164,7 +164,8 @@ class Recorder:
     def stop(self) -> None:
         """Has it end."""
     def wait(self) -> tuple[int, int, int, int, float, str]:
-        """Waits until it has ended and the file is complete: hits, misses, keys, bytes, seconds, reason. `TraceError` if that failed."""
+        """Waits until it has ended and the file is complete: hits, misses, keys, bytes, seconds, reason. `TraceError` if it
+        failed."""
 
 class Trace:
     """A recording in memory: what was asked for, row by row."""

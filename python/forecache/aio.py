@@ -244,9 +244,7 @@ class AsyncCache(CachedMethods):
         duration: Duration | None = None,
     ) -> Recording:
         """See `Cache.record`; for `async with`, too."""
-        return self.sync.record(
-            path, sample=sample, hash_keys=hash_keys, secret=secret, max_bytes=max_bytes, duration=duration
-        )
+        return self.sync.record(path, sample=sample, hash_keys=hash_keys, secret=secret, max_bytes=max_bytes, duration=duration)
 
     async def __aenter__(self) -> AsyncCache:
         """See `Cache.__aenter__`."""

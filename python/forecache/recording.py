@@ -62,6 +62,11 @@ class Recording:
         return self._recorder.active
 
     @property
+    def error(self) -> str | None:
+        """Why it failed, if it did."""
+        return self._recorder.error
+
+    @property
     def progress(self) -> Recorded:
         """How far it got. Bytes are those that are written; what lasts longer than a few seconds is among them."""
         hits, misses, size, seconds = self._recorder.progress

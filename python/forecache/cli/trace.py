@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from forecache import _core
-from forecache.cli import output
+from forecache.cli import output, record
 from forecache.errors import ConfigError
 from forecache.units import parse_size
 
@@ -41,6 +41,9 @@ def import_blocks(
     Console(soft_wrap=True).print(
         f"{target}: {requests:,} requests, {pages:,} pages, {target.stat().st_size:,} bytes", highlight=False
     )
+
+
+app.command(name="record", no_args_is_help=True)(record.record)
 
 
 @app.command(no_args_is_help=True)

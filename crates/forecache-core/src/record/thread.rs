@@ -265,7 +265,8 @@ impl Maker {
 
 
     fn delete(&mut self, slot: usize) -> io::Result<()> {
-        let known = std::mem::replace(&mut self.slots[slot], NOTHING);
+        // What was dead when the recording began isn't known.
+        let known = self.slots.get_mut(slot).map_or(NOTHING, |known| std::mem::replace(known, NOTHING));
         if known.key == NONE { Ok(()) } else { self.rows.push(self.row(&known)) }
     }
 

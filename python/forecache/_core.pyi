@@ -199,8 +199,8 @@ class Trace:
     @property
     def description(self) -> str: ...
     def rows(self, start: int = 0, stop: int | None = None) -> list[tuple[int, str, int, str, int | None, str, bool]]:
-        """Time in nanoseconds, key, bytes, "get", "set", "delete", "fill" or "look", nanoseconds to live, owner, and whether the next row is of
-        the same request."""
+        """Time in nanoseconds, key, bytes, "get", "set", "delete", "fill" or "look", nanoseconds to live, owner, and whether the
+        next row is of the same request."""
 
 class Tally:
     """What a replay counted."""

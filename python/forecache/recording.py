@@ -125,7 +125,7 @@ def record(
     if most < LEAST_BYTES:
         raise wrong("max_bytes", max_bytes, "at least 64KiB")
     target = Path(os.path.realpath(path))
-    for ended in [recorder for recorder in _begun if not recorder.active]:
+    for ended in [recorder for recorder in _begun.copy() if not recorder.active]:
         _begun.discard(ended)
     recorder = cache._record(
         target,
@@ -148,10 +148,9 @@ def _description(cache: Cache) -> str:
 
 @atexit.register
 def _end_all() -> None:
-    for recorder in _begun:
-        if recorder.own:
-            recorder.stop()
-    for recorder in _begun:
-        if recorder.own:
-            with suppress(TraceError):  # nobody is left to be told
-                recorder.wait()
+    ours = [recorder for recorder in _begun.copy() if recorder.own]
+    for recorder in ours:
+        recorder.stop()
+    for recorder in ours:
+        with suppress(TraceError):  # nobody is left to be told
+            recorder.wait()

@@ -13,7 +13,7 @@ use forecache_core::fingerprint::fingerprint;
 use forecache_core::histogram::Histogram;
 use forecache_core::policy::Slot;
 use forecache_core::record::Recording;
-use forecache_core::store::{New, Outcome, Removed, Store};
+use forecache_core::store::{Lookup, New, Outcome, Removed, Store};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -61,15 +61,28 @@ impl State {
         stands
     }
 
-    /// Tells a recording what there is under `name` now: it was stored, or stored anew.
-    pub fn note_stored(&mut self, name: &Name, utf8: &str) {
-        let State { store, .. } = self;
-        let Some(slot) = store.tape.as_ref().and_then(|_| store.slot(&name.lookup(NAMESPACE))) else { return };
-        let (_, weight, time_to_live, owner) = store.held(slot);
+    /// Tells a recording what there is now where a key leads: it was stored, or stored anew.
+    #[cold]
+    #[inline(never)]
+    pub fn note_stored(&mut self, lookup: &Lookup<impl Fn(&Text) -> bool>, utf8: &str) {
+        let Some(slot) = self.store.slot(lookup) else { return };
+        let (_, weight, time_to_live, owner) = self.store.held(slot);
         self.note(utf8, Some(slot), weight, time_to_live, owner);
     }
 
+    /// Tells a recording that a read found nothing.
+    #[cold]
+    #[inline(never)]
+    fn note_missed(&mut self, utf8: &str) {
+        let now = self.store.now();
+        if let Some(tape) = &mut self.store.tape {
+            tape.miss(utf8, now);
+        }
+    }
+
     /// Tells a recording that something was to be stored.
+    #[cold]
+    #[inline(never)]
     fn note(&mut self, utf8: &str, slot: Option<Slot>, weight: u64, time_to_live: u64, owner: u32) {
         let now = self.store.now();
         if let Some(tape) = &mut self.store.tape {
@@ -233,7 +246,7 @@ impl Memory {
             let outcome = state.store.set(&lookup, new, &options, gone);
             if state.store.tape.is_some() {
                 match outcome {
-                    Outcome::Stored => state.note_stored(&item.name, &utf8),
+                    Outcome::Stored => state.note_stored(&lookup, &utf8),
                     Outcome::Refused => state.note(&utf8, None, weight, options.time_to_live, owner),
                     Outcome::Immutable => {}
                 }
@@ -272,9 +285,8 @@ impl Memory {
         self.change(py, |state, _| {
             let group = utf8.as_ref().and_then(|key| state.store.groups.known(key).ok()).unwrap_or(0);
             state.store.groups.get(group).misses += 1;
-            let now = state.store.now();
-            if let Some(tape) = &mut state.store.tape {
-                tape.miss(utf8.as_deref().unwrap_or_default(), now);
+            if state.store.tape.is_some() {
+                state.note_missed(utf8.as_deref().unwrap_or_default());
             }
         })
     }

@@ -223,9 +223,10 @@ impl Memory {
                 _ => Some(options.time_to_live).filter(|&time| said.ttl.is_some() || time != NEVER),
             };
             let tti = said.tti;
-            let touched = state.store.touch(&name.lookup(NAMESPACE), ttl, tti, gone);
-            if touched && ttl.is_some() {
-                state.note_stored(&name, &utf8);
+            let lookup = name.lookup(NAMESPACE);
+            let touched = state.store.touch(&lookup, ttl, tti, gone);
+            if touched && ttl.is_some() && state.store.tape.is_some() {
+                state.note_stored(&lookup, &utf8);
             }
             touched
         })
@@ -371,8 +372,8 @@ impl Memory {
             if let (Ok(Outcome::Stored), Some(ttl)) = (&outcome, said.ttl) {
                 state.store.touch(&lookup, Some(self.defaults.shortened(ttl)), None, gone);
             }
-            if let Ok(Outcome::Stored) = outcome {
-                state.note_stored(&item.name, &utf8);
+            if state.store.tape.is_some() && matches!(outcome, Ok(Outcome::Stored)) {
+                state.note_stored(&lookup, &utf8);
             }
             outcome
         })?;

@@ -119,9 +119,7 @@ class Connection:
         except OSError:
             line = b""
         if not line:
-            raise ConfigError(
-                f"socket: the process at {str(self.path)!r} has ended, or doesn't let you ask; nothing was recorded"
-            )
+            raise EndedError(f"socket: the process at {str(self.path)!r} has ended, or doesn't let you ask; there is no trace")
         answer: dict[str, Any] = json.loads(line)
         if not answer["ok"]:
             raise ConfigError(answer["error"])

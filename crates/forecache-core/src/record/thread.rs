@@ -263,7 +263,6 @@ impl Maker {
         &mut self.slots[slot as usize]
     }
 
-
     fn delete(&mut self, slot: usize) -> io::Result<()> {
         // What was dead when the recording began isn't known.
         let known = self.slots.get_mut(slot).map_or(NOTHING, |known| std::mem::replace(known, NOTHING));

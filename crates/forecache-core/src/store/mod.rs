@@ -485,14 +485,22 @@ impl<K: Key, V> Store<K, V> {
         }
     }
 
+    /// Tells a recording that an entry left, unless a replay finds that out by itself.
+    #[cold]
+    #[inline(never)]
+    fn note_taken(&mut self, slot: Slot, cause: Cause, flags: u8) {
+        // A trace has no time to idle: that it ran out has to be said.
+        let told = matches!(cause, Cause::Explicit | Cause::Invalidated) || cause == Cause::Expired && flags & IDLE != 0;
+        if let Some(tape) = self.tape.as_mut().filter(|_| told) {
+            tape.delete(slot, self.clock.now());
+        }
+    }
+
     /// Takes an entry out, live or not.
     fn take(&mut self, slot: Slot, cause: Cause) -> Removed<K, V> {
         let entry = self.entries[slot as usize].take().expect("the index names filled slots only");
-        if let Some(tape) = &mut self.tape {
-            // A trace has no time to idle: that it ran out has to be said.
-            if matches!(cause, Cause::Explicit | Cause::Invalidated) || cause == Cause::Expired && entry.flags & IDLE != 0 {
-                tape.delete(slot, self.clock.now());
-            }
+        if self.tape.is_some() {
+            self.note_taken(slot, cause, entry.flags);
         }
         self.index.remove(spread(entry.namespace, entry.key.hash()), slot);
         if entry.flags & PINNED != 0 {

@@ -13,8 +13,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// How long it sleeps when there is nothing to do: a hundred short looks a second, and a seventh of what the ring holds at most.
-const NAP: Duration = Duration::from_millis(10);
+/// How long it sleeps when there is nothing to do: fifty short looks a second, and a third of the time in which hits fill the ring.
+const NAP: Duration = Duration::from_millis(20);
 /// Words after which their places are given back.
 const BATCH: u64 = 4096;
 /// Keys that are remembered beside those that the store holds; some 150 MB.

@@ -1,9 +1,9 @@
 //! Records what a store is asked for, while it is asked, as a trace.
 //!
 //! A [`Tape`] hangs on the store and notes in a ring, in one word, that the entry in a slot was read: neither key nor size, which a
-//! thread at the other end of the ring knows from when the entry was stored. It makes rows of the words ([`rows`]), packs and writes them,
-//! and is there only while a recording goes on. Whoever uses the store waits for it only if the ring is full, and never longer than
-//! [`PATIENCE`] at a time.
+//! thread at the other end of the ring knows from when the entry was stored. It makes rows of the words, packs and writes them,
+//! and is there only while a recording goes on. Whoever uses the store waits for it only if the ring is full, and no longer than
+//! [`PATIENCE`] if the file doesn't grow.
 
 mod ring;
 mod rows;
@@ -27,7 +27,8 @@ type Map<K, V> = hashbrown::HashMap<K, V, xxhash_rust::xxh3::Xxh3DefaultBuilder>
 
 /// How hard zstd packs: as fast as it can, since the program recorded wants the processor too.
 const LEVEL: i32 = 1;
-/// For how long a full ring may stay full. A writer at work makes room within a millisecond; a disk that hangs doesn't.
+/// For how long a full ring may stay full while the file doesn't grow. A writer at work makes room within a millisecond; a disk that hangs
+/// doesn't.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 /// The fewest bytes that a recording may be bounded by.
 pub const LEAST_BYTES: u64 = 1 << 16;
@@ -175,7 +176,7 @@ impl Recorder {
         let shared = self.shared.clone();
         let path = shared.path.clone();
         let thread = std::thread::Builder::new().name("forecache-record".into());
-        let started = thread.spawn(move || thread::run(self, &held, owners));
+        let started = thread.spawn(move || thread::run(self, held, owners));
         match started {
             Ok(handle) => _ = shared.thread.set(handle.thread().clone()),
             Err(error) => shared.end(Err(TraceError::whole(&path, format!("no thread could be started: {error}")))),

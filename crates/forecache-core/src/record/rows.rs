@@ -4,9 +4,11 @@
 //! since that is when a replay has to store it; of several looks it is the last, as in a process where several callers missed and one
 //! loaded. Something stored without such a look is a `fill`.
 
-use super::Map;
+use super::{Map, Shared};
 use crate::trace::{Operation, Record, Writer};
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Rows that wait at most, and how many then go: where 10,000 are asked for a second, a load has some three seconds.
 const WAITING: usize = 1 << 16;
@@ -56,6 +58,7 @@ impl Names {
 pub struct Rows<W> {
     out: Writer<W>,
     most: u64,
+    shared: Arc<Shared>,
     rows: Vec<Option<Record>>,
     /// Rows that have gone.
     gone: u64,
@@ -69,12 +72,12 @@ pub struct Rows<W> {
 
 impl<W: Write> Rows<W> {
     /// For a file that may have `most` bytes.
-    pub fn new(out: Writer<W>, most: u64) -> Self {
+    pub fn new(out: Writer<W>, most: u64, shared: Arc<Shared>) -> Self {
         let (keys, mut owners) = (Names::default(), Names::default());
         // Nobody.
         owners.told.push(0);
         let (rows, looks) = (Vec::with_capacity(WAITING), Map::default());
-        Rows { out, most, rows, gone: 0, block: (0, 0), looks, keys, owners }
+        Rows { out, most, shared, rows, gone: 0, block: (0, 0), looks, keys, owners }
     }
 
     /// The number of a new key.
@@ -90,11 +93,6 @@ impl<W: Write> Rows<W> {
     /// How many numbers of keys were given.
     pub fn keys(&self) -> usize {
         self.keys.told.len()
-    }
-
-    /// Bytes written so far.
-    pub fn written(&self) -> u64 {
-        self.out.written()
     }
 
     /// Appends a row.
@@ -136,6 +134,7 @@ impl<W: Write> Rows<W> {
         self.gone += count as u64;
         let gone = self.gone;
         self.looks.retain(|_, look| *look >= gone);
+        self.shared.bytes.store(self.out.written(), Ordering::Relaxed);
         Ok(())
     }
 

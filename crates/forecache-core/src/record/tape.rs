@@ -61,6 +61,7 @@ pub struct Tape {
     /// What the store's clock showed at the begin, and when it was last asked.
     begin: u64,
     now: u64,
+    patience: Duration,
     /// The owners' names by number, as the other end knows them.
     owners: Vec<Box<str>>,
     over: bool,
@@ -71,7 +72,19 @@ impl Tape {
         let Recorder { settings, ring, shared, .. } = recorder;
         let (secret, texts) = (settings.secret.clone(), !settings.facts.hashed);
         let (ring, shared) = (ring.clone(), shared.clone());
-        Tape { ring, shared, secret, texts, end: 0, room_until: WORDS as u64, begin: now, now, owners, over: false }
+        Tape {
+            ring,
+            shared,
+            secret,
+            texts,
+            end: 0,
+            room_until: WORDS as u64,
+            begin: now,
+            now,
+            patience: PATIENCE,
+            owners,
+            over: false,
+        }
     }
 
     /// The entry in `slot` was read. False if the recording is over.
@@ -169,15 +182,19 @@ impl Tape {
         true
     }
 
-    /// Waits for room, as long as a writer at work may need to make it.
+    /// Waits for room, as long as the file grows: at the begin it takes what the store held first.
     fn has_room(&mut self, words: u64) -> bool {
         self.room_until = self.ring.room_until();
-        let begin = Instant::now();
+        let (mut since, mut bytes) = (Instant::now(), self.shared.bytes.load(Ordering::Relaxed));
         while self.end + words >= self.room_until {
             if self.shared.over.load(Ordering::Acquire) {
                 return false;
             }
-            if begin.elapsed() > PATIENCE {
+            let now = self.shared.bytes.load(Ordering::Relaxed);
+            if now != bytes {
+                (since, bytes) = (Instant::now(), now);
+            }
+            if since.elapsed() > self.patience {
                 self.shared.stop.store(true, Ordering::Release);
                 self.shared.late.store(true, Ordering::Release);
                 return false;
@@ -229,4 +246,97 @@ impl Tape {
 /// The most words that a text takes.
 fn words(text: &str) -> usize {
     1 + text.len().min(LONGEST).div_ceil(8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expiry::NEVER;
+    use crate::record::{LEAST_BYTES, Reason, Settings};
+    use crate::trace::{Facts, Operation, Trace};
+    use std::path::PathBuf;
+
+    /// A directory that goes when the test ends.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("forecache-{name}-{}", process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            Folder(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn recorder(folder: &Folder, max_bytes: u64) -> Recorder {
+        let facts = Facts { hashed: true, ..Facts::default() };
+        let settings = Settings { facts, secret: Secret::from_bytes(b"test"), max_bytes, duration: None };
+        Recorder::prepare(&folder.0.join("t.fctrace"), settings).unwrap()
+    }
+
+    fn set(tape: &mut Tape, key: &str, slot: Slot, now: u64) {
+        let held = tape.held(key, Some(slot), 7, NEVER, 0);
+        tape.set(key, &held, "", now);
+    }
+
+    #[test]
+    fn the_ring_is_gone_through_many_times_and_no_row_is_lost() {
+        let folder = Folder::new("many");
+        let recorder = recorder(&folder, 1 << 30);
+        let mut tape = recorder.tape(5, vec!["".into()]);
+        let recording = recorder.start(Vec::new(), vec!["".into()]);
+        for slot in 0..100 {
+            set(&mut tape, &slot.to_string(), slot, 5);
+        }
+        let hits = 3 * WORDS as u64;
+        for hit in 0..hits {
+            assert!(tape.hit((hit % 100) as Slot, 5 + hit / 1000));
+        }
+        recording.stop();
+        let recorded = recording.wait().unwrap();
+        assert_eq!((recorded.hits, recorded.keys, recorded.reason), (hits, 100, Reason::Stopped));
+        let trace = Trace::open(&folder.0.join("t.fctrace"), None).unwrap();
+        assert_eq!(trace.len() as u64, 100 + hits);
+        let rows = (0..hits).map(|hit| (hit, trace.row(100 + hit as usize)));
+        for (hit, row) in rows {
+            assert_eq!((row.time, row.size, row.operation), (hit / 1000, 7, Operation::Get));
+            assert_eq!(trace.ids[100 + hit as usize] as u64, hit % 100);
+        }
+        assert!(!tape.hit(0, NEVER), "it is over");
+    }
+
+    #[test]
+    fn who_asks_does_not_wait_for_ever_and_the_trace_is_whole_up_to_there() {
+        let folder = Folder::new("late");
+        let recorder = recorder(&folder, 1 << 30);
+        let mut tape = recorder.tape(0, vec!["".into()]);
+        tape.patience = Duration::ZERO;
+        set(&mut tape, "a", 0, 0);
+        let mut hits = 0;
+        while tape.hit(0, 0) {
+            hits += 1;
+        }
+        assert!(hits > WORDS as u64 / 2);
+        // As if the disk came back.
+        let recorded = recorder.start(Vec::new(), vec!["".into()]).wait().unwrap();
+        assert_eq!((recorded.hits, recorded.reason), (hits, Reason::Late));
+    }
+
+    #[test]
+    fn the_smallest_file_has_room_for_something() {
+        let folder = Folder::new("small");
+        let recorder = recorder(&folder, LEAST_BYTES);
+        let mut tape = recorder.tape(0, vec!["".into()]);
+        let recording = recorder.start(Vec::new(), vec!["".into()]);
+        set(&mut tape, "a", 0, 0);
+        while tape.hit(0, 0) {}
+        let recorded = recording.wait().unwrap();
+        assert_eq!(recorded.reason, Reason::Bytes);
+        assert!(recorded.hits > 100 && recorded.bytes <= LEAST_BYTES, "{recorded:?}");
+    }
 }

@@ -55,14 +55,14 @@ struct Maker {
 }
 
 /// The thread's body.
-pub fn run(recorder: Recorder, held: &[Held], owners: Vec<Box<str>>) {
+pub fn run(recorder: Recorder, held: Vec<Held>, owners: Vec<Box<str>>) {
     let Recorder { settings, out, partial, ring, shared } = recorder;
     let path = shared.path.clone();
     let work = AssertUnwindSafe(|| {
         let sampled = settings.facts.sampled;
         let share = (u128::from(sampled) << 64) / u128::from(ALL_KEYS);
         let mut maker = Maker {
-            rows: Rows::new(out, settings.max_bytes),
+            rows: Rows::new(out, settings.max_bytes, shared.clone()),
             texts: !settings.facts.hashed,
             highest: (share - 1) as u64,
             time: 0,
@@ -91,7 +91,7 @@ impl Maker {
         &mut self,
         shared: &Shared,
         ring: &Ring,
-        held: &[Held],
+        held: Vec<Held>,
         owners: Vec<Box<str>>,
         most: Option<Duration>,
     ) -> io::Result<Reason> {
@@ -102,7 +102,7 @@ impl Maker {
             if !self.rows.has_room(ROWS + 1, held.text.len() as u64)? {
                 return Ok(Reason::Bytes);
             }
-            self.set(held, held.text.clone())?;
+            self.set(&held, held.text.clone())?;
         }
         let (mut read, mut room) = (0, 0);
         loop {
@@ -129,7 +129,6 @@ impl Maker {
             }
             shared.hits.store(self.hits, Ordering::Relaxed);
             shared.misses.store(self.misses, Ordering::Relaxed);
-            shared.bytes.store(self.rows.written(), Ordering::Relaxed);
             if stops {
                 return Ok(match (shared.late.load(Ordering::Acquire), time_is_over) {
                     (true, _) => Reason::Late,

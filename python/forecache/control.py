@@ -277,6 +277,7 @@ def _listen(path: Path) -> socket.socket:
             listening.bind(str(hidden))
             hidden.chmod(0o600)
             listening.listen()
+            listening.setblocking(False)  # who has connected may have gone again
             path.hardlink_to(hidden)
     except (ConfigError, OSError) as error:
         listening.close()

@@ -78,11 +78,11 @@ pub fn begin(py: Python<'_>, memory: &Memory, path: PathBuf, settings: Settings)
 /// What the store holds, in the order in which it is to be stored again.
 fn held(py: Python<'_>, state: &State, tape: &record::Tape) -> Vec<Held> {
     let store = &state.store;
-    let one = |slot| {
+    let one = |(slot, hits)| {
         let (key, weight, time_to_live, owner) = store.held(slot);
         // A key that is stored can be encoded: it was before.
         let key = key.0.bind(py).to_str().unwrap_or_default();
-        Held { text: tape.text_of(key), ..tape.held(key, Some(slot), weight, time_to_live, owner) }
+        Held { text: tape.text_of(key), hits, ..tape.held(key, Some(slot), weight, time_to_live, owner) }
     };
     store.order().into_iter().map(one).collect()
 }

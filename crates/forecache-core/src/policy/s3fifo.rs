@@ -142,6 +142,10 @@ impl Inspect for S3Fifo {
         self.links.iter(&self.small.order).chain(self.links.iter(&self.main.order)).take(n).collect()
     }
 
+    fn hits(&self, slot: Slot) -> u64 {
+        self.nodes[slot as usize].hits.into()
+    }
+
     fn allocated(&self) -> usize {
         self.links.allocated() + self.nodes.capacity() * size_of::<Node>() + self.ghosts.allocated()
     }

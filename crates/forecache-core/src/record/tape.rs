@@ -46,6 +46,8 @@ pub struct Held {
     pub time_to_live: u64,
     /// The owner's number.
     pub owner: u32,
+    /// Hits that the policy had counted for an entry that was there before the tape.
+    pub hits: u64,
 }
 
 /// See the head of this file. Its methods do nothing once the recording is over.
@@ -105,7 +107,7 @@ impl Tape {
 
     /// What is to be said of an entry that is stored under `key`.
     pub fn held(&self, key: &str, slot: Option<Slot>, weight: u64, time_to_live: u64, owner: u32) -> Held {
-        Held { slot, hash: self.secret.hash(key.as_bytes()), text: "".into(), weight, time_to_live, owner }
+        Held { slot, hash: self.secret.hash(key.as_bytes()), text: "".into(), weight, time_to_live, owner, hits: 0 }
     }
 
     /// [`Held::text`] of an entry that was there before the tape.

@@ -175,14 +175,16 @@ impl<K: Key, V> Store<K, V> {
         (end < self.entries.len()).then_some(end)
     }
 
-    /// Slots of the live entries in the order in which a like store has to be filled to be as this one: those that leave first come
-    /// first, and those of which the policy knows nothing last.
-    pub fn order(&self) -> Vec<Slot> {
-        let mut order = self.policy.inspect().candidates(self.entries.len());
+    /// Slots of the live entries in the order in which a like store has to be filled to be as this one, each with the hits it needs then:
+    /// those that leave first come first, and those of which the policy knows nothing last.
+    pub fn order(&self) -> Vec<(Slot, u64)> {
+        let policy = self.policy.inspect();
+        let candidates = policy.candidates(self.entries.len());
+        let mut order: Vec<_> = candidates.into_iter().map(|slot| (slot, policy.hits(slot))).collect();
         let mut listed = vec![false; self.entries.len()];
-        order.iter().for_each(|&slot| listed[slot as usize] = true);
-        order.extend((0..self.entries.len() as Slot).filter(|&slot| !listed[slot as usize]));
-        order.retain(|&slot| self.entries[slot as usize].is_some() && self.ended(slot).is_none());
+        order.iter().for_each(|&(slot, _)| listed[slot as usize] = true);
+        order.extend((0..self.entries.len() as Slot).filter(|&slot| !listed[slot as usize]).map(|slot| (slot, 0)));
+        order.retain(|&(slot, _)| self.entries[slot as usize].is_some() && self.ended(slot).is_none());
         order
     }
 

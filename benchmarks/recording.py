@@ -58,12 +58,12 @@ def work_once() -> int:
 
 
 def program(cache: Cache, keys: list[str], seconds: float) -> tuple[float, float]:
-    """Processor time of the process for each request, in microseconds, at 10,000 requests a second; and the rate that it came to.
+    """Microseconds of processor time a request, at 10,000 requests a second: of this thread, and of all threads together.
 
     A request is a read, its work, and for one in ten a miss and a set.
     """
     batches = int(seconds * RATE / BATCH)
-    start, used = time.perf_counter(), time.process_time()
+    start, used, of_all = time.perf_counter(), time.thread_time(), time.process_time()
     for batch in range(batches):
         for number in range(BATCH):
             turn = batch * BATCH + number
@@ -74,7 +74,8 @@ def program(cache: Cache, keys: list[str], seconds: float) -> tuple[float, float
         left = start + (batch + 1) * BATCH / RATE - time.perf_counter()
         if left > 0:
             time.sleep(left)
-    return (time.process_time() - used) / batches / BATCH * 1e6, batches * BATCH / (time.perf_counter() - start)
+    requests = batches * BATCH / 1e6
+    return (time.thread_time() - used) / requests, (time.process_time() - of_all) / requests
 
 
 def in_turns(rounds: int, measure: Callable[[AbstractContextManager[object]], tuple[float, float]], cache: Cache) -> list[Pairs]:
@@ -114,12 +115,12 @@ def main() -> int:
     for name, unit, found, pick, kind in (
         ("hit in a loop, the asking thread", "ns", loops, 0, min),
         ("hit in a loop, the whole process", "ns", loops, 1, min),
-        ("request at 10,000/s, the whole process", "us", runs, 0, statistics.median),
+        ("request at 10,000/s, the asking thread", "us", runs, 0, statistics.median),
+        ("request at 10,000/s, the whole process", "us", runs, 1, statistics.median),
     ):
         plain, busy = (kind(each[pick] for each in side) for side in found)
         ratios.append(busy / plain)
         rows.append([name, f"{plain:.1f} {unit}", f"{busy:.1f} {unit}", f"{busy / plain:.3f}"])
-    rows.append(["  requests/s that it came to", *(f"{statistics.median(rate for _, rate in side):.0f}" for side in runs), ""])
     print(table(["", "without", "recorded", "ratio"], rows))
     met = ratios[0] <= MOST_HIT and ratios[2] <= MOST_PROGRAM
     print(f"a hit at most {MOST_HIT} times, a program at most {MOST_PROGRAM} times: {'met' if met else 'NOT MET'}")

@@ -21,6 +21,7 @@ from forecache.config import Config, Group
 from forecache.decorators import CacheInfo
 from forecache.errors import CacheClosed, ConfigError, ForecacheError, ImmutableError, ReentrantLoad, TraceError
 from forecache.events import Refused, Removed
+from forecache.recording import Recorded, Recording
 from forecache.replay import replay
 from forecache.stats import Stats
 
@@ -39,6 +40,8 @@ __all__ = [
     "ForecacheError",
     "Group",
     "ImmutableError",
+    "Recorded",
+    "Recording",
     "ReentrantLoad",
     "Refused",
     "Removed",

@@ -134,6 +134,40 @@ class Memory:
         """`listener(cause, key, value)` is called for every entry that leaves, and with the cause "refused" for a value that was
         not taken; outside any lock, on the thread that caused it. None switches it off."""
 
+    def _record(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        sampled: int,
+        hash_keys: bool,
+        secret: bytes | None,
+        max_bytes: int,
+        seconds: float | None,
+        description: str,
+    ) -> Recorder:
+        """Begins to record what is asked for. `sampled` are keys of a million; None for `secret` is one that nobody knows."""
+
+class Recorder:
+    """A recording under way, or over."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it still records, in this process."""
+    @property
+    def own(self) -> bool:
+        """Whether it was begun in this process, not in the one that this was forked from."""
+    @property
+    def progress(self) -> tuple[int, int, int, float]:
+        """Hits, misses, bytes and seconds so far."""
+    @property
+    def error(self) -> str | None:
+        """Why it failed, if it did."""
+    def stop(self) -> None:
+        """Has it end."""
+    def wait(self) -> tuple[int, int, int, int, float, str]:
+        """Waits until it has ended and the file is complete: hits, misses, keys, bytes, seconds, reason. `TraceError` if it
+        failed."""
+
 class Trace:
     """A recording in memory: what was asked for, row by row."""
 

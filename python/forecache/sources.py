@@ -59,6 +59,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "groups": _number(json.loads),
     "namespace": str,
     "seed": _number(int),
+    "control": str,
 }
 OPTIONS = tuple(_READERS)
 

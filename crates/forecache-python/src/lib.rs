@@ -8,6 +8,7 @@ mod key;
 mod memory;
 mod methods;
 mod options;
+mod recorder;
 mod report;
 mod trace;
 mod weight;
@@ -42,5 +43,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Missing>()?;
     module.add_class::<clock::FakeClock>()?;
     module.add_class::<memory::Memory>()?;
+    module.add_class::<recorder::Recorder>()?;
     trace::register(module)
 }

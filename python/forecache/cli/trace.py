@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from forecache import _core
-from forecache.cli import output, reading
+from forecache.cli import output, reading, record
 from forecache.errors import ConfigError
 from forecache.replay import ALL_KEYS
 from forecache.traces import open_trace
@@ -47,6 +47,9 @@ def import_blocks(
     Console(soft_wrap=True).print(
         f"{target}: {requests:,} requests, {pages:,} pages, {target.stat().st_size:,} bytes", highlight=False
     )
+
+
+app.command(name="record", no_args_is_help=True)(record.record)
 
 
 @app.command(no_args_is_help=True)

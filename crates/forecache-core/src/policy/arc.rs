@@ -159,6 +159,10 @@ impl Inspect for Arc {
         once[..beyond].iter().copied().chain(again).chain(once[beyond..].iter().copied()).take(n).collect()
     }
 
+    fn hits(&self, slot: Slot) -> u64 {
+        self.nodes[slot as usize].again.into()
+    }
+
     fn allocated(&self) -> usize {
         self.links.allocated() + self.nodes.capacity() * size_of::<Node>() + self.ghosts.allocated()
     }

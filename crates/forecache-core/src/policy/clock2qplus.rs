@@ -61,6 +61,10 @@ impl Inspect for Clock2QPlus {
         self.queues.candidates(n)
     }
 
+    fn hits(&self, slot: Slot) -> u64 {
+        self.queues.hits(slot)
+    }
+
     fn allocated(&self) -> usize {
         self.queues.allocated() + self.came_at.capacity() * 8
     }

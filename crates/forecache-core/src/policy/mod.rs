@@ -118,6 +118,10 @@ pub trait Policy {
 pub trait Inspect {
     /// The next `n` victims if nothing more is asked for, the very next first.
     fn candidates(&self, n: usize) -> Vec<Slot>;
+    /// Hits that the policy has counted for an entry it tracks and still goes by; 0 where it counts none.
+    fn hits(&self, _slot: Slot) -> u64 {
+        0
+    }
     /// Bytes that the policy has allocated.
     fn allocated(&self) -> usize;
 }

@@ -149,6 +149,10 @@ impl<const PROMOTE_AT: u8, const MOST: u8> Inspect for SmallAndMain<PROMOTE_AT, 
         self.links.iter(&self.small.order).chain(self.links.iter(&self.main.order)).take(n).collect()
     }
 
+    fn hits(&self, slot: Slot) -> u64 {
+        self.nodes[slot as usize].hits.into()
+    }
+
     fn allocated(&self) -> usize {
         self.links.allocated() + self.nodes.capacity() * size_of::<Node>() + self.ghosts.allocated()
     }

@@ -63,6 +63,10 @@ impl Inspect for Sieve {
         round().filter(|slot| !visited(slot)).chain(round().filter(visited)).take(n).collect()
     }
 
+    fn hits(&self, slot: Slot) -> u64 {
+        self.visited[slot as usize].into()
+    }
+
     fn allocated(&self) -> usize {
         self.links.allocated() + self.visited.capacity()
     }

@@ -12,6 +12,7 @@ use crate::index::Index;
 use crate::list::{Slot, grow};
 use crate::owners::Owners;
 use crate::policy::{AnyPolicy, Cause, Change, Meta, Policy};
+use crate::record::Tape;
 use crate::tags::Tags;
 pub use entry::{Budget, Counters, New, Options, Outcome, Removed};
 use entry::{Entry, IDLE, IMMUTABLE, Idle, PINNED};
@@ -58,6 +59,8 @@ pub struct Store<K: Key, V> {
     pub groups: Groups,
     /// What happened so far.
     pub counters: Counters,
+    /// Where reads that hit and entries that leave are noted while they are recorded; the rest is noted by who has the keys' texts.
+    pub tape: Option<Box<Tape>>,
 }
 
 /// How many slots a write looks at for dead entries, while there are any.
@@ -95,6 +98,7 @@ impl<K: Key, V> Store<K, V> {
             owners: Owners::default(),
             groups,
             counters: Counters::default(),
+            tape: None,
         }
     }
 
@@ -195,6 +199,11 @@ impl<K: Key, V> Store<K, V> {
         self.used(slot);
         let group = self.entry(slot).group;
         self.groups.get(group).hits += 1;
+        if let Some(tape) = &mut self.tape {
+            if !tape.hit(slot, self.clock.now()) {
+                self.tape = None;
+            }
+        }
         Some(&self.entry(slot).value)
     }
 
@@ -483,9 +492,23 @@ impl<K: Key, V> Store<K, V> {
         }
     }
 
+    /// Tells a recording that an entry left, unless a replay finds that out by itself.
+    #[cold]
+    #[inline(never)]
+    fn note_taken(&mut self, slot: Slot, cause: Cause, flags: u8) {
+        // A trace has no time to idle: that it ran out has to be said.
+        let told = matches!(cause, Cause::Explicit | Cause::Invalidated) || cause == Cause::Expired && flags & IDLE != 0;
+        if let Some(tape) = self.tape.as_mut().filter(|_| told) {
+            tape.delete(slot, self.clock.now());
+        }
+    }
+
     /// Takes an entry out, live or not.
     fn take(&mut self, slot: Slot, cause: Cause) -> Removed<K, V> {
         let entry = self.entries[slot as usize].take().expect("the index names filled slots only");
+        if self.tape.is_some() {
+            self.note_taken(slot, cause, entry.flags);
+        }
         self.index.remove(spread(entry.namespace, entry.key.hash()), slot);
         if entry.flags & PINNED != 0 {
             self.pinned = (self.pinned.0 - entry.weight, self.pinned.1 - 1);

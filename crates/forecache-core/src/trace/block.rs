@@ -22,9 +22,9 @@ const EACH: u64 = 1;
 /// Names by number, in the order in which they came.
 #[derive(Debug, Default)]
 pub struct Names {
+    /// How many earlier blocks told; the others, and their bytes.
+    told: u64,
     list: Vec<Box<str>>,
-    /// How many of them earlier blocks told, and the bytes of the others.
-    told: usize,
     untold: usize,
     numbers: HashMap<Box<str>, u64, Xxh3DefaultBuilder>,
 }
@@ -34,12 +34,34 @@ impl Names {
         if let Some(&number) = self.numbers.get(name) {
             return number;
         }
-        let number = self.list.len() as u64;
-        self.list.push(name.into());
-        self.untold += name.len();
+        let number = self.tell(name.into());
         self.numbers.insert(name.into(), number);
         number
     }
+
+    /// The number of a name that is told anew, whether it was told before or not.
+    fn tell(&mut self, name: Box<str>) -> u64 {
+        self.untold += name.len();
+        self.list.push(name);
+        self.told + self.list.len() as u64 - 1
+    }
+}
+
+/// An access whose key and owner were told by number.
+#[derive(Debug, Clone, Copy)]
+pub struct Record {
+    /// See [`Row::time`].
+    pub time: u64,
+    /// The number of the key.
+    pub key: u32,
+    /// The number of the owner; 0 for nobody.
+    pub owner: u32,
+    /// Bytes.
+    pub size: u64,
+    /// See [`Row::time_to_live`].
+    pub time_to_live: u64,
+    /// How.
+    pub operation: Operation,
 }
 
 /// A block that is being filled, and the names that all blocks share.
@@ -81,31 +103,49 @@ impl Filling {
             key => self.keys.number(&key.text()),
         };
         let owner = if row.owner.is_empty() { 0 } else { self.owners.number(row.owner) + 1 };
-        let values = [
-            step(self.before.0, row.time),
-            key,
-            pages - 1,
-            row.size,
-            row.operation as u64,
-            row.time_to_live.wrapping_add(1),
-            owner,
-            u64::from(row.continues),
-            u64::from(row.cost.to_bits()),
-        ];
+        let (operation, continues) = (row.operation as u64, u64::from(row.continues));
+        let (life, cost) = (row.time_to_live.wrapping_add(1), u64::from(row.cost.to_bits()));
+        self.put([step(self.before.0, row.time), key, pages - 1, row.size, operation, life, owner, continues, cost]);
         self.before.0 = row.time;
         self.accesses += charge(row.operation, pages);
+    }
+
+    /// Appends an access to a key that was told.
+    #[inline]
+    pub fn push_record(&mut self, record: &Record) {
+        let &Record { time, key, owner, size, time_to_live, operation } = record;
+        let (key, owner, life) = (key.into(), owner.into(), time_to_live.wrapping_add(1));
+        self.put([step(self.before.0, time), key, 0, size, operation as u64, life, owner, 0, u64::from(1f32.to_bits())]);
+        self.before.0 = time;
+        self.accesses += 1;
+    }
+
+    #[inline]
+    fn put(&mut self, values: [u64; COLUMNS]) {
         for (column, value) in self.columns.iter_mut().zip(values) {
             column.push(value);
         }
+    }
+
+    /// The number of a key that is told with this block.
+    pub fn tell_key(&mut self, name: Box<str>) -> u64 {
+        self.keys.tell(name)
+    }
+
+    /// The number of an owner that is told with this block; never 0.
+    pub fn tell_owner(&mut self, name: Box<str>) -> u64 {
+        self.owners.tell(name) + 1
     }
 
     /// The block, not yet compressed; the next begins.
     pub fn take(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
         for names in [&mut self.keys, &mut self.owners] {
-            push(&mut out, (names.list.len() - names.told) as u64);
-            names.list[names.told..].iter().for_each(|name| push_text(&mut out, name));
-            (names.told, names.untold) = (names.list.len(), 0);
+            push(&mut out, names.list.len() as u64);
+            names.list.iter().for_each(|name| push_text(&mut out, name));
+            names.told += names.list.len() as u64;
+            names.list.clear();
+            names.untold = 0;
         }
         for column in &mut self.columns {
             match column.first() {

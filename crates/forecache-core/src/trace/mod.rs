@@ -37,7 +37,8 @@ pub use error::{Place, TraceError};
 pub use format::Format;
 pub use intake::Flaw;
 pub use open::Reading;
-pub use write::{Writer, create};
+pub(crate) use write::Partial;
+pub use write::{Record, Writer, create};
 
 use crate::expiry::NEVER;
 use std::borrow::Cow;

@@ -284,6 +284,10 @@ impl Inspect for Adaptive {
         ranks.into_iter().map(|(_, _, slot)| slot).take(n).collect()
     }
 
+    fn hits(&self, slot: Slot) -> u64 {
+        self.residents[self.places[slot as usize] as usize].stamp.uses.into()
+    }
+
     fn allocated(&self) -> usize {
         self.residents.capacity() * size_of::<Resident>()
             + self.places.capacity() * 4

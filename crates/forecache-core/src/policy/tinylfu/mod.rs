@@ -312,6 +312,10 @@ impl Inspect for TinyLfu {
         self.regions.iter().flat_map(|region| self.links.iter(&region.order)).take(n).collect()
     }
 
+    fn hits(&self, slot: Slot) -> u64 {
+        u64::from(self.nodes[slot as usize].count(self.epoch)).saturating_sub(1)
+    }
+
     fn allocated(&self) -> usize {
         self.links.allocated()
             + self.nodes.capacity() * size_of::<Node>()

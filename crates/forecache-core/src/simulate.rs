@@ -188,12 +188,10 @@ impl<'a> Replay<'a> {
             if timed {
                 clock.store(trace.times.at(row) - first, Ordering::Relaxed);
             }
-            match trace.operations.at(row) {
-                Operation::Get if self.store.get(&lookup, &mut self.gone).is_some() => {}
-                Operation::Look if self.store.get(&lookup, &mut self.gone).is_some() => {}
-                Operation::Look => self.miss(row),
-                Operation::Delete => self.delete(&lookup),
-                operation => self.set(row, id, operation),
+            let operation = trace.operations.at(row);
+            let reads = matches!(operation, Operation::Get | Operation::Look);
+            if !(reads && self.store.get(&lookup, &mut self.gone).is_some()) {
+                self.miss_or_change(row, id, operation);
             }
             if grouped {
                 request.ends_or_goes_on(trace, row, &mut self.tally);
@@ -204,15 +202,19 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn delete(&mut self, lookup: &Lookup<impl Fn(&Id) -> bool>) {
-        self.store.remove(lookup, &mut self.gone);
-        self.gone.clear();
-    }
-
+    /// All but a hit.
     #[inline(never)]
-    fn set(&mut self, row: usize, id: u32, operation: Operation) {
+    fn miss_or_change(&mut self, row: usize, id: u32, operation: Operation) {
         let (trace, key) = (self.trace, Id::new(id));
         let lookup = Lookup { namespace: 0, hash: Key::hash(&key), equal: |other: &Id| *other == key };
+        match operation {
+            Operation::Look => return self.miss(row),
+            Operation::Delete => {
+                self.store.remove(&lookup, &mut self.gone);
+                return self.gone.clear();
+            }
+            _ => {}
+        }
         let size = trace.sizes.at(row);
         let options = self.options(row, id);
         let (weight, fingerprint) = (if self.by_bytes { size } else { 1 }, self.known.fingerprints[id as usize]);

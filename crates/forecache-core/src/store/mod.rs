@@ -199,12 +199,19 @@ impl<K: Key, V> Store<K, V> {
         self.used(slot);
         let group = self.entry(slot).group;
         self.groups.get(group).hits += 1;
-        if let Some(tape) = &mut self.tape {
-            if !tape.hit(slot, self.clock.now()) {
-                self.tape = None;
-            }
+        if self.tape.is_some() {
+            self.note_hit(slot);
         }
         Some(&self.entry(slot).value)
+    }
+
+    /// Tells a recording of a hit. Out of line, so that hits which nobody records stay small.
+    #[inline(never)]
+    fn note_hit(&mut self, slot: Slot) {
+        let now = self.clock.now();
+        if self.tape.as_mut().is_some_and(|tape| !tape.hit(slot, now)) {
+            self.tape = None;
+        }
     }
 
     /// The value of a live entry, untouched and uncounted.

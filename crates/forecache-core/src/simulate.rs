@@ -246,8 +246,8 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// Replays `trace` through an empty store. Policies know keys by their fingerprints alone. The store's clock begins at 0 with the first access. `seed` is that of the cache whose
-/// hits are to be had. Bounded by bytes, an access of size 0 is an error.
+/// Replays `trace` through an empty store. Policies know keys by their fingerprints alone. The store's clock begins at 0 with the first
+/// access. `seed` is that of the cache whose hits are to be had. Bounded by bytes, an access of size 0 is an error.
 pub fn simulate(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64) -> Result<Tally, TraceError> {
     run(trace, policy, limit, seed, None)
 }
@@ -264,6 +264,7 @@ fn run(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64, addresses: Opt
     replay.tally.took = begin.elapsed();
     Ok(replay.tally)
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -70,6 +70,9 @@ bench: $(VENV)/.installed $(VENV)/.group-bench
 	$(RUN) benchmarks/memory.py --plot benchmarks/memory.png
 	$(RUN) benchmarks/budget.py
 	$(RUN) benchmarks/instructions.py --check
+	$(RUN) -m pip install --quiet --group peers || echo "libcachesim can't be installed here, so its policies aren't measured"
+	$(RUN) benchmarks/hit_ratio.py --quick
+	$(RUN) benchmarks/recording.py --check
 	cargo run --quiet --release --locked --package forecache-core --example replay_speed recordings/database.fctrace
 
 campaign: $(VENV)/.installed $(VENV)/.group-test

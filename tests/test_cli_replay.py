@@ -84,7 +84,10 @@ def test_less_than_one_object_is_said_on_stderr(trace):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--policy", "lru,best"], "policy: got 'best'; allowed: lru, lfu, s3fifo"),
+        (
+            ["--policy", "lru,best"],
+            "policy: got 'best'; allowed: lru, lfu, s3fifo, arc, sieve, clock2q+, tinylfu, adaptive, belady, all",
+        ),
         (["--sizes", "0.1,big"], "sizes: got 'big'; allowed: shares of the unique objects"),
         (["--sizes", "7"], "sizes: got 7.0; allowed: shares of the unique objects"),
         (["--capacity", "some"], "capacity: got 'some'; allowed: "),
@@ -173,7 +176,10 @@ def test_belady_is_a_policy_by_name(trace):
     done = forecache("replay", trace, "--policy", "lru,belady")
     assert done.returncode == 0
     assert "belady" in done.stdout
-    assert "left out" in forecache("replay", trace, "--policy", "lru,belady", "--byte").stderr
+    done = forecache("replay", trace, "--policy", "lru,belady", "--byte", "--sizes", "0.1", "--json")
+    lru, belady = json.loads(done.stdout)
+    assert (done.stderr, belady["policy"], belady["by_bytes"]) == ("", "belady", True)
+    assert belady["misses"] < lru["misses"]
 
 
 def test_a_list_of_requests_is_not_imported_over_itself(tmp_path):
@@ -186,3 +192,52 @@ def test_a_list_of_requests_is_not_imported_over_itself(tmp_path):
 
 def test_the_version_is_told():
     assert forecache("--version").stdout.startswith("forecache ")
+
+
+def test_requests_have_a_table_and_a_last_column_where_they_were_asked_for(trace, tmp_path):
+    ends = tmp_path / "ends"
+    ends.write_bytes(bytes([0, 0, 0, 1]) * 250)
+    out = tmp_path / "out.csv"
+    done = forecache("replay", trace, "--capacity", "90", "--policy", "lru", "--group-requests", ends, "--csv", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "guest: whole hits of 250 requests" in done.stdout
+    plain = forecache("replay", trace, "--capacity", "90", "--policy", "lru", "--csv", tmp_path / "plain.csv")
+    assert "whole" not in plain.stdout
+    grouped, ungrouped = (list(csv.reader(path.read_text().splitlines())) for path in (out, tmp_path / "plain.csv"))
+    assert [row[:-1] for row in grouped] == ungrouped
+    assert grouped[0][-1] == "request_hit_ratio"
+    assert 0 < float(grouped[1][-1]) < 1
+
+
+def test_wrong_rows_are_told_or_counted(tmp_path):
+    table = tmp_path / "log.csv"
+    table.write_text("time,key\n2,a\n1,b\n3,\n4,a\n")
+    done = forecache("replay", table, "--capacity", "2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{table}, line 3: its time, 1.000000000 s, is before" in done.stderr
+    done = forecache("replay", table, "--capacity", "2", "--lenient", "--json")
+    assert done.stderr == "forecache: log.csv: 2 rows can't be used and are left out (no key: 1, time goes back: 1)\n"
+    assert json.loads(done.stdout)[0]["skipped"] == {"no key": 1, "time goes back": 1}
+    shown = forecache("trace", "show", table, "--lenient", "--json")
+    assert (json.loads(shown.stdout)["accesses"], json.loads(shown.stdout)["skipped"]["no key"]) == (2, 1)
+    assert "is no format of a trace (nearest: csv" in forecache("trace", "show", table, "--format", "cvs").stderr
+
+
+def test_a_trace_is_converted_with_its_keys_hashed(tmp_path):
+    source, target, secret = tmp_path / "log.csv", tmp_path / "shared.fctrace", tmp_path / "secret"
+    source.write_text("key,size\n/ann,10\n/bob,20\n/ann,10\n")
+    done = forecache("trace", "convert", source, target, "--hash-keys", "--description", "a site")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "3 accesses" in done.stdout
+    shown = forecache("trace", "show", target)
+    assert "secret hashes" in shown.stdout
+    assert "a site" in shown.stdout
+    secret.write_bytes(b"short")
+    done = forecache("trace", "convert", source, target, "--hash-keys", "--secret-file", secret)
+    assert "secret-file: got 5 bytes; allowed: 16 or more" in done.stderr
+    done = forecache("trace", "convert", source, target, "--secret-file", secret)
+    assert "without --hash-keys" in done.stderr
+    assert "which is the source" in forecache("trace", "convert", source, source).stderr
+    assert (
+        "can't be read" in forecache("trace", "convert", source, target, "--hash-keys", "--secret-file", tmp_path / "no").stderr
+    )

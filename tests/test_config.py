@@ -200,6 +200,8 @@ def test_urls_carry_options_in_their_query():
     assert config == Config("512MB", 10, "lru", 300, 60, 0.1, seed=3, namespace="a b")
     assert Config.from_url() == Config.from_url("memory://") == Config()
     assert Config.from_url('memory://?groups={"a*": 5}').groups == (("a*", 5.0, None),)
+    for plus in ("+", "%2B"):
+        assert Cache.from_url(f"memory://?policy=clock2q{plus}").config.policy == "clock2q+"
 
 
 @pytest.mark.parametrize(

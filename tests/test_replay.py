@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecache import MISSING, POLICIES, Cache, ConfigError, TraceError, _core
+from forecache import MISSING, POLICIES, Cache, ConfigError, TraceError, _core, machine
 from forecache.replay import replay
 from forecache.testing import FakeClock
 
@@ -173,3 +173,64 @@ def test_a_size_of_nothing_is_an_error_where_bytes_are_weighed(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert replay(path, policies="lru", capacity=1)[0].byte_miss_ratio == 1.0
+
+
+def test_requests_are_counted_beside_the_accesses(tmp_path):
+    path = write(tmp_path / "a.fctrace", [(n, str(key), 1, "get", None, "", False) for n, key in enumerate([1, 2, 1, 2, 1, 3])])
+    (tmp_path / "ends").write_bytes(bytes([0, 1] * 3))
+    [plain] = replay(path, policies="lru", capacity=9)
+    grouped, optimum = replay(path, policies="lru", capacity=9, group_requests=tmp_path / "ends", belady=True)
+    assert (plain.requests, plain.whole_requests, plain.request_hit_ratio) == (6, 3, 0.5)
+    assert (grouped.requests, grouped.whole_requests, grouped.request_hit_ratio) == (3, 1, 1 / 3)
+    assert grouped.miss_ratio == plain.miss_ratio
+    assert optimum.request_hit_ratio is None
+    (tmp_path / "ends").write_bytes(bytes(5))
+    with pytest.raises(TraceError, match="ends, byte 5: ends here, but the trace goes on"):
+        replay(path, group_requests=tmp_path / "ends")
+
+
+def test_a_capacity_is_scaled_to_the_keys_that_were_recorded(tmp_path):
+    path = tmp_path / "a.fctrace"
+    _core.write_trace(path, [(*row, 1) for row in zipf(3000)], sampled=10_000)
+    with pytest.warns(UserWarning, match=r"a\.fctrace holds 1 % of the keys, so a capacity of 5,000 is simulated by one of 50"):
+        [row] = replay(path, policies="lru", capacity=5000)
+    assert row.capacity == 50
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        [shared] = replay(path, policies="lru", sizes=[0.1])
+    assert shared.capacity == int(_core.Trace.open(path).unique * 0.1)
+    with pytest.raises(ConfigError, match=r"capacity: got 99; allowed: at least 100, because a\.fctrace holds 1 % of the keys"):
+        replay(path, capacity=99)
+
+
+def test_addresses_change_nothing_for_policies_that_do_not_look_and_are_refused_where_keys_are_none(tmp_path):
+    path = write(tmp_path / "a.fctrace", zipf(3000))
+    [plain] = replay(path, policies="lru", capacity=50)
+    [addressed] = replay(path, policies="lru", capacity=50, addresses=True)
+    assert addressed.misses == plain.misses
+    for facts in ({"opaque": True}, {"hashed": True}):
+        _core.write_trace(path, [(*row, 1) for row in zipf(10)], **facts)
+        with pytest.raises(TraceError, match="addresses: its keys "):
+            replay(path, addresses=True)
+
+
+def test_lenient_replays_the_rest_and_warns(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("key,size\na,1\n,1\na,0\na,1\n")
+    with pytest.raises(TraceError, match=r"a\.csv, line 3: key is"):
+        replay(path, capacity=2)
+    with pytest.warns(UserWarning, match=r"a\.csv: 2 rows can't be used and are left out \(no key: 1, size of 0: 1\)"):
+        [row] = replay(path, policies="lru", capacity=2, lenient=True)
+    assert (row.accesses, row.misses, row.skipped) == (2, 1, {"no key": 1, "size of 0": 1})
+
+
+def test_a_trace_that_does_not_fit_memory_is_told_before_it_runs_out(tmp_path, monkeypatch):
+    path = tmp_path / "a.trc"
+    path.write_text("\n".join(map(str, range(0, 300_000, 3))))
+    monkeypatch.setattr(machine, "free_memory", lambda: 2**20)
+    with pytest.raises(
+        TraceError, match=r"a\.trc, line 65537: the 65536 accesses above take \d+ bytes of memory, and 1048576 were"
+    ):
+        replay(path)
+    monkeypatch.setattr(machine, "free_memory", lambda: None)
+    assert len(replay(path, policies="lru")) == 4

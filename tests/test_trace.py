@@ -107,6 +107,69 @@ def test_an_unknown_column_names_the_nearest(tmp_path, columns, expected):
         _core.Trace.open(tmp_path / "log.csv", columns)
 
 
+PUBLISHED = [
+    ("P3.lis", "12 2 0 1\n7 1 0 2\n", [("12", 1, "get", True), ("13", 1, "get", False), ("7", 1, "get", False)]),
+    ("cpp.trc", "5\n*\n9\n", [("5", 1, "get", False), ("9", 1, "get", False)]),
+    ("cluster52.csv", "7,x:u,3,0,4,get,0\n7,x:u,3,9,4,add,60\n", [("x:u", 3, "get", False), ("x:u", 12, "set", False)]),
+    (
+        "kvcache.csv",
+        "key,op,size,op_count,key_size\n1668,SET,82,2,40\n1668,DELETE,0,1,40\n",
+        [("1668", 122, "set", False), ("1668", 122, "set", False), ("1668", 40, "delete", False)],
+    ),
+    ("lcs.csv", "# time,object,size,next_access_vtime\n1,a,10,-1\n", [("a", 10, "get", False)]),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), PUBLISHED, ids=[name for name, _, _ in PUBLISHED])
+def test_a_published_format_is_known_by_its_file(tmp_path, name, text, expected):
+    (tmp_path / name).write_text(text)
+    rows = _core.Trace.open(tmp_path / name).rows()
+    assert [(key, size, operation, more) for _, key, size, operation, _, _, more in rows] == expected
+
+
+def test_a_table_without_names_is_read_by_numbers_and_a_format_can_be_named(tmp_path):
+    (tmp_path / "a.log").write_text("1,5,2a,512,100\n1,6,2a,512,101\n")
+    trace = _core.Trace.open(tmp_path / "a.log", "key=5,size=4,time=2")
+    assert [row[:3] for row in trace.rows()] == [(5 * SECOND, "100", 512), (6 * SECOND, "101", 512)]
+    trace = _core.Trace.open(tmp_path / "a.log", {"key": "5", "cost": "2"}, format="csv")
+    assert trace.costs() == [5, 6]
+    with pytest.raises(TraceError, match=r'format: "cvs" is no format of a trace \(nearest: csv, .*expected one of fctrace'):
+        _core.Trace.open(tmp_path / "a.log", format="cvs")
+
+
+def test_lenient_counts_and_skips_what_is_an_error_otherwise(tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_text("time,key,size\n5,a,1\n4,b,1\n6,,1\n6,c,0\n6,d,x\n7,e\n7,f,2\n")
+    with pytest.raises(TraceError, match=r"bad\.csv, line 3: its time, 4\.000000000 s, is before that of the row above"):
+        _core.Trace.open(path)
+    trace = _core.Trace.open(path, lenient=True)
+    assert [row[1] for row in trace.rows()] == ["a", "f"]
+    assert trace.skipped == {
+        "time goes back": 1,
+        "no key": 1,
+        "size of 0": 1,
+        "unreadable cell": 1,
+        "cells missing or left over": 1,
+    }
+
+
+def test_a_converted_trace_with_hashed_keys_tells_only_which_are_equal(tmp_path):
+    (tmp_path / "a.csv").write_text("key,size,owner\nann,10,ann\nb,20,\nann,10,bob\n")
+    source = _core.Trace.open(tmp_path / "a.csv")
+    opened = []
+    for secret in (None, None, bytes(16), bytes(16)):
+        _core.convert_trace(source, tmp_path / "b.fctrace", hash_keys=True, secret=secret, description="shared")
+        opened.append(_core.Trace.open(tmp_path / "b.fctrace"))
+    first, second, third, fourth = ([row[1] for row in trace.rows()] for trace in opened)
+    assert first[0] == first[2] != first[1]
+    assert first != second
+    assert third == fourth
+    assert (opened[0].hashed, opened[0].description) == (True, "shared")
+    assert not {"ann", "b", "bob"} & {text for row in opened[0].rows() for text in (row[1], row[5])}
+    with pytest.raises(TraceError, match="its keys are secret hashes"):
+        opened[0].check_addresses()
+
+
 def test_a_block_recorders_list_becomes_a_trace(tmp_path):
     source, target = tmp_path / "block.csv.gz", tmp_path / "block.fctrace"
     source.write_bytes(gzip.compress(b"time_us,op,offset,length\n1,read,0,8192\n2,write,4096,512\n3,trim,0,4096\n"))

@@ -14,12 +14,14 @@ import warnings
 from importlib.metadata import version
 
 from forecache._core import DEBUG, MISSING, POLICIES
+from forecache.advise import Advice, advise
 from forecache.aio import AsyncCache
 from forecache.cache import Cache
 from forecache.config import Config, Group
 from forecache.decorators import CacheInfo
 from forecache.errors import CacheClosed, CodecError, ConfigError, ForecacheError, ImmutableError, ReentrantLoad, TraceError
 from forecache.events import Refused, Removed
+from forecache.recording import Recorded, Recording
 from forecache.replay import replay
 from forecache.stats import Stats
 
@@ -28,6 +30,7 @@ __version__ = version("forecache")
 __all__ = [
     "MISSING",
     "POLICIES",
+    "Advice",
     "AsyncCache",
     "Cache",
     "CacheClosed",
@@ -38,12 +41,15 @@ __all__ = [
     "ForecacheError",
     "Group",
     "ImmutableError",
+    "Recorded",
+    "Recording",
     "ReentrantLoad",
     "Refused",
     "Removed",
     "Stats",
     "TraceError",
     "__version__",
+    "advise",
     "replay",
 ]
 

@@ -1,13 +1,14 @@
 """The border to Rust: all that crosses it. Names with an underscore are for the package alone."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 D = TypeVar("D")
 
 DEBUG: Final[bool]
 POLICIES: Final[tuple[str, ...]]
+FORMATS: Final[tuple[str, ...]]
 
 class Missing:
     """The type of `MISSING`, which is false and has no other instance."""
@@ -133,6 +134,40 @@ class Memory:
         """`listener(cause, key, value)` is called for every entry that leaves, and with the cause "refused" for a value that was
         not taken; outside any lock, on the thread that caused it. None switches it off."""
 
+    def _record(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        sampled: int,
+        hash_keys: bool,
+        secret: bytes | None,
+        max_bytes: int,
+        seconds: float | None,
+        description: str,
+    ) -> Recorder:
+        """Begins to record what is asked for. `sampled` are keys of a million; None for `secret` is one that nobody knows."""
+
+class Recorder:
+    """A recording under way, or over."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it still records, in this process."""
+    @property
+    def own(self) -> bool:
+        """Whether it was begun in this process, not in the one that this was forked from."""
+    @property
+    def progress(self) -> tuple[int, int, int, float]:
+        """Hits, misses, bytes and seconds so far."""
+    @property
+    def error(self) -> str | None:
+        """Why it failed, if it did."""
+    def stop(self) -> None:
+        """Has it end."""
+    def wait(self) -> tuple[int, int, int, int, float, str]:
+        """Waits until it has ended and the file is complete: hits, misses, keys, bytes, seconds, reason. `TraceError` if it
+        failed."""
+
 def is_plain(value: object) -> bool:
     """Whether `value` is made of nothing but None, bool, int (of 64 bits), float, str, bytes, list, and dict with str as keys: of
     these very types, not of others derived from them."""
@@ -141,9 +176,20 @@ class Trace:
     """A recording in memory: what was asked for, row by row."""
 
     @staticmethod
-    def open(path: str | os.PathLike[str], columns: str | dict[str, str] | None = None) -> Trace:
-        """Reads a whole file of any known format, or raises `TraceError` with the byte or line. `columns` maps key, size, time,
-        op, ttl, owner and request to columns of a table: `"key=id,size=bytes"`."""
+    def open(
+        path: str | os.PathLike[str],
+        columns: str | dict[str, str] | None = None,
+        *,
+        format: str | None = None,
+        lenient: bool = False,
+        group_requests: str | os.PathLike[str] | None = None,
+        memory: int | None = None,
+    ) -> Trace:
+        """Reads a whole file of a format in `FORMATS` (found by the file itself if not given), or raises `TraceError` with the
+        byte or line. `columns` maps key, size, time, op, ttl, owner, request, cost, key_size and count to columns of a table,
+        by their names or numbers: `"key=id,size=bytes"`. `lenient` counts and skips rows that can't be used. `group_requests`
+        is a file of one byte a row (1 for the last of a request), a directory of such files, or a column. `memory` is how many
+        bytes the rows may take."""
     def __len__(self) -> int: ...
     @property
     def unique(self) -> int:
@@ -168,9 +214,28 @@ class Trace:
         """Of a million keys, those that were recorded."""
     @property
     def description(self) -> str: ...
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Rows that `lenient` left out, by what was wrong."""
+    def costs(self, start: int = 0, stop: int | None = None) -> list[float]:
+        """What each access costs to load."""
+    def check_addresses(self) -> None:
+        """Raises `TraceError` if the keys are no addresses: texts, hashes, or numbered by first appearance."""
+    @property
+    def expires(self) -> bool:
+        """Whether anything has a time to live."""
+    @property
+    def accesses(self) -> int:
+        """Rows that hit or miss: all but deletes and fills."""
+    def lru_is_exact(self, by_bytes: bool) -> bool:
+        """Whether `recency` counts what `simulate` counts for LRU."""
+    def sample(self, keys: float) -> Trace:
+        """All accesses to about this share of the keys, chosen by hash."""
+    def with_times_to_live(self, factor: float | None) -> Trace:
+        """The same with each time to live multiplied; None: nothing expires."""
     def rows(self, start: int = 0, stop: int | None = None) -> list[tuple[int, str, int, str, int | None, str, bool]]:
-        """Time in nanoseconds, key, bytes, "get", "set", "delete", "fill" or "look", nanoseconds to live, owner, and whether the next row is of
-        the same request."""
+        """Time in nanoseconds, key, bytes, "get", "set", "delete", "fill" or "look", nanoseconds to live, owner, and whether
+        the next row is of the same request."""
 
 class Tally:
     """What a replay counted."""
@@ -183,11 +248,26 @@ class Tally:
     whole_requests: Final[int]
     seconds: Final[float]
 
-def simulate(trace: Trace, policy: str, *, max_entries: int | None = None, capacity: int | None = None, seed: int = 0) -> Tally:
+def simulate(
+    trace: Trace,
+    policy: str,
+    *,
+    max_entries: int | None = None,
+    capacity: int | None = None,
+    seed: int = 0,
+    addresses: bool = False,
+) -> Tally:
     """Replays `trace` through an empty store bounded by entries or by bytes (one of them)."""
 
-def belady(trace: Trace, max_entries: int) -> Tally:
-    """The fewest misses that any policy could have, were all entries of one size."""
+def curve(trace: Trace, policy: str, sizes: Sequence[int], *, by_bytes: bool = False, seed: int = 0) -> list[Tally]:
+    """What `simulate` counts, for each size; in less time where nothing expires: one pass for LRU, no store for others."""
+
+def recency(trace: Trace, sizes: Sequence[int], *, by_bytes: bool = False) -> list[Tally]:
+    """LRU at each size in one pass, as if nothing expired; see `curve` for what is exact."""
+
+def belady(trace: Trace, *, max_entries: int | None = None, capacity: int | None = None) -> Tally:
+    """What a policy could have missed that knew the future (one of the two bounds). The fewest misses possible for a number of
+    entries; for bytes a heuristic, and no bound."""
 
 def write_trace(
     path: str | os.PathLike[str],
@@ -203,6 +283,17 @@ def write_trace(
 ) -> None:
     """Writes a trace of ours: rows as `Trace.rows` gives them, each with how many pages it covers (1 for keys that are none).
     Keys have to be numbers unless `texts`. The file appears when all is written."""
+
+def convert_trace(
+    trace: Trace,
+    path: str | os.PathLike[str],
+    *,
+    hash_keys: bool = False,
+    secret: bytes | None = None,
+    description: str | None = None,
+) -> None:
+    """Writes any trace as one of ours; with `hash_keys` its keys and owners as hashes, by a secret that is thrown away unless
+    given."""
 
 def import_blocks(
     source: str | os.PathLike[str],

@@ -13,6 +13,7 @@ from forecache.config import Config
 from forecache.decorators import CachedMethods
 from forecache.events import Listener
 from forecache.flow import arun
+from forecache.recording import Recording
 from forecache.stats import Stats
 from forecache.units import Duration, Size
 from forecache.views import batches
@@ -231,6 +232,19 @@ class AsyncCache(CachedMethods):
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """See `Cache.subscribe`."""
         return self.sync.subscribe(listener)
+
+    def record(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        sample: float = 1.0,
+        hash_keys: bool = True,
+        secret: str | bytes | None = None,
+        max_bytes: Size = "1GiB",
+        duration: Duration | None = None,
+    ) -> Recording:
+        """See `Cache.record`; for `async with`, too."""
+        return self.sync.record(path, sample=sample, hash_keys=hash_keys, secret=secret, max_bytes=max_bytes, duration=duration)
 
     async def __aenter__(self) -> AsyncCache:
         """See `Cache.__aenter__`."""

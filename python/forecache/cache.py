@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, NoReturn, TypeVar
 
-from forecache import engine
+from forecache import control as reach
+from forecache import engine, recording
 from forecache._core import MISSING, FakeClock, Memory
 from forecache.aio import AsyncCache
 from forecache.config import Config, Groups, OnRemove, Weigher
@@ -15,6 +16,7 @@ from forecache.decorators import CachedMethods, Names
 from forecache.events import Hub, Listener
 from forecache.flight import Flights
 from forecache.flow import run
+from forecache.recording import Recording
 from forecache.stats import Loads, Stats
 from forecache.units import Duration, Size
 from forecache.views import Items, Values, batches
@@ -40,6 +42,7 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     | `seed` | None | fixes what is random, for tests |
     | `on_remove` | None | function (key, value, cause), called for every entry that leaves |
     | `clock` | None | a `forecache.testing.FakeClock` |
+    | `control` | None | where a Unix socket is made for `forecache trace record`; a directory: one a process |
 
     Raises `ConfigError` for what isn't allowed. Keys are `str`: all methods raise `TypeError` for others,
     those that store `ValueError` for lone surrogates, and all `CacheClosed` after `close`.
@@ -71,10 +74,13 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         seed: int | None = None,
         on_remove: OnRemove | None = None,
         clock: FakeClock | None = None,
+        control: str | os.PathLike[str] | None = None,
     ) -> C:
         """See the class."""
         return cls.from_config(
-            Config(capacity, max_entries, policy, ttl, tti, jitter, weigher, copy, groups, namespace, seed, on_remove, clock)
+            Config(
+                capacity, max_entries, policy, ttl, tti, jitter, weigher, copy, groups, namespace, seed, on_remove, clock, control
+            )
         )
 
     @classmethod
@@ -87,6 +93,7 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         cache._now = config.clock.time if config.clock is not None else time.monotonic
         cache._made = cache._now()
         cache._names = Names()
+        reach.attach(cache)
         return cache
 
     @classmethod
@@ -205,9 +212,35 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         """
         return self._hub.subscribe(listener, self._on_event)
 
+    def record(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        sample: float = 1.0,
+        hash_keys: bool = True,
+        secret: str | bytes | None = None,
+        max_bytes: Size = "1GiB",
+        duration: Duration | None = None,
+    ) -> Recording:
+        """Records what is asked for from now on, as a trace at `path` for `forecache replay`; stop what it gives, or use `with`.
+
+        `sample` is the share of keys that are recorded, chosen by hash. Keys are written as hashes that tell nothing, unless
+        `hash_keys` is false; `secret` is what they are hashed with, for several traces that shall agree on them. The
+        recording ends by itself after `duration`, or when the file has `max_bytes`. The file appears when it has ended.
+
+        Raises `ConfigError` for wrong options or if the cache is being recorded already, and `TraceError` if nothing can be
+        written there.
+        """
+        return recording.record(self, path, sample, hash_keys, secret, max_bytes, duration)
+
     def flush(self) -> None:
         """Returns when all that was queued is written: at once, since memory queues nothing. Tiers that write behind do."""
         self.exists("")  # a closed cache says so
+
+    def close(self) -> None:
+        """Empties the cache and refuses all further calls. A recording under way ends, and its file is complete."""
+        reach.detach(self)
+        super().close()
 
     def __enter__(self: C) -> C:
         return self

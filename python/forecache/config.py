@@ -65,6 +65,7 @@ class Config:
     seed: int | None
     on_remove: OnRemove | None
     clock: FakeClock | None
+    control: str | None
 
     def __init__(
         self,
@@ -81,6 +82,7 @@ class Config:
         seed: int | None = None,
         on_remove: OnRemove | None = None,
         clock: FakeClock | None = None,
+        control: str | os.PathLike[str] | None = None,
     ) -> None:
         valid = {
             "capacity": parse_size(capacity, "capacity"),
@@ -96,6 +98,7 @@ class Config:
             "seed": _whole("seed", seed, 0, 2**64 - 1),
             "on_remove": _function("on_remove", on_remove, "a function (key, value, cause)"),
             "clock": clock,
+            "control": _path("control", control),
         }
         if clock is not None and not isinstance(clock, FakeClock):
             raise wrong("clock", clock, "None for the real one, or a forecache.testing.FakeClock")
@@ -208,6 +211,15 @@ def _text(field: str, value: str) -> str:
     except (AttributeError, UnicodeEncodeError):
         raise wrong(field, value, "a str that can be encoded as UTF-8") from None
     return str(value)
+
+
+def _path(field: str, value: str | os.PathLike[str] | None) -> str | None:
+    if value is None:
+        return None
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else value
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise wrong(field, value, "a path for a socket, or a directory")
+    return path
 
 
 def _groups(groups: Groups | None) -> Iterable[tuple[str, float | None, float | None]]:

@@ -6,23 +6,28 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from forecache import _core
+from forecache import machine, optimum
+from forecache._core import POLICIES, Tally, Trace, simulate
+from forecache._core import belady as optimal
 from forecache.errors import TraceError
+from forecache.optimum import Counts, Optimum
+from forecache.traces import TracePath, open_trace
 from forecache.units import Size, parse_size, wrong
 
 __all__ = ["BELADY", "SIZES", "Row", "replay"]
 
-TracePath: TypeAlias = str | os.PathLike[str]
 Job: TypeAlias = tuple[float | None, str, int]
 
 BELADY = "belady"
-"""The policy of the rows that show what no policy can beat."""
+"""The policy of the rows that show what could be reached with the future known."""
 SIZES = (0.001, 0.01, 0.05, 0.1)
 """The shares of the unique objects that are tried unless others are given."""
+ALL_KEYS = 1_000_000
+"""What `Trace.sampled` is where no key was left out."""
 SIZES_ALLOWED = "shares of the unique objects above 0 and up to 1, such as 0.01"
 
 
@@ -44,6 +49,13 @@ class Row:
     missed_bytes: int
     seconds: float
     """How long the replay took."""
+    requests: int = 0
+    """Accesses that belong together count as one; each for itself where the trace doesn't say. 0 where none can be counted: of
+    requests of several accesses Belady's optimum is unknown."""
+    whole_requests: int = 0
+    """The requests whose accesses all hit."""
+    skipped: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """How many rows of the trace `lenient` left out, by what was wrong."""
 
     @property
     def miss_ratio(self) -> float:
@@ -55,6 +67,11 @@ class Row:
         """The share of the bytes that missed; None if the trace knows no sizes."""
         return self.missed_bytes / self.bytes if self.bytes else None
 
+    @property
+    def request_hit_ratio(self) -> float | None:
+        """The share of the requests whose accesses all hit; None if there are none."""
+        return self.whole_requests / self.requests if self.requests else None
+
 
 def replay(
     paths: TracePath | Iterable[TracePath],
@@ -64,36 +81,53 @@ def replay(
     capacity: Size | None = None,
     byte: bool = False,
     columns: str | Mapping[str, str] | None = None,
+    format: str | None = None,
+    lenient: bool = False,
+    group_requests: TracePath | None = None,
+    addresses: bool = False,
     seed: int = 0,
     belady: bool = False,
+    memory: Size | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[Row]:
     """Replays each trace at each size with each policy, on all cores: one row for each, in that order.
 
     `policies` are names, or "all". `sizes` are shares: `int(unique * share)` objects, or with `byte` `int(footprint * share)`
     bytes, the footprint being the sum of each object's largest size; less than one gives a warning and no row.
-    A `capacity` goes before them: a number of objects, or bytes if it has a unit ("100MB") or `byte` is set. `columns` says what
-    the columns of a table hold: "key=id,size=bytes". The ratios are those of a `Cache` with this policy and `seed`. `belady` adds
-    rows of that name with the fewest misses possible; they are known for objects that all count the same, so not for bytes.
-    `progress` is called with the number of replays done and their total.
+    A `capacity` goes before them: a number of objects, or bytes if it has a unit ("100MB") or `byte` is set; of a trace that
+    holds a sample of the keys, that share of it is simulated, with a warning. The ratios are those of a `Cache` with this
+    policy and `seed`. `belady` adds rows of that name with the fewest misses possible, or for bytes, where those are infeasible
+    to compute, with the misses of a heuristic that knows the future too. Where the fewest would take more than `memory` (by
+    default, all that is free), they are estimated from a sample of the objects, and a warning says so. `progress` is called
+    with the number of replays done and their total.
 
-    Raises `ConfigError` for an unknown policy or size and `TraceError` for a trace that can't be read; there are no rows then.
+    `format` is one of `_core.FORMATS`, found by the file itself if not given; `columns` says what the columns of a table
+    hold: "key=id,size=bytes". `lenient` leaves rows out that can't be used, with a warning that counts them. `group_requests`
+    says which rows are one request: a file of one byte a row (1 for the last of a request), a directory of such files named
+    like the traces, or a column. `addresses` tells policies the numbers that keys are, not only their fingerprints.
+
+    Raises `ConfigError` for an unknown policy or size and `TraceError` for a trace that can't be read, or whose keys are no
+    addresses where they were asked for; there are no rows then.
     """
     files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     by_bytes = byte or _has_unit(capacity)
-    names = _policies(policies, by_bytes, belady)
+    names = _policies(policies, belady)
     _named_apart(files)
     fixed = None if capacity is None else parse_size(capacity, "capacity")
     shares = [None] if fixed is not None else _shares(sizes)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
         raise wrong("seed", seed, "a whole number from 0 to 2**64 - 1")
+    room = None if memory is None else parse_size(memory, "memory")
     rows: list[Row] = []
     each = len(shares) * len(names)
     for number, path in enumerate(files, start=1):
-        trace = _core.Trace.open(path, dict(columns) if isinstance(columns, Mapping) else columns)
+        trace = open_trace(path, columns, format=format, lenient=lenient, group_requests=group_requests)
+        if addresses:
+            trace.check_addresses()
         if not trace.unique:
             raise TraceError(f"{os.fspath(path)}: holds nothing to replay; expected gets or sets")
-        capacities = [(share, _capacity(path, trace, share, fixed, by_bytes)) for share in shares]
+        scaled = _scaled(path, trace, fixed)
+        capacities = [(share, _capacity(path, trace, share, scaled, by_bytes)) for share in shares]
         jobs = [(share, name, most) for share, most in capacities if most for name in names]
         before = number * each - len(jobs)
 
@@ -101,11 +135,24 @@ def replay(
             if progress is not None:
                 progress(before + done, len(files) * each)
 
-        rows += _run(path, trace, jobs, by_bytes, seed, report)
+        best = optimum.fitting(trace, _name(path), room, machine.cores(), _warn) if BELADY in names and not by_bytes else None
+        rows += _run(path, trace, jobs, by_bytes, seed, addresses, best, report)
     return rows
 
 
-def _capacity(path: TracePath, trace: _core.Trace, share: float | None, fixed: int | None, by_bytes: bool) -> int:
+def _scaled(path: TracePath, trace: Trace, fixed: int | None) -> int | None:
+    """A given capacity for the keys that the trace holds. Shares are of those anyway."""
+    if fixed is None or trace.sampled == ALL_KEYS:
+        return fixed
+    scaled = fixed * trace.sampled // ALL_KEYS
+    held = f"{Path(path).name} holds {100 * trace.sampled / ALL_KEYS:g} % of the keys"
+    if scaled < 1:
+        raise wrong("capacity", fixed, f"at least {-(-ALL_KEYS // trace.sampled):,}, because {held}")
+    warnings.warn(f"{held}, so a capacity of {fixed:,} is simulated by one of {scaled:,}", stacklevel=3)
+    return scaled
+
+
+def _capacity(path: TracePath, trace: Trace, share: float | None, fixed: int | None, by_bytes: bool) -> int:
     """0 if the share is less than one object or byte, with a warning."""
     if share is None:
         return fixed or 0
@@ -116,25 +163,33 @@ def _capacity(path: TracePath, trace: _core.Trace, share: float | None, fixed: i
 
 
 def _run(
-    path: TracePath, trace: _core.Trace, jobs: Sequence[Job], by_bytes: bool, seed: int, report: Callable[[int], object]
+    path: TracePath,
+    trace: Trace,
+    jobs: Sequence[Job],
+    by_bytes: bool,
+    seed: int,
+    addresses: bool,
+    best: Optimum | None,
+    report: Callable[[int], object],
 ) -> list[Row]:
     """The rows of `jobs`, in their order. The simulator lets other threads run, so threads use all cores."""
-    name = _name(path)
+    name, skipped = _name(path), trace.skipped
 
     def run(job: Job) -> Row:
         share, policy, capacity = job
-        if policy == BELADY:
-            tally = _core.belady(trace, capacity)
-        elif by_bytes:
-            tally = _core.simulate(trace, policy, capacity=capacity, seed=seed)
+        limit = {"capacity": capacity} if by_bytes else {"max_entries": capacity}
+        if policy != BELADY:
+            tally: Tally | Counts = simulate(trace, policy, seed=seed, addresses=addresses, **limit)
+        elif best is not None:
+            tally = best.counts(capacity)
         else:
-            tally = _core.simulate(trace, policy, max_entries=capacity, seed=seed)
+            tally = optimal(trace, **limit)
         if not tally.accesses:
             raise TraceError(f"{os.fspath(path)}: holds nothing to replay; expected gets or sets")
         counts = (tally.accesses, tally.misses, tally.bytes, tally.missed_bytes, tally.seconds)
-        return Row(name, share, policy, capacity, by_bytes, *counts)
+        return Row(name, share, policy, capacity, by_bytes, *counts, tally.requests, tally.whole_requests, skipped)
 
-    pool = ThreadPoolExecutor(_cores())
+    pool = ThreadPoolExecutor(machine.cores())
     try:
         futures: list[Future[Row]] = [pool.submit(run, job) for job in jobs]
         for done, future in enumerate(as_completed(futures), start=1):
@@ -145,24 +200,18 @@ def _run(
         pool.shutdown(cancel_futures=True)
 
 
-def _cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=4)
 
 
-def _policies(given: str | Iterable[str], by_bytes: bool, belady: bool) -> list[str]:
+def _policies(given: str | Iterable[str], belady: bool) -> list[str]:
     asked = [given] if isinstance(given, str) else list(given)
-    names = [name for each in asked for name in (_core.POLICIES if each == "all" else [each])]
+    names = [name for each in asked for name in (POLICIES if each == "all" else [each])]
     for name in names or [""]:
-        if name not in (*_core.POLICIES, BELADY):
-            raise wrong("policy", name, ", ".join((*_core.POLICIES, BELADY, "all")))
+        if name not in (*POLICIES, BELADY):
+            raise wrong("policy", name, ", ".join((*POLICIES, BELADY, "all")))
     if belady:
         names.append(BELADY)
-    if by_bytes and BELADY in names:
-        warnings.warn(
-            "Belady's optimum is known for objects that all count the same, so not for bytes: it is left out", stacklevel=3
-        )
-        names = [name for name in names if name != BELADY]
     return list(dict.fromkeys(names))
 
 

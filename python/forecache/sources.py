@@ -59,6 +59,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "groups": _number(json.loads),
     "namespace": str,
     "seed": _number(int),
+    "control": str,
 }
 OPTIONS = tuple(_READERS)
 
@@ -79,7 +80,8 @@ def from_urls(urls: Iterable[str]) -> dict[str, Any]:
         if parts.scheme in seen:
             raise wrong("url", url, f"one {parts.scheme}:// only")
         seen.add(parts.scheme)
-        for name, text in parse_qsl(parts.query, keep_blank_values=True):
+        # A plus sign is one, as in policy=clock2q+, and no blank: this is no form.
+        for name, text in parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True):
             _put(options, f"url option {name}", name, text, read=True)
     return options
 

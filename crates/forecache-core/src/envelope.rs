@@ -10,7 +10,7 @@
 //! key is known as such. It finds accidents; against forgers there are signatures.
 
 use crate::compress::{Algorithm, Compression};
-use crate::trace::number::{push, take};
+use crate::number::{push, take};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The version that is written, and the latest that is read.

@@ -1,10 +1,12 @@
-//! The core of forecache: pure Rust, no Python, no network, no threads of its own.
+//! The core of forecache: pure Rust, no Python, no network, and no thread of its own but while it records.
 //!
 //! A [`store::Store`] holds weighted entries, asks a [`policy::Policy`] which of them leave and returns those as values;
 //! [`trace`] reads recordings of what real programs asked for, and [`simulate`] replays them through the very same store.
 
+pub mod bare;
 pub mod belady;
 pub mod compress;
+pub mod curve;
 pub mod envelope;
 pub mod expiry;
 pub mod fingerprint;
@@ -12,8 +14,10 @@ pub mod groups;
 pub mod histogram;
 pub mod index;
 pub mod list;
+mod number;
 pub mod owners;
 pub mod policy;
+pub mod record;
 pub mod simulate;
 pub mod store;
 mod table;

@@ -94,6 +94,13 @@ impl Links {
         }
     }
 
+    /// The slot behind `slot` in its list, if any.
+    #[inline]
+    pub fn after(&self, slot: Slot) -> Option<Slot> {
+        let [_, after] = self.0[slot as usize];
+        (after != NONE).then_some(after)
+    }
+
     /// Walks `list` from its front.
     pub fn iter(&self, list: &List) -> impl Iterator<Item = Slot> + '_ {
         let mut next = list.front;

@@ -75,6 +75,11 @@ impl Owners {
         self.numbers.get(&(namespace, name.into())).copied()
     }
 
+    /// The name of that number.
+    pub fn name(&self, owner: u32) -> &str {
+        &self.list[owner as usize].name
+    }
+
     /// All of them, by number.
     pub fn iter(&self) -> impl Iterator<Item = &Owner> {
         self.list.iter()

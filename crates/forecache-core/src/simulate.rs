@@ -24,6 +24,16 @@ pub enum Limit {
     Bytes(u64),
 }
 
+impl Limit {
+    /// Entries or bytes.
+    pub fn amount(self) -> u64 {
+        match self {
+            Limit::Entries(most) => most as u64,
+            Limit::Bytes(most) => most,
+        }
+    }
+}
+
 /// What happened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -83,13 +93,13 @@ impl Key for Id {
 }
 
 /// What a cache would know of the trace's keys, by number.
-struct Known {
-    fingerprints: Vec<u64>,
-    groups: Column<u16>,
+pub(crate) struct Known {
+    pub(crate) fingerprints: Vec<u64>,
+    pub(crate) groups: Column<u16>,
 }
 
 impl Known {
-    fn of(trace: &Trace, groups: &mut Groups, seed: u64) -> Self {
+    pub(crate) fn of(trace: &Trace, groups: &mut Groups, seed: u64) -> Self {
         let mut known = Known { fingerprints: Vec::with_capacity(trace.unique()), groups: Column::default() };
         for id in 0..trace.unique() as u32 {
             let text = trace.key(id).text();
@@ -132,13 +142,38 @@ struct Replay<'a> {
     trace: &'a Trace,
     store: Store<Id, ()>,
     known: Known,
+    /// By number of the key, if policies are to be told.
+    addresses: Option<&'a [u64]>,
     owners: Vec<u32>,
     by_bytes: bool,
     gone: Vec<Removed<Id, ()>>,
     tally: Tally,
 }
 
-impl Replay<'_> {
+impl<'a> Replay<'a> {
+    /// An empty store, and the clock that it goes by.
+    fn begin(
+        trace: &'a Trace,
+        policy: AnyPolicy,
+        limit: Limit,
+        seed: u64,
+        addresses: Option<&'a [u64]>,
+    ) -> Result<(Self, Arc<AtomicU64>), TraceError> {
+        let budget = match limit {
+            Limit::Entries(most) => Budget { capacity: u64::MAX, max_entries: Some(most) },
+            Limit::Bytes(capacity) => Budget { capacity, max_entries: None },
+        };
+        let by_bytes = matches!(limit, Limit::Bytes(_));
+        let tally = Tally::of_accesses(trace, by_bytes)?;
+        let mut groups = Groups::new([]);
+        let known = Known::of(trace, &mut groups, seed);
+        let clock = Arc::new(AtomicU64::new(0));
+        let mut store = Store::new(policy, budget, Clock::Manual(clock.clone()), groups);
+        let owners = trace.owner_names().iter().map(|name| store.owners.number(0, name)).collect();
+        let replay = Replay { trace, store, known, addresses, owners, by_bytes, gone: Vec::new(), tally };
+        Ok((replay, clock))
+    }
+
     /// All rows, in order. Of what a row says the common one, a get that hits, needs only its key.
     fn run(&mut self, clock: &AtomicU64) {
         let trace = self.trace;
@@ -153,12 +188,10 @@ impl Replay<'_> {
             if timed {
                 clock.store(trace.times.at(row) - first, Ordering::Relaxed);
             }
-            match trace.operations.at(row) {
-                Operation::Get if self.store.get(&lookup, &mut self.gone).is_some() => {}
-                Operation::Look if self.store.get(&lookup, &mut self.gone).is_some() => {}
-                Operation::Look => self.miss(row),
-                Operation::Delete => self.delete(&lookup),
-                operation => self.set(row, id, operation),
+            let operation = trace.operations.at(row);
+            let reads = matches!(operation, Operation::Get | Operation::Look);
+            if !(reads && self.store.get(&lookup, &mut self.gone).is_some()) {
+                self.miss_or_change(row, id, operation);
             }
             if grouped {
                 request.ends_or_goes_on(trace, row, &mut self.tally);
@@ -169,22 +202,21 @@ impl Replay<'_> {
         }
     }
 
-    fn delete(&mut self, lookup: &Lookup<impl Fn(&Id) -> bool>) {
-        self.store.remove(lookup, &mut self.gone);
-        self.gone.clear();
-    }
-
+    /// All but a hit.
     #[inline(never)]
-    fn set(&mut self, row: usize, id: u32, operation: Operation) {
+    fn miss_or_change(&mut self, row: usize, id: u32, operation: Operation) {
         let (trace, key) = (self.trace, Id::new(id));
         let lookup = Lookup { namespace: 0, hash: Key::hash(&key), equal: |other: &Id| *other == key };
+        match operation {
+            Operation::Look => return self.miss(row),
+            Operation::Delete => {
+                self.store.remove(&lookup, &mut self.gone);
+                return self.gone.clear();
+            }
+            _ => {}
+        }
         let size = trace.sizes.at(row);
-        let options = Options {
-            time_to_live: trace.times_to_live.at(row),
-            owner: self.owners[trace.owners.at(row) as usize],
-            group: self.known.groups.at(id as usize),
-            ..Options::default()
-        };
+        let options = self.options(row, id);
         let (weight, fingerprint) = (if self.by_bytes { size } else { 1 }, self.known.fingerprints[id as usize]);
         self.gone.clear();
         self.store.set(&lookup, New { key, fingerprint, value: (), weight }, &options, &mut self.gone);
@@ -195,27 +227,38 @@ impl Replay<'_> {
         }
     }
 
+    /// What is said of the entry that the access stores.
+    fn options(&self, row: usize, id: u32) -> Options<'static> {
+        let trace = self.trace;
+        Options {
+            time_to_live: trace.times_to_live.at(row),
+            owner: self.owners[trace.owners.at(row) as usize],
+            group: self.known.groups.at(id as usize),
+            cost: trace.costs.at(row),
+            address: self.addresses.map(|addresses| addresses[id as usize]),
+            ..Options::default()
+        }
+    }
+
     fn miss(&mut self, row: usize) {
         self.tally.misses += 1;
         self.tally.missed_bytes = self.tally.missed_bytes.saturating_add(self.trace.sizes.at(row));
     }
 }
 
-/// Replays `trace` through an empty store. The store's clock begins at 0 with the first access. `seed` is that of the cache whose
-/// hits are to be had. Bounded by bytes, an access of size 0 is an error.
+/// Replays `trace` through an empty store. Policies know keys by their fingerprints alone. The store's clock begins at 0 with the first
+/// access. `seed` is that of the cache whose hits are to be had. Bounded by bytes, an access of size 0 is an error.
 pub fn simulate(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64) -> Result<Tally, TraceError> {
-    let budget = match limit {
-        Limit::Entries(most) => Budget { capacity: u64::MAX, max_entries: Some(most) },
-        Limit::Bytes(capacity) => Budget { capacity, max_entries: None },
-    };
-    let by_bytes = matches!(limit, Limit::Bytes(_));
-    let tally = Tally::of_accesses(trace, by_bytes)?;
-    let mut groups = Groups::new([]);
-    let known = Known::of(trace, &mut groups, seed);
-    let clock = Arc::new(AtomicU64::new(0));
-    let mut store = Store::new(policy, budget, Clock::Manual(clock.clone()), groups);
-    let owners = trace.owner_names().iter().map(|name| store.owners.number(0, name)).collect();
-    let mut replay = Replay { trace, store, known, owners, by_bytes, gone: Vec::new(), tally };
+    run(trace, policy, limit, seed, None)
+}
+
+/// The same, and policies are told the number that each key is. Refused for a trace whose numbers tell nothing, or the future.
+pub fn simulate_with_addresses(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64) -> Result<Tally, TraceError> {
+    run(trace, policy, limit, seed, Some(trace.addresses()?))
+}
+
+fn run(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64, addresses: Option<&[u64]>) -> Result<Tally, TraceError> {
+    let (mut replay, clock) = Replay::begin(trace, policy, limit, seed, addresses)?;
     let begin = Instant::now();
     replay.run(&clock);
     replay.tally.took = begin.elapsed();
@@ -225,7 +268,9 @@ pub fn simulate(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bare;
     use crate::belady::belady;
+    use crate::curve;
     use crate::trace::{Builder, Facts, Row};
     use proptest::prelude::*;
     use std::path::Path;
@@ -294,10 +339,63 @@ mod tests {
     }
 
     #[test]
+    fn policies_are_told_addresses_only_where_they_were_asked_for() {
+        let trace = trace("aczaz");
+        for (addresses, expected) in
+            [(None, [None; 3]), (Some(trace.addresses().unwrap()), [b'a', b'c', b'z'].map(|n| Some(n.into())))]
+        {
+            let (replay, _) = Replay::begin(&trace, AnyPolicy::named("lru").unwrap(), Limit::Entries(2), 0, addresses).unwrap();
+            assert_eq!([0, 1, 2].map(|row| replay.store.meta_of(1, &replay.options(row, row as u32)).address), expected);
+        }
+        for name in AnyPolicy::NAMES {
+            let [plain, addressed] = [simulate, simulate_with_addresses].map(|simulate| {
+                let tally = simulate(&trace, AnyPolicy::named(name).unwrap(), Limit::Entries(2), 3).unwrap();
+                Tally { took: Duration::ZERO, ..tally }
+            });
+            assert_eq!(plain, addressed, "{name}");
+        }
+    }
+
+    #[test]
+    fn costs_reach_the_policy() {
+        let mut trace = trace("ab");
+        trace.costs = Column::Each(vec![1.0, 2.5]);
+        let (replay, _) = Replay::begin(&trace, AnyPolicy::named("lru").unwrap(), Limit::Entries(2), 0, None).unwrap();
+        assert_eq!(replay.store.meta_of(1, &replay.options(1, 1)).cost, 2.5);
+    }
+
+    #[test]
     fn what_has_expired_is_a_miss() {
         let mut trace = trace("aaaaaa");
         trace.times_to_live = Column::Same(2 * SECOND);
         assert_eq!(lru(&trace, Limit::Entries(2)), (6, 3));
+    }
+
+    #[test]
+    fn curves_tell_where_they_are_not_exact() {
+        let (mut timed, plain) = (trace("abab"), trace("ab?ab"));
+        timed.times_to_live = Column::Same(SECOND);
+        let mut resized = trace("abab");
+        resized.sizes = Column::Each(vec![1, 2, 3, 2]);
+        let exact =
+            |trace: &Trace| [false, true].map(|by_bytes| (bare::is_exact(trace, by_bytes), curve::is_exact(trace, by_bytes)));
+        assert_eq!(exact(&timed), [(false, false); 2]);
+        assert_eq!(exact(&plain), [(true, false); 2]);
+        assert_eq!(exact(&resized), [(true, true), (false, false)]);
+    }
+
+    #[test]
+    fn about_the_share_of_keys_asked_for_is_sampled_whatever_they_are() {
+        for keys in [crate::trace::Key::Number, |number| crate::trace::Key::parse(["x", "y", "z"][number as usize % 3])]
+            as [fn(u64) -> _; 2]
+        {
+            let mut builder = Builder::new(Path::new("many"), Facts::default());
+            (0..9_000).for_each(|number| builder.push(&Row::get(number, keys(number), 1)));
+            let trace = builder.finish();
+            let sample = trace.sample(0.25);
+            assert!(sample.len() <= trace.len() && sample.unique().abs_diff(trace.unique() / 4) <= 150, "{}", sample.unique());
+            assert_eq!(trace.sample(1.0), trace);
+        }
     }
 
     #[test]
@@ -347,6 +445,37 @@ mod tests {
         fn belady_is_the_optimum(letters in "(-?[a-e]){1,12}", most in 1usize..4) {
             let trace = trace(&letters);
             prop_assert_eq!(belady(&trace, most).misses, fewest(&trace, most, 0, &mut Vec::new()));
+        }
+
+        #[test]
+        fn curves_are_what_the_simulator_counts(letters in "([-+?]?[a-gi-oA-GI-O]){1,160}", by_bytes: bool) {
+            let trace = trace(&letters);
+            prop_assert!(bare::is_exact(&trace, by_bytes));
+            let limit = |most: usize| if by_bytes { Limit::Bytes(most as u64) } else { Limit::Entries(most) };
+            let limits: Vec<Limit> = [9, 1, 2, 3, 4, 5, 7, 14, 30].map(limit).into();
+            let made = |name: &'static str| move || AnyPolicy::named(name).unwrap();
+            for name in AnyPolicy::NAMES {
+                let mut curves = vec![bare::replay(&trace, made(name), &limits, 3).unwrap()];
+                if *name == "lru" && curve::is_exact(&trace, by_bytes) {
+                    curves.push(curve::lru(&trace, &limits).unwrap());
+                }
+                for (at, &limit) in limits.iter().enumerate() {
+                    let full = simulate(&trace, made(name)(), limit, 3).unwrap();
+                    for tally in curves.iter().map(|curve| curve[at]) {
+                        prop_assert_eq!((tally.misses, tally.missed_bytes), (full.misses, full.missed_bytes), "{} {:?}", name, limit);
+                        prop_assert_eq!((tally.accesses, tally.bytes), (full.accesses, full.bytes));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn a_sample_has_all_rows_of_some_keys(letters in "(-?[a-oA-O]){1,80}", keys in 0.05f64..0.95) {
+            let trace = trace(&letters);
+            let sample = trace.sample(keys);
+            let chosen: Vec<_> = (0..sample.unique() as u32).map(|id| sample.key(id)).collect();
+            let expected: Vec<_> = (0..trace.len()).map(|row| trace.row(row)).filter(|row| chosen.contains(&row.key)).collect();
+            prop_assert_eq!((0..sample.len()).map(|row| sample.row(row)).collect::<Vec<_>>(), expected);
         }
 
         #[test]

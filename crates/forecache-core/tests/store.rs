@@ -177,7 +177,8 @@ impl Check {
                 let value = self.next;
                 let tags = if tag { vec!["t".into()] } else { vec![] };
                 let (time_to_live, time_to_idle) = (ttl.unwrap_or(NEVER), tti.unwrap_or(NEVER));
-                let options = Options { time_to_live, time_to_idle, owner, group, cost: 1.0, immutable, pinned, tags: &tags };
+                let options =
+                    Options { time_to_live, time_to_idle, owner, group, immutable, pinned, tags: &tags, ..Options::default() };
                 let before = self.live((namespace, key)).cloned();
                 let outcome = self.store.set(
                     &lookup(namespace, key),

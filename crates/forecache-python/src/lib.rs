@@ -9,6 +9,7 @@ mod memory;
 mod methods;
 mod options;
 mod plain;
+mod recorder;
 mod report;
 mod trace;
 mod weight;
@@ -44,5 +45,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<clock::FakeClock>()?;
     module.add_class::<memory::Memory>()?;
     module.add_function(wrap_pyfunction!(plain::is_plain, module)?)?;
+    module.add_class::<recorder::Recorder>()?;
     trace::register(module)
 }

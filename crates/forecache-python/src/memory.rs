@@ -11,7 +11,9 @@ use crate::options::{Defaults, Said};
 use crate::weight;
 use forecache_core::fingerprint::fingerprint;
 use forecache_core::histogram::Histogram;
-use forecache_core::store::{New, Outcome, Removed, Store};
+use forecache_core::policy::Slot;
+use forecache_core::record::Recording;
+use forecache_core::store::{Lookup, New, Outcome, Removed, Store};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -40,6 +42,8 @@ pub struct State {
     pub loads: HashMap<u64, u64>,
     /// The last ticket given.
     pub ticket: u64,
+    /// The latest recording, if there was any.
+    pub recording: Option<Recording>,
 }
 
 impl State {
@@ -55,6 +59,42 @@ impl State {
             self.loads.remove(&hash);
         }
         stands
+    }
+
+    /// Tells a recording what there is now where a key leads: it was stored, or stored anew.
+    #[cold]
+    #[inline(never)]
+    pub fn note_stored(&mut self, lookup: &Lookup<impl Fn(&Text) -> bool>, utf8: &str) {
+        let Some(slot) = self.store.slot(lookup) else { return };
+        let (_, weight, time_to_live, owner) = self.store.held(slot);
+        self.note(utf8, Some(slot), weight, time_to_live, owner);
+    }
+
+    /// Tells a recording that a read found nothing.
+    #[cold]
+    #[inline(never)]
+    fn note_missed(&mut self, utf8: &str) {
+        let now = self.store.now();
+        if let Some(tape) = &mut self.store.tape {
+            tape.miss(utf8, now);
+        }
+    }
+
+    /// Tells a recording that something was to be stored.
+    #[cold]
+    #[inline(never)]
+    fn note(&mut self, utf8: &str, slot: Option<Slot>, weight: u64, time_to_live: u64, owner: u32) {
+        let now = self.store.now();
+        if let Some(tape) = &mut self.store.tape {
+            let held = tape.held(utf8, slot, weight, time_to_live, owner);
+            tape.set(utf8, &held, self.store.owners.name(owner), now);
+        }
+    }
+
+    /// Has a recording end.
+    pub fn end_recording(&mut self) -> Option<Recording> {
+        self.store.tape = None;
+        self.recording.as_ref().inspect(|recording| recording.stop()).cloned()
     }
 }
 
@@ -99,6 +139,7 @@ impl Memory {
     pub fn empty(&self, py: Python<'_>) {
         let mut gone = Vec::new();
         let listener = self.state.try_with(|state| {
+            state.end_recording();
             state.store.clear(&mut gone);
             state.listener.take()
         });
@@ -202,7 +243,15 @@ impl Memory {
             let weight = if self.weigher.is_some() { weight } else { weight.saturating_add(said.tags_weight()) };
             // What the store refuses is dropped in here, which runs no finaliser: `item` holds both objects too.
             let new = New { key: item.name.text(), fingerprint, value: item.value.clone_ref(py), weight };
-            Some(state.store.set(&lookup, new, &options, gone))
+            let outcome = state.store.set(&lookup, new, &options, gone);
+            if state.store.tape.is_some() {
+                match outcome {
+                    Outcome::Stored => state.note_stored(&lookup, &utf8),
+                    Outcome::Refused => state.note(&utf8, None, weight, options.time_to_live, owner),
+                    Outcome::Immutable => {}
+                }
+            }
+            Some(outcome)
         })?;
         outcome.map(|outcome| self.taken(py, item, outcome)).transpose()
     }
@@ -234,8 +283,11 @@ impl Memory {
     fn missed(&self, py: Python<'_>, name: &Name) -> PyResult<()> {
         let utf8 = name.utf8().ok();
         self.change(py, |state, _| {
-            let group = utf8.and_then(|key| state.store.groups.known(&key).ok()).unwrap_or(0);
+            let group = utf8.as_ref().and_then(|key| state.store.groups.known(key).ok()).unwrap_or(0);
             state.store.groups.get(group).misses += 1;
+            if state.store.tape.is_some() {
+                state.note_missed(utf8.as_deref().unwrap_or_default());
+            }
         })
     }
 

@@ -6,17 +6,23 @@ use crate::guard::Guarded;
 use crate::key::Name;
 use crate::memory::{Item, Memory, NAMESPACE, State, Value, When};
 use crate::options::{Defaults, Said, seconds};
+use crate::recorder::{self, Recorder};
 use forecache_core::expiry::{Clock, NEVER};
 use forecache_core::groups::{Class, Groups, Pattern};
 use forecache_core::histogram::Histogram;
 use forecache_core::policy::AnyPolicy;
+use forecache_core::record::{Recording, Settings};
 use forecache_core::store::{Budget, New, Outcome, Store};
+use forecache_core::trace::Facts;
+use forecache_core::trace::secret::Secret;
 use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMapping, PyString};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 fn expected(field: &str, allowed: &str, given: &Bound<'_, PyAny>) -> PyErr {
     let kind = given.get_type().name().map_or_else(|_| "an object".into(), |name| name.to_string());
@@ -58,6 +64,7 @@ impl Memory {
                 closed: false,
                 loads: HashMap::new(),
                 ticket: 0,
+                recording: None,
             }),
             calls: AtomicU32::new(0),
             seed,
@@ -216,7 +223,12 @@ impl Memory {
                 _ => Some(options.time_to_live).filter(|&time| said.ttl.is_some() || time != NEVER),
             };
             let tti = said.tti;
-            state.store.touch(&name.lookup(NAMESPACE), ttl, tti, gone)
+            let lookup = name.lookup(NAMESPACE);
+            let touched = state.store.touch(&lookup, ttl, tti, gone);
+            if touched && ttl.is_some() && state.store.tape.is_some() {
+                state.note_stored(&lookup, &utf8);
+            }
+            touched
         })
     }
 
@@ -275,11 +287,17 @@ impl Memory {
     /// Empties the cache and refuses all further calls.
     fn close(&self, py: Python<'_>) {
         let mut gone = Vec::new();
-        self.state.with(py, |state| {
+        let recording = self.state.with(py, |state| {
+            let recording = state.end_recording();
             state.store.clear(&mut gone);
             state.closed = true;
+            recording
         });
         self.let_go(py, gone);
+        if let Some(recording) = recording.filter(Recording::is_of_this_process) {
+            // What comes of it is told by the recording itself.
+            _ = py.detach(|| recording.wait());
+        }
     }
 
     /// Whether `close` was called.
@@ -344,6 +362,7 @@ impl Memory {
         if current.is_exact_instance_of::<crate::Missing>() {
             return self.store(py, &item, &said, When::New);
         }
+        let utf8 = item.name.utf8()?;
         let swapped = self.change(py, |state, gone| {
             let lookup = item.name.lookup(NAMESPACE);
             let Item { fingerprint, weight, .. } = item;
@@ -352,6 +371,9 @@ impl Memory {
             let outcome = state.store.swap(&lookup, |there| there.is(current), new, gone);
             if let (Ok(Outcome::Stored), Some(ttl)) = (&outcome, said.ttl) {
                 state.store.touch(&lookup, Some(self.defaults.shortened(ttl)), None, gone);
+            }
+            if state.store.tape.is_some() && matches!(outcome, Ok(Outcome::Stored)) {
+                state.note_stored(&lookup, &utf8);
             }
             outcome
         })?;
@@ -458,6 +480,26 @@ impl Memory {
         });
         self.let_go(py, gone);
         report.into_dict(py)
+    }
+
+    /// Begins to record what is asked for. `sampled` are keys of a million; `secret` is what keys are hashed with, random if None.
+    #[pyo3(signature = (path, *, sampled, hash_keys, secret, max_bytes, seconds, description))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments are the interface")]
+    fn _record(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        sampled: u32,
+        hash_keys: bool,
+        secret: Option<&[u8]>,
+        max_bytes: u64,
+        seconds: Option<f64>,
+        description: String,
+    ) -> PyResult<Recorder> {
+        let facts = Facts { sampled, hashed: hash_keys, description, ..Facts::default() };
+        let secret = secret.map_or_else(Secret::random, Secret::from_bytes);
+        let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        recorder::begin(py, self, path, Settings { facts, secret, max_bytes, duration })
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -122,6 +122,7 @@ impl Defaults {
             owner,
             group,
             cost: said.cost,
+            address: None,
             immutable: said.immutable,
             pinned: said.pin,
             tags: &said.tags,

@@ -20,9 +20,8 @@ pub fn is_plain(value: &Bound<'_, PyAny>) -> bool {
         let plain = if let Ok(list) = container.cast_exact::<PyList>() {
             list.iter().all(|item| look(item.as_borrowed(), depth + 1, &mut waiting))
         } else if let Ok(dict) = container.cast_exact::<PyDict>() {
-            dict.iter().all(|(key, item)| {
-                key.is_exact_instance_of::<PyString>() && look(item.as_borrowed(), depth + 1, &mut waiting)
-            })
+            dict.iter()
+                .all(|(key, item)| key.is_exact_instance_of::<PyString>() && look(item.as_borrowed(), depth + 1, &mut waiting))
         } else {
             false
         };

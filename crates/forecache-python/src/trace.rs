@@ -2,14 +2,19 @@
 
 use crate::errors::{config_error, trace_error};
 use crate::foreign;
+use forecache_core::bare;
 use forecache_core::belady;
+use forecache_core::curve;
 use forecache_core::expiry::NEVER;
 use forecache_core::policy::AnyPolicy;
 use forecache_core::simulate::{self, Limit};
 use forecache_core::trace::import::import_blocks;
-use forecache_core::trace::{self, ALL_KEYS, Columns, Facts, Key, Operation, Row, TraceError};
+use forecache_core::trace::secret::Secret;
+use forecache_core::trace::{self, ALL_KEYS, Columns, Facts, Format, Key, Operation, Reading, Row, TraceError, convert};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,10 +30,21 @@ pub struct Trace(trace::Trace);
 #[pymethods]
 impl Trace {
     #[staticmethod]
-    #[pyo3(signature = (path, columns=None))]
-    fn open(py: Python<'_>, path: PathBuf, columns: Option<Bound<'_, PyAny>>) -> PyResult<Self> {
+    #[pyo3(signature = (path, columns=None, *, format=None, lenient=false, group_requests=None, memory=None))]
+    fn open(
+        py: Python<'_>,
+        path: PathBuf,
+        columns: Option<Bound<'_, PyAny>>,
+        format: Option<&str>,
+        lenient: bool,
+        group_requests: Option<PathBuf>,
+        memory: Option<u64>,
+    ) -> PyResult<Self> {
         let columns = columns.map(|columns| read_columns(py, &columns)).transpose()?;
-        let opened = py.detach(|| trace::Trace::open(&path, columns.as_ref()));
+        let format = format.map(Format::named).transpose();
+        let format = format.map_err(|message| trace_error(py, format!("format: {message}")))?;
+        let reading = Reading { format, columns, lenient, group_requests, memory };
+        let opened = py.detach(|| trace::Trace::open_as(&path, &reading));
         opened.map(Trace).map_err(|error| trace_error(py, error.to_string()))
     }
 
@@ -76,10 +92,52 @@ impl Trace {
         self.0.facts.sampled
     }
 
+    #[getter]
+    fn skipped(&self) -> BTreeMap<&'static str, u64> {
+        self.0.skipped.iter().map(|(flaw, &rows)| (flaw.reason(), rows)).collect()
+    }
+
+    #[pyo3(signature = (start=0, stop=None))]
+    fn costs(&self, start: usize, stop: Option<usize>) -> Vec<f32> {
+        self.range(start, stop).map(|row| self.0.costs.at(row)).collect()
+    }
+
+    fn check_addresses(&self, py: Python<'_>) -> PyResult<()> {
+        self.0.addresses().map(|_| ()).map_err(|error| trace_error(py, error.to_string()))
+    }
+
+    #[getter]
+    fn expires(&self) -> bool {
+        self.0.times_to_live.same() != Some(NEVER)
+    }
+
+    #[getter]
+    fn accesses(&self) -> usize {
+        (0..self.0.len()).filter(|&row| self.0.operations.at(row).counts()).count()
+    }
+
+    fn lru_is_exact(&self, by_bytes: bool) -> bool {
+        curve::is_exact(&self.0, by_bytes)
+    }
+
+    fn sample(&self, py: Python<'_>, keys: f64) -> Self {
+        py.detach(|| Trace(self.0.sample(keys)))
+    }
+
+    fn with_times_to_live(&self, py: Python<'_>, factor: Option<f64>) -> Self {
+        py.detach(|| Trace(self.0.with_times_to_live(factor)))
+    }
+
     #[pyo3(signature = (start=0, stop=None))]
     fn rows(&self, start: usize, stop: Option<usize>) -> Vec<Access> {
+        self.range(start, stop).map(|row| access(self.0.row(row))).collect()
+    }
+}
+
+impl Trace {
+    fn range(&self, start: usize, stop: Option<usize>) -> Range<usize> {
         let end = stop.unwrap_or(self.0.len()).min(self.0.len());
-        (start.min(end)..end).map(|row| access(self.0.row(row))).collect()
+        start.min(end)..end
     }
 }
 
@@ -122,7 +180,7 @@ impl From<simulate::Tally> for Tally {
 }
 
 #[pyfunction(name = "simulate")]
-#[pyo3(signature = (trace, policy, *, max_entries=None, capacity=None, seed=0))]
+#[pyo3(signature = (trace, policy, *, max_entries=None, capacity=None, seed=0, addresses=false))]
 fn replay(
     py: Python<'_>,
     trace: &Bound<'_, Trace>,
@@ -130,23 +188,75 @@ fn replay(
     max_entries: Option<usize>,
     capacity: Option<u64>,
     seed: u64,
+    addresses: bool,
 ) -> PyResult<Tally> {
-    let limit = match (max_entries, capacity) {
-        (Some(most), None) => Limit::Entries(most),
-        (None, Some(capacity)) => Limit::Bytes(capacity),
-        _ => return Err(config_error(py, "max_entries and capacity: expected exactly one of them".into())),
-    };
-    let made = AnyPolicy::named(policy)
-        .ok_or_else(|| config_error(py, format!("policy: got {policy:?}; allowed: {}", AnyPolicy::NAMES.join(", "))))?;
+    let limit = limit(py, max_entries, capacity)?;
+    let made = named(py, policy)?;
     let trace = &trace.get().0;
-    let tally = py.detach(|| simulate::simulate(trace, made, limit, seed));
+    let simulate = if addresses { simulate::simulate_with_addresses } else { simulate::simulate };
+    let tally = py.detach(|| simulate(trace, made, limit, seed));
     tally.map(Tally::from).map_err(|error| trace_error(py, error.to_string()))
 }
 
-#[pyfunction(name = "belady")]
-fn optimum(py: Python<'_>, trace: &Bound<'_, Trace>, max_entries: usize) -> Tally {
+fn named(py: Python<'_>, policy: &str) -> PyResult<AnyPolicy> {
+    AnyPolicy::named(policy)
+        .ok_or_else(|| config_error(py, format!("policy: got {policy:?}; allowed: {}", AnyPolicy::NAMES.join(", "))))
+}
+
+#[pyfunction(name = "curve")]
+#[pyo3(signature = (trace, policy, sizes, *, by_bytes=false, seed=0))]
+fn of_sizes(
+    py: Python<'_>,
+    trace: &Bound<'_, Trace>,
+    policy: &str,
+    sizes: Vec<u64>,
+    by_bytes: bool,
+    seed: u64,
+) -> PyResult<Vec<Tally>> {
+    named(py, policy)?;
+    let (trace, make) = (&trace.get().0, || AnyPolicy::named(policy).expect("it was made before"));
+    let limit = |size: u64| if by_bytes { Limit::Bytes(size) } else { Limit::Entries(size as usize) };
+    let limits: Vec<Limit> = sizes.into_iter().map(limit).collect();
+    let tallies = py.detach(|| {
+        if policy == "lru" && curve::is_exact(trace, by_bytes) {
+            curve::lru(trace, &limits)
+        } else if bare::is_exact(trace, by_bytes) {
+            bare::replay(trace, make, &limits, seed)
+        } else {
+            limits.iter().map(|&limit| simulate::simulate(trace, make(), limit, seed)).collect()
+        }
+    });
+    tallies.map(|tallies| tallies.into_iter().map(Tally::from).collect()).map_err(|error| trace_error(py, error.to_string()))
+}
+
+#[pyfunction]
+#[pyo3(signature = (trace, sizes, *, by_bytes=false))]
+fn recency(py: Python<'_>, trace: &Bound<'_, Trace>, sizes: Vec<u64>, by_bytes: bool) -> PyResult<Vec<Tally>> {
     let trace = &trace.get().0;
-    py.detach(|| belady::belady(trace, max_entries)).into()
+    let limit = |size: u64| if by_bytes { Limit::Bytes(size) } else { Limit::Entries(size as usize) };
+    let tallies = py.detach(|| curve::lru(trace, &sizes.into_iter().map(limit).collect::<Vec<_>>()));
+    tallies.map(|tallies| tallies.into_iter().map(Tally::from).collect()).map_err(|error| trace_error(py, error.to_string()))
+}
+
+#[pyfunction(name = "belady")]
+#[pyo3(signature = (trace, *, max_entries=None, capacity=None))]
+fn optimum(py: Python<'_>, trace: &Bound<'_, Trace>, max_entries: Option<usize>, capacity: Option<u64>) -> PyResult<Tally> {
+    let limit = limit(py, max_entries, capacity)?;
+    let trace = &trace.get().0;
+    let tally = py.detach(|| match limit {
+        Limit::Entries(most) => Ok(belady::belady(trace, most)),
+        Limit::Bytes(capacity) => belady::belady_by_size(trace, capacity),
+    });
+    tally.map(Tally::from).map_err(|error| trace_error(py, error.to_string()))
+}
+
+/// The bound that is given.
+fn limit(py: Python<'_>, max_entries: Option<usize>, capacity: Option<u64>) -> PyResult<Limit> {
+    match (max_entries, capacity) {
+        (Some(most), None) => Ok(Limit::Entries(most)),
+        (None, Some(capacity)) => Ok(Limit::Bytes(capacity)),
+        _ => Err(config_error(py, "max_entries and capacity: expected exactly one of them".into())),
+    }
 }
 
 #[pyfunction]
@@ -182,9 +292,9 @@ fn write_trace(
 fn row(given: &Given) -> Result<Row<'_>, String> {
     let (time, key, size, operation, time_to_live, owner, continues, _) = given;
     let known = Operation::ALL.into_iter().find(|known| known.name() == operation);
-    let operation = known.ok_or_else(|| format!("operation is {operation:?}; expected get, set or delete"))?;
+    let operation = known.ok_or_else(|| format!("operation is {operation:?}; expected get, set, delete, fill or look"))?;
     let (key, time_to_live) = (Key::parse(key), time_to_live.unwrap_or(NEVER));
-    Ok(Row { time: *time, key, size: *size, operation, time_to_live, owner, continues: *continues })
+    Ok(Row { time: *time, key, size: *size, operation, time_to_live, owner, continues: *continues, cost: 1.0 })
 }
 
 #[pyfunction(name = "import_blocks")]
@@ -202,12 +312,32 @@ fn import_list(
     imported.map(|imported| (imported.requests, imported.pages)).map_err(|error| trace_error(py, error.to_string()))
 }
 
+#[pyfunction(name = "convert_trace")]
+#[pyo3(signature = (trace, path, *, hash_keys=false, secret=None, description=None))]
+fn convert_into(
+    py: Python<'_>,
+    trace: &Bound<'_, Trace>,
+    path: PathBuf,
+    hash_keys: bool,
+    secret: Option<&[u8]>,
+    description: Option<&str>,
+) -> PyResult<()> {
+    let trace = &trace.get().0;
+    let secret = hash_keys.then(|| secret.map_or_else(Secret::random, Secret::from_bytes));
+    let converted = py.detach(|| convert::convert(trace, &path, secret.as_ref(), description));
+    converted.map_err(|error| trace_error(py, error.to_string()))
+}
+
 /// Adds what this file offers.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Trace>()?;
     module.add_class::<Tally>()?;
     module.add_function(wrap_pyfunction!(replay, module)?)?;
+    module.add_function(wrap_pyfunction!(of_sizes, module)?)?;
+    module.add_function(wrap_pyfunction!(recency, module)?)?;
     module.add_function(wrap_pyfunction!(optimum, module)?)?;
     module.add_function(wrap_pyfunction!(write_trace, module)?)?;
+    module.add("FORMATS", Format::NAMES.map(|(name, _)| name).to_vec())?;
+    module.add_function(wrap_pyfunction!(convert_into, module)?)?;
     module.add_function(wrap_pyfunction!(import_list, module)?)
 }

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from forecache import __version__
-from forecache.cli import replay, trace
+from forecache.cli import advise, replay, trace
 
 app = typer.Typer(
     name="forecache",
@@ -34,4 +34,5 @@ def options(
 
 
 app.command(no_args_is_help=True)(replay.replay)
+app.command(no_args_is_help=True)(advise.advise)
 app.add_typer(trace.app, name="trace")

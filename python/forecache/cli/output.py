@@ -5,7 +5,9 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -18,6 +20,17 @@ from forecache.replay import Row
 
 CSV_COLUMNS = ("trace", "size_fraction", "policy", "miss_ratio", "byte_miss_ratio")
 SIZES_ABREAST = 6
+
+
+@contextmanager
+def warned() -> Iterator[None]:
+    """Prints a line on stderr for each warning, when all is done."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    console = Console(stderr=True, soft_wrap=True)
+    for warning in caught:
+        console.print(f"forecache: {warning.message}", style="yellow", markup=False, highlight=False)
 
 
 def check(option: str, path: Path | None) -> None:
@@ -48,24 +61,25 @@ def _umask() -> int:
     return mask
 
 
-def csv_text(rows: Iterable[Row]) -> str:
-    """One line a row, ratios with all their digits."""
+def csv_text(rows: Iterable[Row], *, requests: bool = False) -> str:
+    """One line a row, ratios with all their digits. With `requests`, the share of those that hit as a whole comes last."""
+    columns = (*CSV_COLUMNS, "request_hit_ratio") if requests else CSV_COLUMNS
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    writer.writerows([getattr(row, column) for column in CSV_COLUMNS] for row in rows)
+    writer.writerow(columns)
+    writer.writerows([getattr(row, column) for column in columns] for row in rows)
     return out.getvalue()
 
 
 def json_text(rows: Iterable[Row]) -> str:
     """A list of objects, one a row."""
-    return json.dumps(
-        [asdict(row) | {"miss_ratio": row.miss_ratio, "byte_miss_ratio": row.byte_miss_ratio} for row in rows], indent=2
-    )
+    ratios = ("miss_ratio", "byte_miss_ratio", "request_hit_ratio")
+    return json.dumps([asdict(row) | {ratio: getattr(row, ratio) for ratio in ratios} for row in rows], indent=2)
 
 
-def print_tables(rows: Sequence[Row]) -> None:
-    """A table a trace: a line a policy, a column a size, the best of each size marked."""
+def print_tables(rows: Sequence[Row], *, requests: bool = False) -> None:
+    """A table a trace: a line a policy, a column a size, the best of each size marked. With `requests`, a second one: how many
+    of the requests hit as a whole."""
     console = Console()
     for trace, of_trace in groupby(rows, key=lambda row: row.trace):
         by_policy: dict[str, list[Row]] = {}
@@ -73,18 +87,31 @@ def print_tables(rows: Sequence[Row]) -> None:
             by_policy.setdefault(row.policy, []).append(row)
         first = next(iter(by_policy.values()))
         console.print(f"[bold]{trace}[/]: misses of {first[0].accesses:,} accesses", highlight=False)
-        for start in range(0, len(first), SIZES_ABREAST):
-            console.print(_table(by_policy, slice(start, start + SIZES_ABREAST)))
+        _print_parts(console, by_policy, _cell, lambda row: -row.misses)
+        if requests:
+            whole = {policy: of_policy for policy, of_policy in by_policy.items() if policy != "belady"}
+            console.print(f"[bold]{trace}[/]: whole hits of {first[0].requests:,} requests", highlight=False)
+            _print_parts(console, whole, _request_cell, lambda row: row.whole_requests)
 
 
-def _table(by_policy: dict[str, list[Row]], part: slice) -> Table:
+def _print_parts(
+    console: Console, by_policy: dict[str, list[Row]], cell: Callable[[Row], str], merit: Callable[[Row], int]
+) -> None:
+    sizes = max((len(rows) for rows in by_policy.values()), default=0)
+    for start in range(0, sizes, SIZES_ABREAST):
+        console.print(_table(by_policy, slice(start, start + SIZES_ABREAST), cell, merit))
+
+
+def _table(by_policy: dict[str, list[Row]], part: slice, cell: Callable[[Row], str], merit: Callable[[Row], int]) -> Table:
+    """What `cell` says of each row; those of the greatest `merit` are marked, column by column."""
     table = Table("policy", box=None, header_style="dim", pad_edge=False)
     columns = list(zip(*(rows[part] for rows in by_policy.values()), strict=True))
-    best = [min((row.misses for row in column if row.policy != "belady"), default=-1) for column in columns]
+    best = [max((merit(row) for row in column if row.policy != "belady"), default=None) for column in columns]
     for column in columns:
         table.add_column(_heading(column[0]), justify="right")
     for policy, rows in by_policy.items():
-        cells = [_cell(row, row.misses == least) for row, least in zip(rows[part], best, strict=True)]
+        marked = ((cell(row), merit(row) == most) for row, most in zip(rows[part], best, strict=True))
+        cells = [f"[bold green]{text}[/]" if best_of_all else text for text, best_of_all in marked]
         table.add_row(policy, *cells, style="dim" if policy == "belady" else None)
     return table
 
@@ -94,8 +121,12 @@ def _heading(row: Row) -> str:
     return size if row.size_fraction is None else f"{100 * row.size_fraction:g} %\n{size}"
 
 
-def _cell(row: Row, best: bool) -> str:
+def _request_cell(row: Row) -> str:
+    return f"{100 * (row.request_hit_ratio or 0):.2f} %"
+
+
+def _cell(row: Row) -> str:
     text = f"{100 * row.miss_ratio:.2f} %"
     if row.by_bytes and row.byte_miss_ratio is not None:
         text += f"\n{100 * row.byte_miss_ratio:.2f} % bytes"
-    return f"[bold green]{text}[/]" if best else text
+    return text

@@ -7,6 +7,7 @@ from math import ceil, log10, sqrt
 from pathlib import Path
 from typing import Any
 
+from forecache.advise import Advice
 from forecache.errors import ConfigError
 from forecache.replay import BELADY, Row
 
@@ -68,8 +69,43 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     pyplot.close(figure)
 
 
+def draw_advice(advice: Advice, path: Path) -> None:
+    """One curve a policy, and where the recommended cache stands."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot, ticker
+
+    figure, panel = pyplot.subplots(figsize=(7.2, 4.8), layout="constrained")
+    for number, curve in enumerate([*advice.curves.values(), *([advice.belady] if advice.belady else [])]):
+        label, look = _look(number, curve.policy)
+        panel.plot(curve.sizes, [100 * ratio for ratio in curve.miss_ratios], label=label, **look)
+    missed = 100 * (1 - advice.hit_rate)
+    panel.axhline(100 * (1 - advice.wished), color="0.6", linewidth=0.8, linestyle=":")
+    panel.plot([advice.size], [missed], "o", color="black", markersize=6, zorder=5)
+    size = f"{advice.size:,} {'bytes' if advice.by_bytes else 'entries'}"
+    note = f"{advice.policy}, {size}:\n{100 - missed:.1f} % hits"
+    # Curves fall, so there is room above the point.
+    line, paper = {"arrowstyle": "-", "color": "0.4"}, {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}
+    panel.annotate(
+        note, (advice.size, missed), (0, 40), textcoords="offset points", ha="center", fontsize=9, arrowprops=line, bbox=paper
+    )
+    panel.set(
+        title=f"{advice.trace}, {advice.accesses:,} accesses", xscale="log", ylabel="misses (% of accesses)", ylim=(0, None)
+    )
+    panel.set_xlabel("cache size (bytes)" if advice.by_bytes else "cache size (entries)")
+    panel.xaxis.set_major_formatter(ticker.EngFormatter(unit="B") if advice.by_bytes else ticker.StrMethodFormatter("{x:,.0f}"))
+    panel.xaxis.set_minor_formatter(ticker.NullFormatter())
+    panel.grid(which="major", color="0.88")
+    panel.spines[["top", "right"]].set_visible(False)
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
 def _look(number: int, policy: str) -> tuple[str, dict[str, Any]]:
     """The label of a curve and how it is drawn: ten colours, then the same dotted."""
     if policy == BELADY:
-        return "Belady's optimum", {"color": "black", "linestyle": "--", "linewidth": 1.2}
+        return "Belady", {"color": "black", "linestyle": "--", "linewidth": 1.2}
     return policy, {"color": f"C{number}", "linestyle": "-" if number < COLOURS else ":", "linewidth": 1.8}

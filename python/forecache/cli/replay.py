@@ -1,16 +1,13 @@
 """`forecache replay`: how well policies and sizes would do on recordings."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from forecache.cli import output, plots
+from forecache.cli import output, plots, reading
+from forecache.cli.progress import progress
 from forecache.replay import SIZES, SIZES_ALLOWED, Row
 from forecache.replay import replay as run
 from forecache.units import wrong
@@ -22,7 +19,7 @@ DEFAULT_SIZES = ",".join(f"{size:g}" for size in SIZES)
 def replay(
     traces: Annotated[
         list[Path],
-        typer.Argument(metavar="TRACE...", help="Traces: .fctrace, oracleGeneral (plain or .zst), CSV or TSV (also .gz, .zst)."),
+        typer.Argument(metavar="TRACE...", help="Traces of any known format, plain or packed (.gz, .zst)."),
     ],
     policy: Annotated[str, typer.Option(help="Policies, separated by commas, or all.", rich_help_panel=TRY)] = "lru,s3fifo",
     sizes: Annotated[str, typer.Option(help="Cache sizes as shares of the unique objects.", rich_help_panel=TRY)] = DEFAULT_SIZES,
@@ -34,16 +31,23 @@ def replay(
     ] = None,
     belady: Annotated[
         bool,
-        typer.Option("--belady", help="Also Belady's optimum, which knows the future (not for bytes).", rich_help_panel=TRY),
-    ] = False,
-    columns: Annotated[
-        str | None,
         typer.Option(
-            help="What a table's columns hold: key=id,size=bytes,time=ts,op=verb (and ttl, owner, request), if not obvious.",
-            rich_help_panel=TRY,
+            "--belady", help="Also Belady's optimum, which knows the future (for bytes a heuristic).", rich_help_panel=TRY
         ),
+    ] = False,
+    addresses: Annotated[
+        bool,
+        typer.Option("--addresses", help="Tell policies the numbers that keys are (block, page), too.", rich_help_panel=TRY),
+    ] = False,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="The most that Belady's optimum may take (4GB); what is free unless given.", rich_help_panel=TRY),
     ] = None,
     seed: Annotated[int, typer.Option(help="The seed of the simulated cache.", rich_help_panel=TRY)] = 0,
+    columns: reading.Columns = None,
+    format: reading.Format = None,
+    lenient: reading.Lenient = False,
+    group_requests: reading.GroupRequests = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=OUTPUT)] = False,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a CSV file.", rich_help_panel=OUTPUT)] = None,
     plot: Annotated[
@@ -64,10 +68,14 @@ def replay(
     - `forecache replay log.csv --columns key=url,size=length --capacity 512MB` tries one size
 
     - `forecache replay *.zst --byte --csv results.csv` weighs objects by their bytes
+
+    - `forecache replay cluster52.csv --lenient --policy all` reads a trace of Twitter's and skips what can't be read
     """
     shares = [_share(text) for text in sizes.split(",") if text.strip()]
     names = "all" if policy.strip() == "all" else [name.strip() for name in policy.split(",")]
-    options: dict[str, Any] = {"policies": names, "byte": byte, "columns": columns, "seed": seed}
+    options: dict[str, Any] = {"policies": names, "byte": byte, "seed": seed, "addresses": addresses, "memory": memory}
+    options |= {"columns": columns, "format": format, "lenient": lenient, "group_requests": group_requests}
+    grouped = group_requests is not None
     output.check("csv", csv)
     output.check("plot", plot)
     curves: list[Row] = []
@@ -75,19 +83,19 @@ def replay(
         if capacity is not None:
             raise wrong("plot", str(plot), "curves over --sizes, so leave --capacity out")
         plots.check(plot)
-    with _progress("replaying") as progress:
-        rows = run(traces, sizes=shares, capacity=capacity, belady=belady, progress=progress, **options)
+    with progress("replaying") as report:
+        rows = run(traces, sizes=shares, capacity=capacity, belady=belady, progress=report, **options)
     if plot is not None:
-        with _progress("drawing") as progress, warnings.catch_warnings():
+        with progress("drawing") as report, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            curves = run(traces, sizes=plots.points(shares), belady=True, progress=progress, **options)
+            curves = run(traces, sizes=plots.points(shares), belady=True, progress=report, **options)
         output.write(plot, lambda partial: plots.draw(curves, partial))
     if csv is not None:
-        output.write(csv, lambda partial: partial.write_text(output.csv_text(rows), encoding="utf-8"))
+        output.write(csv, lambda partial: partial.write_text(output.csv_text(rows, requests=grouped), encoding="utf-8"))
     if json:
         typer.echo(output.json_text(rows))
     else:
-        output.print_tables(rows)
+        output.print_tables(rows, requests=grouped)
 
 
 def _share(text: str) -> float:
@@ -95,18 +103,3 @@ def _share(text: str) -> float:
         return float(text)
     except ValueError:
         raise wrong("sizes", text, SIZES_ALLOWED) from None
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Any]:
-    """A bar on stderr, if that is a terminal, and after it a line for each warning."""
-    console = Console(stderr=True, soft_wrap=True)
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        with bar:
-            task = bar.add_task(what, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-    for warning in caught:
-        console.print(f"forecache: {warning.message}", style="yellow", markup=False, highlight=False)

@@ -1,5 +1,7 @@
 """`forecache trace`: makes and shows traces."""
 
+from collections.abc import Iterator
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -7,9 +9,15 @@ import typer
 from rich.console import Console
 
 from forecache import _core
-from forecache.cli import output
+from forecache.cli import output, reading, record
 from forecache.errors import ConfigError
+from forecache.replay import ALL_KEYS
+from forecache.traces import open_trace
 from forecache.units import parse_size
+
+SECRET = 16
+"""Bytes that a secret has at least: as many as the key that is made of it."""
+FACTS = ("footprint", "page_size", "device_size", "opaque", "hashed", "sampled", "description", "skipped")
 
 app = typer.Typer(help="Makes and shows traces.", no_args_is_help=True)
 
@@ -28,9 +36,7 @@ def import_blocks(
 
     Example: `forecache trace import block.csv.gz boot.fctrace --device-size 8GiB --description "Debian boots"`
     """
-    output.check("target", target)
-    if target.exists() and source.exists() and target.samefile(source):
-        raise ConfigError(f"target: got {str(target)!r}, which is the source; allowed: another file")
+    _apart(source, target)
     requests, pages = _core.import_blocks(
         source,
         target,
@@ -43,23 +49,93 @@ def import_blocks(
     )
 
 
+app.command(name="record", no_args_is_help=True)(record.record)
+
+
+@app.command(no_args_is_help=True)
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A trace of any known format.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The trace to write: OUT.fctrace.")],
+    hash_keys: Annotated[
+        bool, typer.Option("--hash-keys", help="Write keys and owners as secret hashes, so that the trace can be shared.")
+    ] = False,
+    secret_file: Annotated[
+        Path | None,
+        typer.Option(help="What to hash with, so that several traces agree: 16 bytes or more. Thrown away if not given."),
+    ] = None,
+    description: Annotated[str | None, typer.Option(help="What was recorded, and how, instead of what IN says.")] = None,
+    columns: reading.Columns = None,
+    format: reading.Format = None,
+    lenient: reading.Lenient = False,
+    group_requests: reading.GroupRequests = None,
+) -> None:
+    """Writes any trace in forecache's own format.
+
+    Sizes, times, costs and operations stay as they are. With --hash-keys, keys tell only which are equal.
+
+    Example: `forecache trace convert requests.csv shared.fctrace --hash-keys --columns key=url`
+    """
+    _apart(source, target)
+    if secret_file is not None and not hash_keys:
+        raise ConfigError(f"secret-file: got {str(secret_file)!r} without --hash-keys; allowed: both, or neither")
+    secret = None if secret_file is None else _secret(secret_file)
+    with output.warned():
+        trace = open_trace(source, columns, format=format, lenient=lenient, group_requests=group_requests)
+    _core.convert_trace(trace, target, hash_keys=hash_keys, secret=secret, description=description)
+    Console(soft_wrap=True).print(f"{target}: {len(trace):,} accesses, {target.stat().st_size:,} bytes", highlight=False)
+
+
+def _secret(path: Path) -> bytes:
+    try:
+        secret = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"secret-file: {str(path)!r} can't be read: {error.strerror}") from error
+    if len(secret) < SECRET:
+        raise ConfigError(f"secret-file: got {len(secret)} bytes; allowed: {SECRET} or more, as random as can be")
+    return secret
+
+
+def _apart(source: Path, target: Path) -> None:
+    output.check("target", target)
+    if target.exists() and source.exists() and target.samefile(source):
+        raise ConfigError(f"target: got {str(target)!r}, which is the source; allowed: another file")
+
+
+def _of_keys(trace: _core.Trace) -> Iterator[str]:
+    if trace.hashed:
+        yield "secret hashes"
+    if trace.opaque:
+        yield "numbered by first appearance"
+    if trace.sampled != ALL_KEYS:
+        yield f"{100 * trace.sampled / ALL_KEYS:g} % of them were recorded"
+
+
 @app.command(no_args_is_help=True)
 def show(
     path: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace of any known format.")],
-    columns: Annotated[str | None, typer.Option(help="What the columns of a table hold: key=id,size=bytes.")] = None,
+    columns: reading.Columns = None,
+    format: reading.Format = None,
+    lenient: reading.Lenient = False,
+    group_requests: reading.GroupRequests = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, with all counts.")] = False,
 ) -> None:
     """Shows what is known of a trace.
 
     Example: `forecache trace show boot.fctrace`
     """
-    trace = _core.Trace.open(path, columns)
+    with output.warned():
+        trace = open_trace(path, columns, format=format, lenient=lenient, group_requests=group_requests)
+    if json:
+        counts = {"accesses": len(trace), "unique": trace.unique} | {name: getattr(trace, name) for name in FACTS}
+        typer.echo(dumps(counts, indent=2))
+        return
     facts = {
         "accesses": f"{len(trace):,}",
         "unique objects": f"{trace.unique:,}",
         "footprint": f"{trace.footprint:,} bytes",
         "page size": f"{trace.page_size:,} bytes" if trace.page_size else "",
         "device size": f"{trace.device_size:,} bytes" if trace.device_size else "",
-        "keys": "numbered by first appearance" if trace.opaque else "",
+        "keys": ", ".join(_of_keys(trace)),
         "description": trace.description,
     }
     console = Console()

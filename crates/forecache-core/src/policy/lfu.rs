@@ -125,6 +125,10 @@ impl Inspect for Lfu {
         .collect()
     }
 
+    fn hits(&self, slot: Slot) -> u64 {
+        self.ranks[self.rank_of[slot as usize] as usize].count
+    }
+
     fn allocated(&self) -> usize {
         self.links.allocated()
             + self.rank_of.capacity() * 4

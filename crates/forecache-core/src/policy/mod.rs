@@ -3,17 +3,28 @@
 //! A policy sees slots, fingerprints and a plain [`Meta`]: never keys, values or Python. The store and the simulator drive
 //! the same code in the same order, so the hit ratio that the simulator measures is the one that production gets.
 
+mod adaptive;
+mod arc;
+mod clock2qplus;
+mod ghost_lists;
 mod history;
 mod lfu;
 mod lru;
 mod s3fifo;
+mod sieve;
 #[cfg(test)]
 mod suite;
+mod tinylfu;
 
 pub use crate::list::Slot;
+pub use adaptive::Adaptive;
+pub use arc::Arc;
+pub use clock2qplus::Clock2QPlus;
 pub use lfu::Lfu;
 pub use lru::Lru;
 pub use s3fifo::S3Fifo;
+pub use sieve::Sieve;
+pub use tinylfu::TinyLfu;
 
 /// What a policy may know of an entry.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,12 +41,15 @@ pub struct Meta {
     pub time_to_live: u64,
     /// Nanoseconds by the store's clock; 0 if neither this entry nor any that is there expires.
     pub now: u64,
+    /// The number that its key is, such as a block's or a page's: where the next one lies. Only a replay that was asked for addresses tells
+    /// it, and not of an entry that is pinned or unpinned.
+    pub address: Option<u64>,
 }
 
 impl Meta {
     /// An entry of this weight of which nothing else is known.
     pub fn of_weight(weight: u64) -> Self {
-        Meta { weight, cost: 1.0, owner: 0, group: 0, time_to_live: u64::MAX, now: 0 }
+        Meta { weight, cost: 1.0, owner: 0, group: 0, time_to_live: u64::MAX, now: 0, address: None }
     }
 }
 
@@ -104,6 +118,10 @@ pub trait Policy {
 pub trait Inspect {
     /// The next `n` victims if nothing more is asked for, the very next first.
     fn candidates(&self, n: usize) -> Vec<Slot>;
+    /// Hits that the policy has counted for an entry it tracks and still goes by; 0 where it counts none.
+    fn hits(&self, _slot: Slot) -> u64 {
+        0
+    }
     /// Bytes that the policy has allocated.
     fn allocated(&self) -> usize;
 }
@@ -163,4 +181,9 @@ policies! {
     "lru" => Lru(Lru),
     "lfu" => Lfu(Lfu),
     "s3fifo" => S3Fifo(S3Fifo),
+    "arc" => Arc(Arc),
+    "sieve" => Sieve(Sieve),
+    "clock2q+" => Clock2QPlus(Clock2QPlus),
+    "tinylfu" => TinyLfu(TinyLfu),
+    "adaptive" => Adaptive(Adaptive),
 }

@@ -15,9 +15,8 @@ use super::history::{Ghosts, short};
 use super::{Cause, Change, Inspect, Meta, Policy, Slot};
 use crate::list::{Links, List, grow};
 
-/// Accesses in the small queue that earn a place in the main one, and the most that a counter counts.
-const PROMOTE_AT: u8 = 2;
-const MOST: u8 = 3;
+/// See the head of this file.
+pub type S3Fifo = SmallAndMain<2, 3>;
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -35,9 +34,9 @@ struct Node {
     main: bool,
 }
 
-/// See the head of this file.
+/// The two queues and the ghosts. `PROMOTE_AT` hits in the small queue earn a place in the main one; a counter counts `MOST`.
 #[derive(Debug, Default)]
-pub struct S3Fifo {
+pub struct SmallAndMain<const PROMOTE_AT: u8, const MOST: u8> {
     links: Links,
     nodes: Vec<Node>,
     small: Queue,
@@ -47,7 +46,17 @@ pub struct S3Fifo {
     full: bool,
 }
 
-impl S3Fifo {
+impl<const PROMOTE_AT: u8, const MOST: u8> SmallAndMain<PROMOTE_AT, MOST> {
+    /// Whether the entry is in the small queue.
+    pub fn is_small(&self, slot: Slot) -> bool {
+        !self.nodes[slot as usize].main
+    }
+
+    /// What the small queue should weigh: a tenth of the whole.
+    pub fn small_share(&self) -> u64 {
+        (self.small.weight + self.main.weight) / 10
+    }
+
     fn push(&mut self, slot: Slot, main: bool) {
         let node = &mut self.nodes[slot as usize];
         (node.hits, node.main) = (0, main);
@@ -90,7 +99,7 @@ impl S3Fifo {
     }
 }
 
-impl Policy for S3Fifo {
+impl<const PROMOTE_AT: u8, const MOST: u8> Policy for SmallAndMain<PROMOTE_AT, MOST> {
     fn on_insert(&mut self, slot: Slot, fingerprint: u64, meta: &Meta) {
         let fingerprint = short(fingerprint);
         grow(&mut self.nodes, slot, Node::default());
@@ -98,8 +107,7 @@ impl Policy for S3Fifo {
         let returns = self.ghosts.forget(fingerprint);
         // Until the cache is full nobody is in the way of others: newcomers fill both queues in their shares. If they all waited in
         // the small one, the first round of evictions would throw out nine tenths of them, whatever they are worth.
-        let total = self.small.weight + self.main.weight;
-        let settles = !self.full && self.small.weight > total / 10;
+        let settles = !self.full && self.small.weight > self.small_share();
         self.push(slot, returns || settles);
     }
 
@@ -120,8 +128,7 @@ impl Policy for S3Fifo {
     fn victim(&mut self, _newcomer: Option<u64>) -> Option<Slot> {
         self.full = true;
         let total = self.small.weight + self.main.weight;
-        let share = total - total / 10;
-        if self.main.weight > share || self.small.order.is_empty() {
+        if self.main.weight > total - self.small_share() || self.small.order.is_empty() {
             self.victim_of_main()
         } else {
             self.victim_of_small().or_else(|| self.victim_of_main())
@@ -136,10 +143,14 @@ impl Policy for S3Fifo {
     }
 }
 
-impl Inspect for S3Fifo {
+impl<const PROMOTE_AT: u8, const MOST: u8> Inspect for SmallAndMain<PROMOTE_AT, MOST> {
     /// The small queue's front, then the main queue's: what would leave if no entry had been hit.
     fn candidates(&self, n: usize) -> Vec<Slot> {
         self.links.iter(&self.small.order).chain(self.links.iter(&self.main.order)).take(n).collect()
+    }
+
+    fn hits(&self, slot: Slot) -> u64 {
+        self.nodes[slot as usize].hits.into()
     }
 
     fn allocated(&self) -> usize {

@@ -185,3 +185,80 @@ fn s3fifo_takes_a_ghost_straight_to_the_main_queue() {
     // k leaves second, comes back as a ghost, and takes the place of b among those that stay.
     assert_eq!(evicted("s3fifo", 10, "abcdefghijklkmnopq"), "aklbmnop");
 }
+
+#[test]
+fn sieve_keeps_its_hand_where_it_is_and_entries_in_their_places() {
+    // The hand clears a, takes b and stays at c: the next victims are c and then d, the newcomer, for a is behind the hand.
+    assert_eq!(evicted("sieve", 3, "abcade"), "bc");
+    assert_eq!(evicted("sieve", 3, "abcadef"), "bcd");
+    // All hit: the hand clears all, comes round to a, and goes on to b.
+    assert_eq!(evicted("sieve", 3, "abcabcde"), "ab");
+    // After its front, e, left, the hand is at the oldest again, which is a; hit once more, a is passed once more.
+    assert_eq!(evicted("sieve", 3, "abcadefagh"), "bcdef");
+}
+
+#[test]
+fn arc_keeps_what_was_asked_for_twice_from_a_scan() {
+    // a and b move to T2. With p at 0, T1 gives the victim as long as it has any, and B1 stays as small as T1 lets it.
+    assert_eq!(evicted("arc", 4, "ababcdefgh"), "cdef");
+}
+
+#[test]
+fn arc_gives_recency_a_larger_share_when_its_ghosts_return() {
+    // T2 is ab, T1 cd. e evicts c to B1. c comes back: p becomes 1; T1, which is de, has more, so d leaves, and c joins T2. T1 is e,
+    // which is p: for f the victim is a, T2's oldest, where p at 0 would have taken e.
+    assert_eq!(evicted("arc", 4, "ababcdecf"), "cda");
+}
+
+#[test]
+fn arc_takes_the_share_back_when_ghosts_of_frequency_return() {
+    // As before up to f, with a in B2. a comes back and p is 0 again, so e leaves instead of the front of T2, and then f.
+    assert_eq!(evicted("arc", 4, "ababcdecfag"), "cdaef");
+}
+
+#[test]
+fn arc_still_knows_the_latest_ghosts_after_the_oldest_were_forgotten() {
+    // T2 is ab. Of c to h, which left T1 one by one, B1 has room for g and h. h comes back: p is 1, i leaves, and for k the front of
+    // T2, since T1 is j alone.
+    assert_eq!(evicted("arc", 4, "ababcdefghijhk"), "cdefghia");
+}
+
+#[test]
+fn arc_has_no_ghost_of_what_leaves_a_cache_without_hits() {
+    // T1 is the whole cache, so what it evicts isn't remembered: a comes back as a stranger, and leaves after three others.
+    assert_eq!(evicted("arc", 3, "abcdaefg"), "abcda");
+}
+
+#[test]
+fn clock2q_plus_counts_no_hit_on_what_just_came() {
+    // Of twenty entries two wait in the small queue, a and k, and the window is one newcomer long. u is hit at once, so it leaves in its
+    // turn; hit when v came after it, it moves to the main queue, whose oldest, b, then makes room.
+    let fill = "abcdefghijklmnopqrst";
+    assert_eq!(evicted("clock2q+", 20, &format!("{fill}uuvwxyz")), "akuvwx");
+    assert_eq!(evicted("clock2q+", 20, &format!("{fill}uvuwxyz")), "akvbwx");
+}
+
+#[test]
+fn tinylfu_lets_newcomers_pass_that_were_not_asked_for_more_often_than_what_is_there() {
+    // The window holds h, i and j; then a is hit, and b is next in the main space. What falls out of the window was asked for
+    // once, like b.
+    assert_eq!(evicted("tinylfu", 10, "abcdefghijaaklmnop"), "hijklm");
+}
+
+#[test]
+fn tinylfu_gives_what_was_hit_in_the_window_a_place_in_the_main_space() {
+    assert_eq!(evicted("tinylfu", 10, "abcdefghijhhklmn"), "ijak");
+}
+
+#[test]
+fn tinylfu_counts_the_requests_of_what_left_and_comes_back() {
+    // h comes back so late that it says nothing of the window's size. It was asked for twice, a once.
+    assert_eq!(evicted("tinylfu", 10, "abcdefghijklmnopqrsthuvwx"), "hijklmnopqrstau");
+}
+
+#[test]
+fn tinylfu_makes_the_window_larger_where_lru_would_have_hit() {
+    // The window grows from 3 to somewhat more than 6 when h is asked for right after it fell out: until it holds them, all
+    // leave from the main space.
+    assert_eq!(evicted("tinylfu", 10, "abcdefghijkhlmnop"), "hiabcdj");
+}

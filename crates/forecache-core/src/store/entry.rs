@@ -40,6 +40,8 @@ pub struct Options<'a> {
     pub group: u16,
     /// See [`Meta::cost`].
     pub cost: f32,
+    /// See [`Meta::address`].
+    pub address: Option<u64>,
     /// Refuses to be overwritten.
     pub immutable: bool,
     /// Is never evicted for space.
@@ -56,6 +58,7 @@ impl Default for Options<'_> {
             owner: 0,
             group: 0,
             cost: 1.0,
+            address: None,
             immutable: false,
             pinned: false,
             tags: &[],

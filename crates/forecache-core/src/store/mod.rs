@@ -12,6 +12,7 @@ use crate::index::Index;
 use crate::list::{Slot, grow};
 use crate::owners::Owners;
 use crate::policy::{AnyPolicy, Cause, Change, Meta, Policy};
+use crate::record::Tape;
 use crate::tags::Tags;
 pub use entry::{Budget, Counters, New, Options, Outcome, Removed};
 use entry::{Entry, IDLE, IMMUTABLE, Idle, PINNED};
@@ -58,6 +59,8 @@ pub struct Store<K: Key, V> {
     pub groups: Groups,
     /// What happened so far.
     pub counters: Counters,
+    /// Where reads that hit and entries that leave are noted while they are recorded; the rest is noted by who has the keys' texts.
+    pub tape: Option<Box<Tape>>,
 }
 
 /// How many slots a write looks at for dead entries, while there are any.
@@ -95,6 +98,7 @@ impl<K: Key, V> Store<K, V> {
             owners: Owners::default(),
             groups,
             counters: Counters::default(),
+            tape: None,
         }
     }
 
@@ -195,7 +199,19 @@ impl<K: Key, V> Store<K, V> {
         self.used(slot);
         let group = self.entry(slot).group;
         self.groups.get(group).hits += 1;
+        if self.tape.is_some() {
+            self.note_hit(slot);
+        }
         Some(&self.entry(slot).value)
+    }
+
+    /// Tells a recording of a hit. Out of line, so that hits which nobody records stay small.
+    #[inline(never)]
+    fn note_hit(&mut self, slot: Slot) {
+        let now = self.clock.now();
+        if self.tape.as_mut().is_some_and(|tape| !tape.hit(slot, now)) {
+            self.tape = None;
+        }
     }
 
     /// The value of a live entry, untouched and uncounted.
@@ -236,14 +252,7 @@ impl<K: Key, V> Store<K, V> {
         if old.is_some_and(|slot| self.entry(slot).flags & IMMUTABLE != 0) {
             return Outcome::Immutable;
         }
-        let meta = Meta {
-            weight: self.policy_weight(weight),
-            cost: options.cost,
-            owner: options.owner,
-            group: options.group,
-            time_to_live: options.time_to_live,
-            now: self.time_beside(options.time_to_live),
-        };
+        let meta = self.meta_of(weight, options);
         if self.dead > 0 && !self.has_room_beside_pins(weight) {
             self.reap(usize::MAX, gone);
         }
@@ -463,6 +472,19 @@ impl<K: Key, V> Store<K, V> {
         }
     }
 
+    /// What the policy may know of an entry that is to be stored.
+    pub(crate) fn meta_of(&self, weight: u64, options: &Options) -> Meta {
+        Meta {
+            weight: self.policy_weight(weight),
+            cost: options.cost,
+            owner: options.owner,
+            group: options.group,
+            time_to_live: options.time_to_live,
+            now: self.time_beside(options.time_to_live),
+            address: options.address,
+        }
+    }
+
     /// What the policy may know of an entry that is there.
     fn meta(&self, slot: Slot) -> Meta {
         let entry = self.entry(slot);
@@ -473,12 +495,27 @@ impl<K: Key, V> Store<K, V> {
             group: entry.group,
             time_to_live: if entry.deadline == NEVER { NEVER } else { entry.deadline.saturating_sub(self.clock.now()) },
             now: self.time_beside(entry.deadline),
+            address: None,
+        }
+    }
+
+    /// Tells a recording that an entry left, unless a replay finds that out by itself.
+    #[cold]
+    #[inline(never)]
+    fn note_taken(&mut self, slot: Slot, cause: Cause, flags: u8) {
+        // A trace has no time to idle: that it ran out has to be said.
+        let told = matches!(cause, Cause::Explicit | Cause::Invalidated) || cause == Cause::Expired && flags & IDLE != 0;
+        if let Some(tape) = self.tape.as_mut().filter(|_| told) {
+            tape.delete(slot, self.clock.now());
         }
     }
 
     /// Takes an entry out, live or not.
     fn take(&mut self, slot: Slot, cause: Cause) -> Removed<K, V> {
         let entry = self.entries[slot as usize].take().expect("the index names filled slots only");
+        if self.tape.is_some() {
+            self.note_taken(slot, cause, entry.flags);
+        }
         self.index.remove(spread(entry.namespace, entry.key.hash()), slot);
         if entry.flags & PINNED != 0 {
             self.pinned = (self.pinned.0 - entry.weight, self.pinned.1 - 1);

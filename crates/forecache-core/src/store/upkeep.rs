@@ -82,6 +82,7 @@ impl<K: Key, V> Store<K, V> {
 
     /// Removes everything, and gives the memory back.
     pub fn clear(&mut self, gone: &mut Vec<Removed<K, V>>) {
+        let mut tape = self.tape.take();
         for slot in 0..self.entries.len() as Slot {
             if self.entries[slot as usize].is_some() {
                 let cause = self.ended(slot).unwrap_or(Cause::Explicit);
@@ -91,12 +92,19 @@ impl<K: Key, V> Store<K, V> {
         (self.index, self.entries, self.free, self.idle) = Default::default();
         (self.wheel, self.tags, self.sweep) = Default::default();
         self.policy = AnyPolicy::named(self.policy.name()).expect("it has a known name");
+        if let Some(tape) = &mut tape {
+            tape.clear(self.clock.now());
+        }
+        self.tape = tape;
     }
 
     /// Declares all entries of an owner dead, in O(1), and says how many; the writes to come take them out, a few each.
     pub fn clear_owner(&mut self, owner: u32) -> usize {
         let dead = self.owners.empty(owner);
         self.dead += dead;
+        if let Some(tape) = &mut self.tape {
+            tape.clear_owner(owner, self.clock.now());
+        }
         dead
     }
 
@@ -165,6 +173,32 @@ impl<K: Key, V> Store<K, V> {
             }
         }
         (end < self.entries.len()).then_some(end)
+    }
+
+    /// Slots of the live entries in the order in which a like store has to be filled to be as this one, each with the hits it needs then:
+    /// those that leave first come first, and those of which the policy knows nothing last.
+    pub fn order(&self) -> Vec<(Slot, u64)> {
+        let policy = self.policy.inspect();
+        let candidates = policy.candidates(self.entries.len());
+        let mut order: Vec<_> = candidates.into_iter().map(|slot| (slot, policy.hits(slot))).collect();
+        let mut listed = vec![false; self.entries.len()];
+        order.iter().for_each(|&(slot, _)| listed[slot as usize] = true);
+        order.extend((0..self.entries.len() as Slot).filter(|&slot| !listed[slot as usize]).map(|slot| (slot, 0)));
+        order.retain(|&(slot, _)| self.entries[slot as usize].is_some() && self.ended(slot).is_none());
+        order
+    }
+
+    /// Key, weight, rest of its time to live and owner of what is in `slot`.
+    pub fn held(&self, slot: Slot) -> (&K, u64, u64, u32) {
+        let entry = self.entry(slot);
+        let hard = if entry.flags & IDLE != 0 { self.idle[slot as usize].hard } else { entry.deadline };
+        let rest = if hard == NEVER { NEVER } else { hard.saturating_sub(self.clock.now()) };
+        (&entry.key, entry.weight, rest, entry.owner)
+    }
+
+    /// The slot of a live entry.
+    pub fn slot(&self, lookup: &Lookup<impl Fn(&K) -> bool>) -> Option<Slot> {
+        self.find(lookup).filter(|&slot| self.ended(slot).is_none())
     }
 
     /// Every value held, live or not: for a garbage collector.

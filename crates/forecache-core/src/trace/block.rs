@@ -1,12 +1,12 @@
 //! The blocks of our own format: some thousand records, column by column, compressed.
 
 use super::bounds::{ACCESSES, NAME, NAMES, RECORDS, charge, most_pages};
-use super::number::{push, push_text, step, stepped, take, take_text};
-use super::{Key, Operation, Row};
+use super::{Key, Operation, Row, is_cost};
+use crate::number::{push, push_text, step, stepped, take, take_text};
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
-const COLUMNS: usize = 8;
+const COLUMNS: usize = 9;
 const TIME: usize = 0;
 const KEY: usize = 1;
 const PAGE: usize = 2;
@@ -15,15 +15,16 @@ const OPERATION: usize = 4;
 const LIFE: usize = 5;
 const OWNER: usize = 6;
 const MORE: usize = 7;
+const COST: usize = 8;
 const SAME: u64 = 0;
 const EACH: u64 = 1;
 
 /// Names by number, in the order in which they came.
 #[derive(Debug, Default)]
 pub struct Names {
+    /// How many earlier blocks told; the others, and their bytes.
+    told: u64,
     list: Vec<Box<str>>,
-    /// How many of them earlier blocks told, and the bytes of the others.
-    told: usize,
     untold: usize,
     numbers: HashMap<Box<str>, u64, Xxh3DefaultBuilder>,
 }
@@ -33,12 +34,34 @@ impl Names {
         if let Some(&number) = self.numbers.get(name) {
             return number;
         }
-        let number = self.list.len() as u64;
-        self.list.push(name.into());
-        self.untold += name.len();
+        let number = self.tell(name.into());
         self.numbers.insert(name.into(), number);
         number
     }
+
+    /// The number of a name that is told anew, whether it was told before or not.
+    fn tell(&mut self, name: Box<str>) -> u64 {
+        self.untold += name.len();
+        self.list.push(name);
+        self.told + self.list.len() as u64 - 1
+    }
+}
+
+/// An access whose key and owner were told by number.
+#[derive(Debug, Clone, Copy)]
+pub struct Record {
+    /// See [`Row::time`].
+    pub time: u64,
+    /// The number of the key.
+    pub key: u32,
+    /// The number of the owner; 0 for nobody.
+    pub owner: u32,
+    /// Bytes.
+    pub size: u64,
+    /// See [`Row::time_to_live`].
+    pub time_to_live: u64,
+    /// How.
+    pub operation: Operation,
 }
 
 /// A block that is being filled, and the names that all blocks share.
@@ -80,30 +103,49 @@ impl Filling {
             key => self.keys.number(&key.text()),
         };
         let owner = if row.owner.is_empty() { 0 } else { self.owners.number(row.owner) + 1 };
-        let values = [
-            step(self.before.0, row.time),
-            key,
-            pages - 1,
-            row.size,
-            row.operation as u64,
-            row.time_to_live.wrapping_add(1),
-            owner,
-            u64::from(row.continues),
-        ];
+        let (operation, continues) = (row.operation as u64, u64::from(row.continues));
+        let (life, cost) = (row.time_to_live.wrapping_add(1), u64::from(row.cost.to_bits()));
+        self.put([step(self.before.0, row.time), key, pages - 1, row.size, operation, life, owner, continues, cost]);
         self.before.0 = row.time;
         self.accesses += charge(row.operation, pages);
+    }
+
+    /// Appends an access to a key that was told.
+    #[inline]
+    pub fn push_record(&mut self, record: &Record) {
+        let &Record { time, key, owner, size, time_to_live, operation } = record;
+        let (key, owner, life) = (key.into(), owner.into(), time_to_live.wrapping_add(1));
+        self.put([step(self.before.0, time), key, 0, size, operation as u64, life, owner, 0, u64::from(1f32.to_bits())]);
+        self.before.0 = time;
+        self.accesses += 1;
+    }
+
+    #[inline]
+    fn put(&mut self, values: [u64; COLUMNS]) {
         for (column, value) in self.columns.iter_mut().zip(values) {
             column.push(value);
         }
+    }
+
+    /// The number of a key that is told with this block.
+    pub fn tell_key(&mut self, name: Box<str>) -> u64 {
+        self.keys.tell(name)
+    }
+
+    /// The number of an owner that is told with this block; never 0.
+    pub fn tell_owner(&mut self, name: Box<str>) -> u64 {
+        self.owners.tell(name) + 1
     }
 
     /// The block, not yet compressed; the next begins.
     pub fn take(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
         for names in [&mut self.keys, &mut self.owners] {
-            push(&mut out, (names.list.len() - names.told) as u64);
-            names.list[names.told..].iter().for_each(|name| push_text(&mut out, name));
-            (names.told, names.untold) = (names.list.len(), 0);
+            push(&mut out, names.list.len() as u64);
+            names.list.iter().for_each(|name| push_text(&mut out, name));
+            names.told += names.list.len() as u64;
+            names.list.clear();
+            names.untold = 0;
         }
         for column in &mut self.columns {
             match column.first() {
@@ -124,13 +166,20 @@ impl Filling {
 }
 
 /// The names that the blocks read so far have told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Told {
     keys: Vec<Box<str>>,
     owners: Vec<Box<str>>,
+    /// Columns of a block: the first version knew no costs.
+    columns: usize,
 }
 
 impl Told {
+    /// Of a file of that version, nothing read yet.
+    pub fn of_version(version: u16) -> Self {
+        Told { keys: Vec::new(), owners: Vec::new(), columns: if version < 2 { COST } else { COLUMNS } }
+    }
+
     /// Reads a block that was uncompressed: `each` gets a record's first access and how many pages it covers. Says what is wrong
     /// if the bytes are no such block.
     pub fn read(
@@ -154,7 +203,7 @@ impl Told {
             }
         }
         let mut columns: [Vec<u64>; COLUMNS] = Default::default();
-        for column in &mut columns {
+        for column in &mut columns[..self.columns] {
             *column = read_column(&mut bytes, records).ok_or("a column is cut off or of an unknown kind")?;
         }
         if !bytes.is_empty() {
@@ -184,6 +233,12 @@ impl Told {
                 None => "",
                 Some(number) => named(&self.owners, number).ok_or("a record has an owner that was never told")?,
             };
+            let cost = match columns[COST].get(record) {
+                None => 1.0,
+                Some(&bits) => u32::try_from(bits).ok().map(f32::from_bits).filter(|cost| is_cost(*cost)).ok_or_else(|| {
+                    format!("record {record} has a cost of the bits {bits:#x}; expected those of a number of at least 0")
+                })?,
+            };
             let row = Row {
                 time: before.0,
                 key,
@@ -192,6 +247,7 @@ impl Told {
                 time_to_live: value(LIFE).wrapping_sub(1),
                 owner,
                 continues: value(MORE) != 0,
+                cost,
             };
             each(row, pages)
         })

@@ -3,7 +3,7 @@
 use super::{Column, Facts, Key, Keys, Operation, Row, Trace};
 use crate::expiry::NEVER;
 use hashbrown::{HashMap, HashTable};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -16,6 +16,8 @@ pub struct Builder {
     index: HashTable<u32>,
     /// That of the index: no file can be made so that its keys collide.
     seed: u64,
+    /// Bytes of keys that are texts.
+    texts: usize,
     /// Bytes, by key.
     largest: Vec<u64>,
     /// Whether it was accessed and not deleted since, by key.
@@ -46,6 +48,8 @@ impl Builder {
             times_to_live: Column::Same(NEVER),
             owners: Column::default(),
             continues: Column::default(),
+            costs: Column::Same(1.0),
+            skipped: BTreeMap::new(),
             keys: Keys::Numbers(Vec::new()),
             owner_names: vec!["".into()],
             footprint: 0,
@@ -54,6 +58,7 @@ impl Builder {
         Builder {
             trace,
             index: HashTable::new(),
+            texts: 0,
             seed,
             largest: Vec::new(),
             live: Vec::new(),
@@ -78,9 +83,32 @@ impl Builder {
         self.len() >= u32::MAX as usize - 1
     }
 
+    /// Bytes that the trace takes so far, and what it takes to build it.
+    pub(super) fn held(&self) -> u64 {
+        let trace = &self.trace;
+        let columns = [
+            size_of_val(trace.ids.as_slice()),
+            trace.times.held(),
+            trace.sizes.held(),
+            trace.operations.held(),
+            trace.times_to_live.held(),
+            trace.owners.held(),
+            trace.continues.held(),
+            trace.costs.held(),
+        ];
+        // A place of the index is a number and a byte.
+        let index = self.index.capacity() * 5;
+        let keys = match &trace.keys {
+            Keys::Numbers(numbers) => size_of_val(numbers.as_slice()),
+            Keys::Texts(texts) => size_of_val(texts.as_slice()) + self.texts,
+        };
+        let ordered = self.ordered.as_ref().map_or(0, |ordered| ordered.len() * 2 * size_of::<u64>());
+        let beside = size_of_val(self.largest.as_slice()) + self.live.len();
+        (columns.iter().sum::<usize>() + index + keys + ordered + beside) as u64
+    }
+
     /// Appends an access. A delete of a key that isn't there, because nothing has asked for it before or since it was deleted, says
-    /// nothing, and is left out: a device that is trimmed as a whole would otherwise count as so many objects. Times that go back
-    /// stand still.
+    /// nothing, and is left out: a device that is trimmed as a whole would otherwise count as so many objects. Times must not go back.
     pub fn push(&mut self, row: &Row) {
         let known = self.find(row.key);
         let id = match (known, row.operation) {
@@ -93,13 +121,14 @@ impl Builder {
         let owner = self.owner(row.owner);
         let at = self.trace.len();
         let trace = &mut self.trace;
-        let time = if at == 0 { row.time } else { row.time.max(trace.times.at(at - 1)) };
-        trace.times.push(at, time);
+        debug_assert!(at == 0 || trace.times.at(at - 1) <= row.time, "times that go back");
+        trace.times.push(at, row.time);
         trace.sizes.push(at, row.size);
         trace.operations.push(at, row.operation);
         trace.times_to_live.push(at, row.time_to_live);
         trace.owners.push(at, owner);
         trace.continues.push(at, row.continues);
+        trace.costs.push(at, row.cost);
         trace.ids.push(id);
         if row.operation != Operation::Delete {
             let largest = &mut self.largest[id as usize];
@@ -116,6 +145,11 @@ impl Builder {
                 false => ordered.remove(&number),
             };
         }
+    }
+
+    /// The largest size that the key ever had; 0 if it is new.
+    pub(super) fn size_of(&self, key: Key) -> u64 {
+        self.find(key).map_or(0, |id| self.largest[id as usize])
     }
 
     /// The numbers in `range` that a delete would find, in order. Takes no longer for a larger range.
@@ -168,6 +202,7 @@ impl Builder {
                 let hash = |text: &str| xxh3_64_with_seed(text.as_bytes(), self.seed);
                 self.index.insert_unique(hash(text), id as u32, |&id| hash(&texts[id as usize]));
             }
+            self.texts = texts.iter().map(|text| text.len()).sum();
             self.trace.keys = Keys::Texts(texts);
         }
         let (id, hash) = (self.trace.unique() as u32, self.hash(key));
@@ -178,6 +213,7 @@ impl Builder {
             }
             (Keys::Texts(texts), key) => {
                 texts.push(key.text().into());
+                self.texts += texts[id as usize].len();
                 self.index.insert_unique(hash, id, |&id| xxh3_64_with_seed(texts[id as usize].as_bytes(), self.seed));
             }
             (Keys::Numbers(_), Key::Text(_)) => unreachable!("numbers became texts above"),

@@ -54,6 +54,22 @@ impl<T: Copy + PartialEq> Column<T> {
         }
     }
 
+    /// Bytes that its values take.
+    pub fn held(&self) -> usize {
+        match self {
+            Column::Same(_) => 0,
+            Column::Each(values) => size_of_val(values.as_slice()),
+        }
+    }
+
+    /// The column of these rows.
+    pub fn of_rows(&self, rows: &[u32]) -> Self {
+        match self {
+            Column::Same(value) => Column::Same(*value),
+            Column::Each(values) => Column::Each(rows.iter().map(|&row| values[row as usize]).collect()),
+        }
+    }
+
     /// The value of all rows, if they are known to agree.
     pub fn same(&self) -> Option<T> {
         match self {

@@ -2,9 +2,9 @@
 
 use super::bounds::{EXPANSION, FACTS, NAME, most_pages};
 use super::file::{BLOCK, END, header};
-use super::number::{push, push_text};
 use super::tests::{facts, opened, temporary};
 use super::*;
+use crate::number::{push, push_text};
 use proptest::prelude::*;
 use std::fs;
 use std::io::sink;
@@ -12,8 +12,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const SAME: u64 = 0;
 
-/// The bytes of a block in whose columns (time, key, pages, size, operation, time to live, owner, more) all values agree.
-fn unpacked(keys: &[&str], columns: [u64; 8]) -> Vec<u8> {
+/// The bytes of a block in whose columns (time, key, pages, size, operation, time to live, owner, more, cost) all values agree.
+fn unpacked(keys: &[&str], columns: [u64; 9]) -> Vec<u8> {
     let mut raw = Vec::new();
     push(&mut raw, keys.len() as u64);
     keys.iter().for_each(|key| push_text(&mut raw, key));
@@ -53,15 +53,15 @@ fn pages_of(operation: Operation, from: u64) -> Row<'static> {
 
 #[test]
 fn names_that_no_record_can_use_are_refused() {
-    let message = refused(&file(true, 0, 0, &unpacked(&[""; 100], [0; 8])));
+    let message = refused(&file(true, 0, 0, &unpacked(&[""; 100], [0; 9])));
     assert!(message.ends_with("it tells 100 names for 0 records; expected at most one a record"), "{message}");
 }
 
 #[test]
 fn a_block_that_unpacks_to_far_more_than_itself_is_refused() {
     let name = "a".repeat(NAME);
-    let message = refused(&file(true, 1, 1, &unpacked(&[&name], [0; 8])));
-    assert!(message.starts_with("block 0 unpacks to 1048597 bytes; expected at most "), "{message}");
+    let message = refused(&file(true, 1, 1, &unpacked(&[&name], [0; 9])));
+    assert!(message.starts_with("block 0 unpacks to 1048599 bytes; expected at most "), "{message}");
     assert!(message.contains(", 64 for each of its "), "{message}");
 }
 
@@ -70,7 +70,7 @@ fn a_name_too_long_is_neither_read_nor_written() {
     // Letters that don't pack well.
     let letter = |n: u64| char::from(b'a' + (xxh3_64(&n.to_le_bytes()) % 16) as u8);
     let name: String = (0..=NAME as u64).map(letter).collect();
-    let message = refused(&file(true, 1, 1, &unpacked(&[&name], [0; 8])));
+    let message = refused(&file(true, 1, 1, &unpacked(&[&name], [0; 9])));
     assert!(message.ends_with("it tells a name of 1048577 bytes; expected at most 1048576"), "{message}");
     let mut writer = Writer::new(sink(), &facts(), true).unwrap();
     let error = writer.push(&Row::get(0, Key::Text(&name), 1)).unwrap_err().to_string();
@@ -83,7 +83,7 @@ fn a_name_too_long_is_neither_read_nor_written() {
 fn a_record_of_too_many_pages_is_neither_read_nor_written() {
     for operation in Operation::ALL {
         let (name, most) = (operation.name(), most_pages(operation));
-        let raw = unpacked(&[], [0, 0, most, 0, operation as u64, 0, 0, 0]);
+        let raw = unpacked(&[], [0, 0, most, 0, operation as u64, 0, 0, 0, 0]);
         let expected = format!("a {name} of {} pages; expected at most {most}", most + 1);
         let message = refused(&file(false, 1, most + 1, &raw));
         assert_eq!(message, format!("block 0 is corrupt: record 0 is {expected}"));
@@ -95,7 +95,7 @@ fn a_record_of_too_many_pages_is_neither_read_nor_written() {
 
 #[test]
 fn a_block_that_stands_for_far_more_accesses_than_bytes_is_refused() {
-    let raw = unpacked(&[], [0, 0, 999, 0, 0, 0, 0, 0]);
+    let raw = unpacked(&[], [0, 0, 999, 0, 0, 0, 0, 0, 0]);
     let message = refused(&file(false, 1 << 16, 1000 << 16, &raw));
     assert!(message.contains("its first records stand for 2000 accesses; expected at most "), "{message}");
 }

@@ -6,9 +6,9 @@
 //! trailer  'E' · u32 blocks · u64 records · u64 accesses · u32 check
 //! ```
 //!
-//! Numbers are little endian; the facts and all inside a block are varints ([`super::number`]). Each check is the CRC-32 of what
-//! lies between it and the check before. Blocks hold columns: time, key, pages, size, operation, time to live, owner, and
-//! whether more of the same request follows; times and keys as steps from the record before, and a column whose values all agree
+//! Numbers are little endian; the facts and all inside a block are varints ([`crate::number`]). Each check is the CRC-32 of what
+//! lies between it and the check before. Blocks hold columns: time, key, pages, size, operation, time to live, owner,
+//! whether more of the same request follows, and cost (since version 2, as the bits of an `f32`); times and keys as steps from the record before, and a column whose values all agree
 //! as one value. A record of several pages stands for one access a page, in order, each of `size` bytes and all of one request.
 //! Keys are numbers, or texts, which like owners are told once and numbered from then on.
 //!
@@ -19,8 +19,9 @@
 use super::block::Told;
 use super::bounds::{EXPANSION, FACTS, LARGEST, RECORDS, allowed, charge};
 use super::input::Input;
-use super::number::{push, push_text, take, take_text};
-use super::{ALL_KEYS, Builder, Facts, Key, Operation, Row, Trace, TraceError};
+use super::intake::Intake;
+use super::{ALL_KEYS, Facts, Key, Operation, Place, Row, Trace, TraceError};
+use crate::number::{push, push_text, take, take_text};
 use std::path::Path;
 
 /// What the names of such files end with.
@@ -64,14 +65,16 @@ pub(super) fn header(facts: &Facts, texts: bool) -> Vec<u8> {
 }
 
 /// Reads all of `input`.
-pub(super) fn read(path: &Path, input: Input) -> Result<Trace, TraceError> {
+pub(super) fn read(path: &Path, input: Input, mut intake: Intake) -> Result<Trace, TraceError> {
     if input.packed {
         let message = "is packed by gzip or zstd as a whole; expected the trace itself, whose blocks are packed: unpack it first";
         return Err(TraceError::at(path, 0, message));
     }
     let mut reader = Reader { path, input, check: crc32fast::Hasher::new() };
-    let (facts, texts) = reader.header()?;
-    let (mut builder, mut told) = (Builder::new(path, facts), Told::default());
+    let (version, facts, texts) = reader.header()?;
+    *intake.builder.facts_mut() = facts;
+    intake.foreign = false;
+    let mut told = Told::of_version(version);
     let (mut blocks, mut records, mut accesses) = (0u32, 0u64, 0u64);
     loop {
         let begin = reader.input.at;
@@ -80,12 +83,12 @@ pub(super) fn read(path: &Path, input: Input) -> Result<Trace, TraceError> {
             BLOCK => {}
             END => {
                 reader.trailer(begin, blocks, records, accesses)?;
-                return Ok(builder.finish());
+                return intake.finish();
             }
             other => return Err(at(format!("byte {other:#04x} where a block or the trailer begins: the file is corrupt"))),
         }
         let (count, packed, raw) = reader.block(begin, blocks)?;
-        let (mut asked, most) = (0, allowed(packed));
+        let (mut asked, most, mut refused) = (0, allowed(packed), None);
         told.read(&raw, count, texts, |row, pages| {
             asked += charge(row.operation, pages);
             if asked > most {
@@ -93,34 +96,32 @@ pub(super) fn read(path: &Path, input: Input) -> Result<Trace, TraceError> {
                 return Err(format!("{found}; expected at most {most}, {EXPANSION} for each of its {packed} packed bytes"));
             }
             accesses = accesses.saturating_add(pages);
-            expand(&mut builder, row, pages)
+            expand(&mut intake, Place::Byte(begin), row, pages).map_err(|error| {
+                refused = Some(error);
+                String::new()
+            })
         })
-        .map_err(|wrong| at(format!("block {blocks} is corrupt: {wrong}")))?;
+        .map_err(|wrong| refused.unwrap_or_else(|| at(format!("block {blocks} is corrupt: {wrong}"))))?;
         (blocks, records) = (blocks + 1, records + count as u64);
     }
 }
 
 /// One access a page; a delete of several, one a page that is there.
-fn expand(builder: &mut Builder, first: Row, pages: u64) -> Result<(), String> {
+fn expand(intake: &mut Intake, place: Place, first: Row, pages: u64) -> Result<(), TraceError> {
     let Key::Number(number) = first.key else {
-        return push_row(builder, &first);
+        return intake.push(place, first.continues, Ok(first));
     };
     let last = number + (pages - 1);
-    let page = |page| Row { key: Key::Number(page), continues: first.continues || page < last, ..first };
+    let push = |intake: &mut Intake, page| {
+        let row = Row { key: Key::Number(page), ..first };
+        intake.push(place, first.continues || page < last, Ok(row))
+    };
     if first.operation == Operation::Delete && pages > 1 {
-        builder.present(number..=last).into_iter().try_for_each(|number| push_row(builder, &page(number)))?;
-        builder.close(first.continues);
+        intake.builder.present(number..=last).into_iter().try_for_each(|number| push(intake, number))?;
+        intake.builder.close(first.continues);
         return Ok(());
     }
-    (number..=last).try_for_each(|number| push_row(builder, &page(number)))
-}
-
-fn push_row(builder: &mut Builder, row: &Row) -> Result<(), String> {
-    if builder.is_full() {
-        return Err("the trace has more than 2^32 accesses".into());
-    }
-    builder.push(row);
-    Ok(())
+    (number..=last).try_for_each(|number| push(intake, number))
 }
 
 struct Reader<'a> {
@@ -154,7 +155,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn header(&mut self) -> Result<(Facts, bool), TraceError> {
+    fn header(&mut self) -> Result<(u16, Facts, bool), TraceError> {
         let head = self.bytes(HEAD, "the header")?;
         let mut rest = head.as_slice();
         if !rest.starts_with(MAGIC) {
@@ -173,7 +174,9 @@ impl Reader<'_> {
         }
         let facts = self.bytes(length, "the header")?;
         self.checked(0, "the header")?;
-        read_facts(&facts, version).ok_or_else(|| self.at(HEAD as u64, "the header's facts can't be read"))
+        let (facts, texts) =
+            read_facts(&facts, version).ok_or_else(|| self.at(HEAD as u64, "the header's facts can't be read"))?;
+        Ok((version, facts, texts))
     }
 
     /// A block's number of records, how many bytes it has packed, and all that it unpacks to.

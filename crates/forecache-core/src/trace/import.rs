@@ -43,7 +43,7 @@ pub fn import_blocks(source: &Path, target: &Path, facts: &Facts) -> Result<Impo
             let Some((row, pages)) = request(&record, facts).map_err(|message| wrong(line, message))? else {
                 continue;
             };
-            writer.push_pages(&row, pages).map_err(|error| TraceError::whole(target, format!("can't be written: {error}")))?;
+            writer.push_pages(&row, pages).map_err(|error| wrong(line, format!("can't be written: {error}")))?;
             imported.requests += 1;
             imported.pages += pages;
         }
@@ -73,7 +73,8 @@ fn request(record: &csv::StringRecord, facts: &Facts) -> Result<Option<(Row<'sta
     }
     let page = u64::from(facts.page_size);
     let first = offset / page;
-    let row = Row { time, key: Key::Number(first), size: page, operation, time_to_live: NEVER, owner: "", continues: false };
+    let row =
+        Row { time, key: Key::Number(first), size: page, operation, time_to_live: NEVER, owner: "", continues: false, cost: 1.0 };
     let (pages, most) = ((end - 1) / page - first + 1, most_pages(operation));
     if pages > most {
         return Err(format!("a {} of {pages} pages of {page} bytes; expected at most {most}: split it", &record[1]));

@@ -1,33 +1,47 @@
 //! Traces: recordings of what real programs asked for, and in what order.
 //!
 //! A [`Trace`] is a struct of arrays held in memory; [`Trace::open`] reads one from a file of any known format, wholly or not at
-//! all. Formats: our own ([`file`], written by [`Writer`]), oracleGeneral ([`oracle`]) and tables of text ([`table`]).
+//! all. Formats: our own ([`file`], written by [`Writer`]), oracleGeneral ([`oracle`]), tables ([`table`]) and plain text ([`text`]).
 
 mod block;
 mod bounds;
 mod build;
 mod column;
+mod columns;
+pub mod convert;
 #[cfg(test)]
 mod crafted;
 mod error;
 pub mod file;
+#[cfg(test)]
+mod foreign;
+mod format;
 pub mod import;
 mod input;
-pub(crate) mod number;
+mod intake;
+mod open;
 pub mod oracle;
+mod sample;
+pub mod secret;
 pub mod table;
 #[cfg(test)]
 mod tests;
+pub mod text;
 mod write;
 
 pub use build::Builder;
 pub use column::Column;
+pub use columns::Columns;
 pub use error::{Place, TraceError};
-pub use table::Columns;
-pub use write::{Writer, create};
+pub use format::Format;
+pub use intake::Flaw;
+pub use open::Reading;
+pub(crate) use write::Partial;
+pub use write::{Record, Writer, create};
 
 use crate::expiry::NEVER;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What was asked for.
@@ -101,7 +115,7 @@ impl<'a> Key<'a> {
 }
 
 /// One access.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Row<'a> {
     /// Nanoseconds since any fixed moment; an ordinal times 10^9 where a recording has no times.
     pub time: u64,
@@ -117,12 +131,14 @@ pub struct Row<'a> {
     pub owner: &'a str,
     /// Whether the next row is of the same request.
     pub continues: bool,
+    /// How dear it is to load what was accessed, in any unit; 1 unless said.
+    pub cost: f32,
 }
 
 impl<'a> Row<'a> {
     /// A read of `key` at `time`, of which nothing else is known.
     pub fn get(time: u64, key: Key<'a>, size: u64) -> Self {
-        Row { time, key, size, operation: Operation::Get, time_to_live: NEVER, owner: "", continues: false }
+        Row { time, key, size, operation: Operation::Get, time_to_live: NEVER, owner: "", continues: false, cost: 1.0 }
     }
 }
 
@@ -159,6 +175,11 @@ fn unpacked_name(path: &Path) -> String {
     name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(&name).into()
 }
 
+/// Whether it can be what an entry costs to load.
+pub(crate) fn is_cost(cost: f32) -> bool {
+    cost.is_finite() && cost >= 0.0
+}
+
 /// The keys of a trace, each once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Keys {
@@ -167,7 +188,7 @@ pub(crate) enum Keys {
 }
 
 /// A recording in memory. Rows are numbered from 0; keys by the order of their first access.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Trace {
     /// What holds for the whole of it.
     pub facts: Facts,
@@ -187,6 +208,10 @@ pub struct Trace {
     pub owners: Column<u32>,
     /// Whether the next row is of the same request, a row.
     pub continues: Column<bool>,
+    /// See [`Row::cost`], a row.
+    pub costs: Column<f32>,
+    /// Rows of the file that couldn't be used and were left out, by what was wrong.
+    pub skipped: BTreeMap<Flaw, u64>,
     pub(crate) keys: Keys,
     pub(crate) owner_names: Vec<Box<str>>,
     /// Bytes: the largest size that each key ever had, summed.
@@ -194,20 +219,6 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Reads the file at `path`, whatever its format: our own and compressed files are known by their first bytes, a table by the
-    /// suffix `.csv` or `.tsv` (before `.gz` or `.zst`) or by being given `columns`, and all else is taken for oracleGeneral.
-    pub fn open(path: &Path, columns: Option<&Columns>) -> Result<Trace, TraceError> {
-        let mut input = input::Input::open(path)?;
-        let name = unpacked_name(path);
-        if file::is_ours(input.begin()?) || name.ends_with(file::SUFFIX) {
-            file::read(path, input)
-        } else if columns.is_some() || name.ends_with(".csv") || name.ends_with(".tsv") {
-            table::read(path, input, columns.unwrap_or(&Columns::default()))
-        } else {
-            oracle::read(path, input)
-        }
-    }
-
     /// Accesses.
     pub fn len(&self) -> usize {
         self.ids.len()
@@ -239,6 +250,18 @@ impl Trace {
         matches!(self.keys, Keys::Numbers(_))
     }
 
+    /// The keys as numbers, for policies that look at how they lie. Refused where that tells nothing, or what nobody could know.
+    pub fn addresses(&self) -> Result<&[u64], TraceError> {
+        let refused =
+            |why: &str| Err(self.error(Place::Whole, format!("addresses: {why}, so there are none to hand to a policy")));
+        match &self.keys {
+            _ if self.facts.hashed => refused("its keys are secret hashes"),
+            _ if self.facts.opaque => refused("its keys were numbered by first appearance, which tells the future"),
+            Keys::Texts(_) => refused("its keys are texts"),
+            Keys::Numbers(numbers) => Ok(numbers),
+        }
+    }
+
     /// The names of the owners, by number.
     pub fn owner_names(&self) -> &[Box<str>] {
         &self.owner_names
@@ -254,6 +277,7 @@ impl Trace {
             time_to_live: self.times_to_live.at(row),
             owner: &self.owner_names[self.owners.at(row) as usize],
             continues: self.continues.at(row),
+            cost: self.costs.at(row),
         }
     }
 

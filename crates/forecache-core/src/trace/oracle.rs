@@ -5,7 +5,8 @@
 //! whole, and that each names a place after its own.
 
 use super::input::Input;
-use super::{Builder, Facts, Key, Row, Trace, TraceError};
+use super::intake::{Flaw, Intake, Wrong};
+use super::{Key, Place, Row, Trace, TraceError};
 use std::path::Path;
 
 const ROW: usize = 24;
@@ -15,8 +16,7 @@ const SECOND: u64 = 1_000_000_000;
 const FARTHEST: i64 = 1 << 48;
 
 /// Reads all of `input`.
-pub(super) fn read(path: &Path, mut input: Input) -> Result<Trace, TraceError> {
-    let mut builder = Builder::new(path, Facts::default());
+pub(super) fn read(path: &Path, mut input: Input, mut intake: Intake) -> Result<Trace, TraceError> {
     let mut buffer = vec![0; ROW * ROWS];
     loop {
         let begin = input.at;
@@ -33,35 +33,27 @@ pub(super) fn read(path: &Path, mut input: Input) -> Result<Trace, TraceError> {
                 );
                 return Err(TraceError::at(path, byte, message));
             }
-            if builder.is_full() {
-                return Err(TraceError::at(path, byte, "more than 2^32 accesses; split the trace"));
-            }
             let time = u64::from(u32::from_le_bytes(field(row, 0))) * SECOND;
             let size = u64::from(u32::from_le_bytes(field(row, 12)));
-            builder.push(&Row::get(time, Key::Number(u64::from_le_bytes(field(row, 4))), size));
+            let key = Key::Number(u64::from_le_bytes(field(row, 4)));
+            intake.push(Place::Byte(byte), false, Ok(Row::get(time, key, size)))?;
         }
         if !rest.is_empty() {
             let message =
                 format!("the last row has {} of its {ROW} bytes: the file is truncated or no oracleGeneral trace", rest.len());
-            return Err(TraceError::at(path, begin + (filled - rest.len()) as u64, message));
+            let byte = begin + (filled - rest.len()) as u64;
+            intake.push(Place::Byte(byte), false, Err(Wrong { flaw: Flaw::Length, message }))?;
         }
         if filled < buffer.len() {
             break;
         }
     }
-    if builder.is_empty() {
+    if input.at == 0 {
         return Err(TraceError::at(path, 0, "the file is empty; expected rows of 24 bytes"));
     }
-    let opaque = builder.numbers().is_some_and(numbered_by_appearance);
-    builder.facts_mut().opaque = opaque;
-    Ok(builder.finish())
+    intake.finish()
 }
 
 fn field<const N: usize>(row: &[u8], at: usize) -> [u8; N] {
     row[at..at + N].try_into().expect("the field lies inside the row")
-}
-
-/// Whether each new number is one more than the new number before.
-fn numbered_by_appearance(numbers: &[u64]) -> bool {
-    numbers.len() > 1 && numbers.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1))
 }

@@ -14,6 +14,7 @@ struct Access {
     time_to_live: u64,
     owner: &'static str,
     continues: bool,
+    cost: f32,
 }
 
 impl Access {
@@ -26,6 +27,7 @@ impl Access {
             time_to_live: self.time_to_live,
             owner: self.owner,
             continues: self.continues,
+            cost: self.cost,
         }
     }
 }
@@ -39,12 +41,13 @@ fn accesses(texts: bool) -> impl Strategy<Value = Vec<Access>> {
     let operation = prop_oneof![3 => Just(Operation::Get), 1 => Just(Operation::Set), 1 => Just(Operation::Delete)];
     let life = prop_oneof![3 => Just(NEVER), 1 => 0u64..1 << 40];
     let owner = prop_oneof![2 => Just(""), 1 => Just("ann"), 1 => Just("björn")];
-    let access = (0u64..1 << 40, key, any::<u32>(), operation, life, owner, any::<bool>());
+    let access =
+        (0u64..1 << 40, key, any::<u32>(), operation, life, owner, (any::<bool>(), prop_oneof![Just(1.0f32), 0f32..1e9]));
     prop::collection::vec(access, 0..60).prop_map(|accesses| {
         let mut time = 0;
-        let step = |(pause, key, size, operation, time_to_live, owner, continues)| {
+        let step = |(pause, key, size, operation, time_to_live, owner, (continues, cost))| {
             time += pause;
-            Access { time, key, size: u64::from(size), operation, time_to_live, owner, continues }
+            Access { time, key, size: u64::from(size), operation, time_to_live, owner, continues, cost }
         };
         accesses.into_iter().map(step).collect()
     })
@@ -110,6 +113,7 @@ fn small() -> Vec<u8> {
         time_to_live: NEVER,
         owner: "",
         continues,
+        cost: 1.0,
     };
     written(&facts(), false, &[access(1, "7", true), access(2, "8", false), access(900, "7", false)])
 }
@@ -183,7 +187,7 @@ fn many_blocks_are_one_trace() {
     assert_eq!(trace.row(150_000), Row::get(150_000, Key::Number(0), 150_000 % 7));
 }
 
-fn oracle(rows: &[(u32, u64, u32, i64)]) -> Vec<u8> {
+pub(super) fn oracle(rows: &[(u32, u64, u32, i64)]) -> Vec<u8> {
     let row = |&(time, key, size, next): &(u32, u64, u32, i64)| {
         [&time.to_le_bytes()[..], &key.to_le_bytes(), &size.to_le_bytes(), &next.to_le_bytes()].concat()
     };
@@ -212,8 +216,10 @@ fn damaged_oracle_general_is_an_error_that_says_where() {
     for length in 4..packed.len() {
         assert!(opened("cut.zst", &packed[..length]).is_err(), "{length}");
     }
-    let text = opened("notes", b"This is a text of just 48 bytes and no trace ...").unwrap_err();
+    let text = opened("notes.oracleGeneral", b"\0his is a text of just 48 bytes and no trace ...").unwrap_err();
     assert!(text.message.contains("oracleGeneral"), "{text}");
+    let text = opened("notes", b"This is a text of just 48 bytes and no trace ...").unwrap_err();
+    assert!(text.message.contains("name its format: one of fctrace, oracle, "), "{text}");
 }
 
 #[test]
@@ -264,8 +270,11 @@ fn a_wrong_table_is_an_error_that_says_where_and_what() {
         ("key,size\na,1\nb,x\n", "line 3: size is \"x\"; expected bytes as a whole number"),
         ("key,time\na,-1\n", "line 2: time is \"-1\"; expected a time, not negative"),
         ("key,op\na,grab\n", "line 2: op is \"grab\"; expected one of get, read"),
-        ("key,size\na,1\nb\n", "line 3: 1 cells where the first line names 2 columns"),
-        ("kee,size\na,1\n", "line 1: no column is known for the key; name it, as in key=id. There are: kee, size"),
+        ("key,size\na,1\nb\n", "line 3: 1 cells where there are 2 columns"),
+        (
+            "kee,size\na,1\n",
+            "line 1: no column is known for the key; name it, as in key=id, or number them, as in key=5,size=4, if no line has names. There are: kee, size",
+        ),
         ("key,ttl\na,1\n", "line 1: there are times to live, but no column of times"),
     ] {
         let error = opened("wrong.csv", text.as_bytes()).unwrap_err().to_string();

@@ -1,0 +1,133 @@
+"""`forecache trace record`: records a running process by way of its control socket."""
+
+import json
+import os
+import signal
+import socket
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from forecache.cli import output
+from forecache.errors import ConfigError
+from forecache.units import parse_duration, parse_size
+
+STEP = 0.2
+"""Seconds between two looks at how far it got."""
+HOW_TO = "start the program with FORECACHE_CONTROL=PATH, or its cache with Cache(control=PATH)"
+
+
+def record(
+    path: Annotated[Path, typer.Argument(metavar="SOCKET", help="The control socket of the process.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.fctrace", help="The trace to write; the process writes it.")],
+    seconds: Annotated[str, typer.Option(help="For how long: 60, 90s, 2h; until Ctrl-C if not given.")] = "",
+    sample: Annotated[float, typer.Option(help="The share of keys that are recorded.")] = 1.0,
+    max_size: Annotated[str, typer.Option(help="The most that the file may have.")] = "1GiB",
+    plain_keys: Annotated[bool, typer.Option("--plain-keys", help="Write the keys themselves, not hashes of them.")] = False,
+    cache: Annotated[str | None, typer.Option(help="Which cache, if the process has several: its namespace.")] = None,
+) -> None:
+    """Records what a running process asks its cache for.
+
+    Ctrl-C ends the recording and keeps what was recorded.
+
+    Example: `forecache trace record /run/app/cache.sock app.fctrace --seconds 60`
+    """
+    output.check("target", target)
+    request: dict[str, Any] = {"do": "record", "path": str(target.absolute()), "sample": sample, "hash_keys": not plain_keys}
+    request |= {"max_bytes": parse_size(max_size, "max-size")}
+    if seconds:
+        request["duration"] = parse_duration(seconds, "seconds")
+    if cache is not None:
+        request["cache"] = cache
+    before = _file(target)
+    with Connection(path) as process:
+        name = process.ask(request)["cache"]
+        try:
+            _watch(process, name, request.get("duration"))
+            recorded = process.ask({"do": "stop", "cache": name})
+        except EndedError:
+            # A process that ends in good order completes its recording first.
+            if _file(target) in (None, before):
+                raise
+            recorded = None
+    Console(soft_wrap=True).print(f"{target}: {_summary(recorded)}", highlight=False, markup=False)
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """Which file is there."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _summary(recorded: dict[str, Any] | None) -> str:
+    if recorded is None:
+        return "the process has ended, and completed its recording before; see: forecache trace show"
+    ratio = f", {100 * recorded['hits'] / recorded['accesses']:.2f} % hits" if recorded["accesses"] else ""
+    ended = "" if recorded["reason"] in ("stopped", "duration") else f" (ended early: {recorded['reason']})"
+    text = f"{recorded['accesses']:,} accesses to {recorded['keys']:,} keys in {recorded['seconds']:.1f} s{ratio}"
+    return f"{text}, {recorded['bytes']:,} bytes{ended}"
+
+
+def _watch(process: "Connection", name: str, seconds: float | None) -> None:
+    """Returns when the recording has ended, or somebody wants it to; on a terminal, shows how far it got."""
+    enough = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: enough.set())
+    console = Console(stderr=True, soft_wrap=True)
+    columns = (TextColumn("recording"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[seen]}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("recording", total=seconds, seen="")
+        while not enough.is_set():
+            status = process.ask({"do": "status"})
+            now = next((each["recording"] for each in status["caches"] if each["name"] == name), None)
+            if now is None or not now["active"]:
+                return
+            bar.update(task, completed=now["seconds"], seen=f"{now['accesses']:,} accesses, {now['bytes']:,} bytes")
+            left = STEP if seconds is None else seconds - now["seconds"]
+            enough.wait(min(STEP, max(left, STEP / 10)))
+
+
+class EndedError(ConfigError):
+    """The process has gone away."""
+
+
+class Connection:
+    """A process that answers."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.socket.connect(os.fspath(path))
+        except OSError as error:
+            self.socket.close()
+            raise ConfigError(f"socket: nobody answers at {str(path)!r} ({error.strerror or error}); {HOW_TO}") from None
+        self.answers = self.socket.makefile("rb")
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Sends a request and waits for what comes of it; `ConfigError` if the process refuses, or has ended."""
+        try:
+            self.socket.sendall(json.dumps(request).encode() + b"\n")
+            line = self.answers.readline()
+        except OSError:
+            line = b""
+        if not line:
+            raise EndedError(f"socket: the process at {str(self.path)!r} has ended, or doesn't let you ask; there is no trace")
+        answer: dict[str, Any] = json.loads(line)
+        if not answer["ok"]:
+            raise ConfigError(answer["error"])
+        return answer
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.answers.close()
+        self.socket.close()

@@ -74,7 +74,9 @@ class Outer:
 Old = namedtuple("Old", "a b")
 
 PLAIN = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text() | st.binary()
-ZONES = st.none() | st.sampled_from([dt.timezone.utc, dt.timezone(dt.timedelta(hours=-3)), dt.timezone(dt.timedelta(0, 7), "odd")])
+ZONES = st.none() | st.sampled_from(
+    [dt.timezone.utc, dt.timezone(dt.timedelta(hours=-3)), dt.timezone(dt.timedelta(0, 7), "odd")]
+)
 KEYS = PLAIN | st.integers() | st.uuids() | st.dates() | st.datetimes(timezones=ZONES) | st.tuples(st.integers(), st.text())
 LEAVES = KEYS | st.one_of(
     st.complex_numbers(allow_nan=False),
@@ -91,13 +93,15 @@ LEAVES = KEYS | st.one_of(
 )
 VALUES = st.recursive(
     LEAVES,
-    lambda inner: st.lists(inner, max_size=4)
-    | st.lists(inner, max_size=4).map(tuple)
-    | st.dictionaries(KEYS, inner, max_size=4)
-    | st.builds(Point, st.integers(), inner)
-    | st.builds(Old, inner, inner)
-    | st.builds(Struct, st.integers(), inner)
-    | st.builds(User, st.just("Ada"), st.dates(), inner),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(KEYS, inner, max_size=4)
+        | st.builds(Point, st.integers(), inner)
+        | st.builds(Old, inner, inner)
+        | st.builds(Struct, st.integers(), inner)
+        | st.builds(User, st.just("Ada"), st.dates(), inner)
+    ),
     max_leaves=12,
 )
 
@@ -234,7 +238,17 @@ def test_a_dataclass_comes_back_without_its_init() -> None:
     assert back(user) == user
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=9))
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**64 - 1)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=9,
+    )
+)
 def test_json_is_json(value: Any) -> None:
     stored = Json().encode(value, PLACE)
     assert json.loads(stored) == value
@@ -256,7 +270,12 @@ def test_a_pickle_is_loaded_only_where_it_was_signed() -> None:
     signed = SignedPickle(SECRET)
     payload = signed.encode(Plain, PLACE)
     assert signed.decode(payload, PLACE) is Plain
-    others = [(SignedPickle(b"another secret..."), payload, PLACE), (signed, payload, PLACE + b"2"), (signed, payload[:-1], PLACE), (signed, b"", PLACE)]
+    others = [
+        (SignedPickle(b"another secret..."), payload, PLACE),
+        (signed, payload, PLACE + b"2"),
+        (signed, payload[:-1], PLACE),
+        (signed, b"", PLACE),
+    ]
     for other, forged, place in others:
         with pytest.raises(CodecError, match="signature is wrong"):
             other.decode(forged, place)
@@ -283,7 +302,12 @@ def test_what_can_not_be_pickled_or_restored_is_a_codec_error() -> None:
 
 def test_codecs_are_known_by_name() -> None:
     assert [codec("msgpack").number, codec("json").number, codec("pickle", SECRET).number] == [1, 2, 3]
-    for name, secret, field in [("pickle", None, "secret"), ("json", SECRET, "secret"), ("xml", None, "codec"), ("pickle", b"short", "secret")]:
+    for name, secret, field in [
+        ("pickle", None, "secret"),
+        ("json", SECRET, "secret"),
+        ("xml", None, "codec"),
+        ("pickle", b"short", "secret"),
+    ]:
         with pytest.raises(ConfigError, match=f"{field}: got"):
             codec(name, secret)
 

@@ -168,6 +168,60 @@ class Recorder:
         """Waits until it has ended and the file is complete: hits, misses, keys, bytes, seconds, reason. `TraceError` if it
         failed."""
 
+class Packing:
+    """How stored payloads are compressed."""
+
+    def __init__(
+        self, algorithm: str = "none", *, level: int | None = None, min_size: int = 1024, min_ratio: float = 1.2
+    ) -> None:
+        """`algorithm` is none, lz4, zstd, snappy or gzip; `level` 1 to 19 for zstd and 1 to 9 for gzip. A payload shorter than
+        `min_size` bytes, or that doesn't get `min_ratio` times smaller, stays as it is. Raises `ConfigError` otherwise."""
+
+class Envelope:
+    """What is stored beside a value. Times are milliseconds since 1970, None for never."""
+
+    codec: Final[int]
+    compression: Final[str]
+    payload: Final[bytes]
+    stored_bytes: Final[int]
+    written: Final[int]
+    soft: Final[int | None]
+    hard: Final[int | None]
+    time_to_idle: Final[int | None]
+    version: Final[int]
+    owner: Final[str]
+    generation: Final[int]
+    epoch: Final[int]
+    tags: Final[list[str]]
+    cost: Final[float]
+    immutable: Final[bool]
+    pinned: Final[bool]
+
+def seal(
+    namespace: str,
+    key: str,
+    payload: bytes,
+    *,
+    codec: int,
+    packing: Packing,
+    written: int = 0,
+    soft: int | None = None,
+    hard: int | None = None,
+    time_to_idle: int | None = None,
+    version: int = 0,
+    owner: str = "",
+    generation: int = 0,
+    epoch: int = 0,
+    tags: list[str] = ...,
+    cost: float = 1.0,
+    immutable: bool = False,
+    pinned: bool = False,
+) -> bytes:
+    """The record of a payload, to be read under the same namespace and key only."""
+
+def unseal(namespace: str, key: str, record: bytes) -> Envelope:
+    """A record taken apart. Raises `CodecError` if it is damaged, was stored under another key, or by a newer forecache."""
+
 def is_plain(value: object) -> bool:
     """Whether `value` is made of nothing but None, bool, int (of 64 bits), float, str, bytes, list, and dict with str as keys: of
     these very types, not of others derived from them."""

@@ -38,10 +38,10 @@ class Codec(Protocol):
     def number(self) -> int:
         """What it is known by in stored records, from 1 to 255; 128 and above are free for codecs of users' own."""
 
-    def encode(self, value: Any, place: bytes) -> bytes:
+    def encode(self, value: Any, place: bytes, /) -> bytes:
         """The stored form. Raises `CodecError` unless `decode` gives back the same value of the same type."""
 
-    def decode(self, payload: bytes, place: bytes) -> Any:
+    def decode(self, payload: bytes, place: bytes, /) -> Any:
         """The value of a stored form. Raises `CodecError` if there is none."""
 
 
@@ -59,14 +59,14 @@ class MessagePack:
 
     number = 1
 
-    def encode(self, value: Any, place: bytes) -> bytes:
+    def encode(self, value: Any, _place: bytes, /) -> bytes:
         """See `Codec`."""
         try:
             return ormsgpack.packb(value if is_plain(value) else extend(value))
         except (TypeError, ValueError) as error:  # a lone surrogate, most likely
             raise error if isinstance(error, CodecError) else CodecError(f"the value can't be stored: {error}") from None
 
-    def decode(self, payload: bytes, place: bytes) -> Any:
+    def decode(self, payload: bytes, _place: bytes, /) -> Any:
         """See `Codec`."""
         try:
             return ormsgpack.unpackb(payload, ext_hook=restore)
@@ -99,7 +99,7 @@ class Json:
 
     number = 2
 
-    def encode(self, value: Any, place: bytes) -> bytes:
+    def encode(self, value: Any, _place: bytes, /) -> bytes:
         """See `Codec`."""
         if not is_plain(value):
             allowed = "None, bool, int of 64 bits, float, str, list, and dict with str as keys"
@@ -109,7 +109,7 @@ class Json:
         except (TypeError, ValueError) as error:  # bytes, NaN, a lone surrogate
             raise CodecError(f"the value can't be stored as JSON: {error}") from None
 
-    def decode(self, payload: bytes, place: bytes) -> Any:
+    def decode(self, payload: bytes, _place: bytes, /) -> Any:
         """See `Codec`."""
         try:
             return json.loads(payload)
@@ -130,10 +130,12 @@ class SignedPickle:
     def __init__(self, secret: bytes) -> None:
         """`secret` is shared by all who read and write: 16 bytes or more, best random."""
         if not isinstance(secret, bytes) or len(secret) < 16:
-            raise wrong("secret", f"{len(secret)} bytes" if isinstance(secret, bytes) else type(secret), "16 random bytes or more")
+            raise wrong(
+                "secret", f"{len(secret)} bytes" if isinstance(secret, bytes) else type(secret), "16 random bytes or more"
+            )
         self._secret = secret
 
-    def encode(self, value: Any, place: bytes) -> bytes:
+    def encode(self, value: Any, place: bytes, /) -> bytes:
         """See `Codec`."""
         try:
             pickled = pickle.dumps(value, protocol=5)
@@ -141,14 +143,14 @@ class SignedPickle:
             raise CodecError(f"{type(value).__qualname__} can't be pickled: {error}") from error
         return self._signature(pickled, place) + pickled
 
-    def decode(self, payload: bytes, place: bytes) -> Any:
+    def decode(self, payload: bytes, place: bytes, /) -> Any:
         """See `Codec`."""
         length = hashlib.sha256().digest_size
         signature, pickled = payload[:length], payload[length:]
         if not hmac.compare_digest(signature, self._signature(pickled, place)):
             raise CodecError("a pickled value whose signature is wrong: another secret, another key, or forged")
         try:
-            return pickle.loads(pickled)
+            return pickle.loads(pickled)  # noqa: S301 (its signature was checked)
         except Exception as error:
             raise CodecError(f"a pickled value can't be restored: {error}") from error
 

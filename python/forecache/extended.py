@@ -122,7 +122,7 @@ def _clock(value: datetime | time) -> list[Any]:
 
 
 def _unclock(kind: type[T]) -> Callable[[Any], T]:
-    return lambda stored: kind.fromisoformat(stored[0]).replace(fold=stored[1], tzinfo=_unzone(stored[2]))  # type: ignore[attr-defined,no-any-return]
+    return lambda stored: kind.fromisoformat(stored[0]).replace(fold=stored[1], tzinfo=_unzone(stored[2]))  # type: ignore[attr-defined]
 
 
 _PLAIN = (type(None), bool, float, str, bytes)
@@ -173,15 +173,16 @@ def restore(number: int, payload: bytes) -> Any:
 
 def _state(value: Any) -> Any:
     """What an object of a class without registration is made of."""
-    kind = type(value)
+    kind: Any = type(value)
+    state: Any
     if isinstance(value, Enum):
         state = value.value if isinstance(value, Flag) else value.name
     elif isinstance(value, tuple) and hasattr(kind, "_fields"):
         state = list(value)
-    elif is_dataclass(kind) and not issubclass(kind, _CONTAINERS):
+    elif not issubclass(kind, _CONTAINERS) and is_dataclass(kind):
         state = {field.name: getattr(value, field.name) for field in fields(value)}
         if getattr(value, "__dict__", {}).keys() - state.keys():
-            raise CodecError(f"a {_path(kind)} with attributes that are no fields can't be stored; {_REMEDY}")
+            raise CodecError(f"a {_path(type(value))} with attributes that are no fields can't be stored; {_REMEDY}")
     elif _is_struct(kind):
         state = {name: getattr(value, name) for name in kind.__struct_fields__}
     else:
@@ -215,7 +216,7 @@ def _fill(kind: type, state: dict[str, Any], names: set[str]) -> Any:
     """An instance as it was, without running `__init__`, which may refuse what it once made."""
     if state.keys() != names:
         raise CodecError(f"{_path(kind)} has the fields {sorted(names)}, and what is stored {sorted(state)}")
-    value = object.__new__(kind)
+    value: Any = object.__new__(kind)
     for name, item in state.items():
         object.__setattr__(value, name, item)
     return value
@@ -231,9 +232,11 @@ def _path(kind: type) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _importable(kind: type) -> None:
+def _importable(kind: Any) -> None:
     if _find(kind.__module__, kind.__qualname__) is not kind:
-        raise CodecError(f"{_path(kind)} can't be found by that name, so it can't be restored; define it in a module, or {_REMEDY}")
+        raise CodecError(
+            f"{_path(kind)} can't be found by that name, so it can't be restored; define it in a module, or {_REMEDY}"
+        )
 
 
 def _class(path: str) -> type:

@@ -22,6 +22,11 @@ pub fn trace_error(py: Python<'_>, message: String) -> PyErr {
     error(py, "TraceError", message)
 }
 
+/// A value without a stored form, or a record without a value.
+pub fn codec_error(py: Python<'_>, message: String) -> PyErr {
+    error(py, "CodecError", message)
+}
+
 /// Other content for an immutable entry.
 pub fn immutable(py: Python<'_>, key: &Bound<'_, PyString>) -> PyErr {
     error(py, "ImmutableError", format!("{key:?} is immutable and holds other content; delete it first"))

@@ -1,0 +1,89 @@
+"""The record that every tier below memory stores: what goes in comes out, and nothing else ever does."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forecache import CodecError, ConfigError
+from forecache._core import Packing, seal, unseal
+
+ALGORITHMS = ["none", "lz4", "zstd", "snappy", "gzip"]
+TIMES = st.none() | st.integers(0, 2**64 - 2)
+
+
+@given(
+    payload=st.binary() | st.binary(max_size=20).map(lambda part: part * 500),
+    codec=st.integers(0, 255),
+    algorithm=st.sampled_from(ALGORITHMS),
+    times=st.fixed_dictionaries(dict.fromkeys(("soft", "hard", "time_to_idle"), TIMES)),
+    owner=st.text(),
+    tags=st.lists(st.text(), max_size=3),
+    cost=st.floats(0, 2**20, width=32),
+    flags=st.fixed_dictionaries({"immutable": st.booleans(), "pinned": st.booleans()}),
+)
+def test_what_is_sealed_comes_back(payload, codec, algorithm, times, owner, tags, cost, flags):
+    said = {
+        **times,
+        **flags,
+        "owner": owner,
+        "tags": tags,
+        "cost": cost,
+        "written": 7,
+        "version": 8,
+        "generation": 9,
+        "epoch": 10,
+    }
+    opened = unseal("n", "kü", seal("n", "kü", payload, codec=codec, packing=Packing(algorithm), **said))
+    assert (opened.payload, opened.codec) == (payload, codec)
+    assert {name: getattr(opened, name) for name in said} == said
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS[1:])
+def test_compression_is_kept_where_it_pays(algorithm):
+    def compressed(payload, **options):
+        opened = unseal("", "k", seal("", "k", payload, codec=0, packing=Packing(algorithm, **options)))
+        assert opened.payload == payload
+        return opened.compression
+
+    text = b"a line of a log\n" * 5000  # so long that other threads run meanwhile
+    assert compressed(text) == algorithm
+    assert compressed(text, min_size=len(text) + 1) == "none"
+    assert compressed(text, min_ratio=10_000) == "none"
+    assert compressed(text[:1023]) == "none"
+
+
+def test_a_record_is_read_under_its_own_key_and_namespace_only():
+    record = seal("shop", "user:1", b"Ada", codec=0, packing=Packing())
+    assert unseal("shop", "user:1", record).payload == b"Ada"
+    for namespace, key in [("shop", "user:2"), ("", "user:1"), ("shopuser:1", "")]:
+        with pytest.raises(CodecError, match="damaged, or was stored under another key"):
+            unseal(namespace, key, record)
+
+
+def test_a_record_of_a_newer_version_is_told_apart_from_a_damaged_one():
+    record = bytearray(seal("", "k", b"value", codec=0, packing=Packing()))
+    record[-1] ^= 1
+    with pytest.raises(CodecError, match="damaged"):
+        unseal("", "k", bytes(record))
+    with pytest.raises(CodecError, match="damaged"):
+        unseal("", "k", b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (["lzma"], {}, 'compression: got "lzma"; allowed: none, lz4, zstd, snappy, gzip'),
+        (["zstd"], {"level": 20}, "level: got 20; allowed: 1 to 19 for zstd"),
+        (["gzip"], {"level": 0}, "level: got 0; allowed: 1 to 9 for gzip"),
+        (["lz4"], {"level": 1}, "level: got 1; allowed: none, because lz4 has none"),
+        (["lz4"], {"min_ratio": 0.5}, "min_ratio: got 0.5; allowed: a number from 1"),
+        (["lz4"], {"min_ratio": float("nan")}, "min_ratio: got NaN"),
+    ],
+)
+def test_a_wrong_packing_is_told(arguments, options, message):
+    with pytest.raises(ConfigError, match=message):
+        Packing(*arguments, **options)
+
+
+def test_a_packing_shows_itself():
+    assert repr(Packing("zstd")) == 'Packing("zstd", level=3, min_size=1024, min_ratio=1.2)'

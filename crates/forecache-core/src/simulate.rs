@@ -268,6 +268,7 @@ mod tests {
     use crate::bare;
     use crate::belady::belady;
     use crate::curve;
+    use crate::lockstep;
     use crate::trace::{Builder, Facts, Row};
     use proptest::prelude::*;
     use std::path::Path;
@@ -455,6 +456,9 @@ mod tests {
                 let mut curves = vec![bare::replay(&trace, made(name), &limits, 3).unwrap()];
                 if *name == "lru" && curve::is_exact(&trace, by_bytes) {
                     curves.push(curve::lru(&trace, &limits).unwrap());
+                }
+                if lockstep::is_exact(&trace, name, &limits) {
+                    curves.push(lockstep::replay(&trace, name, &limits, 3).unwrap());
                 }
                 for (at, &limit) in limits.iter().enumerate() {
                     let full = simulate(&trace, made(name)(), limit, 3).unwrap();

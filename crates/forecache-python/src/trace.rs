@@ -2,7 +2,7 @@
 
 use crate::errors::{config_error, trace_error};
 use crate::foreign;
-use forecache_core::bare;
+use forecache_core::{bare, lockstep};
 use forecache_core::belady;
 use forecache_core::curve;
 use forecache_core::expiry::NEVER;
@@ -220,6 +220,8 @@ fn of_sizes(
     let tallies = py.detach(|| {
         if policy == "lru" && curve::is_exact(trace, by_bytes) {
             curve::lru(trace, &limits)
+        } else if lockstep::is_exact(trace, policy, &limits) {
+            lockstep::replay(trace, policy, &limits, seed)
         } else if bare::is_exact(trace, by_bytes) {
             bare::replay(trace, make, &limits, seed)
         } else {

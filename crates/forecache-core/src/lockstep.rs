@@ -7,7 +7,7 @@
 //! Cost: 20 bytes a key, and for each size 4 to 8 an entry and 17 a ghost.
 
 use crate::groups::Groups;
-use crate::policy::{Ghosts, short};
+use crate::policy::short;
 use crate::simulate::{Known, Limit, Tally};
 use crate::trace::{Operation, Trace, TraceError};
 use std::time::Instant;
@@ -15,8 +15,8 @@ use std::time::Instant;
 /// One bit a size.
 type Sizes = u32;
 
-/// Most sizes of one replay.
-pub const MOST: usize = Sizes::BITS as usize;
+/// Sizes that are replayed at once.
+const MOST: usize = Sizes::BITS as usize;
 
 /// Whether [`replay`] knows the policy, and counts what the simulator counts.
 pub fn is_exact(trace: &Trace, policy: &str, limits: &[Limit]) -> bool {
@@ -43,60 +43,58 @@ pub fn replay(trace: &Trace, policy: &str, limits: &[Limit], seed: u64) -> Resul
     Ok(tallies.flatten().collect())
 }
 
-/// What the caches keep of a key.
-#[derive(Debug, Clone, Copy, Default)]
-struct Node {
-    held: Sizes,
-    /// Of the entries, those in the main queue.
-    main: Sizes,
-    /// Hits, a number of two digits.
-    low: Sizes,
-    high: Sizes,
-    /// Of the entries in the small queue, those behind the window in which hits don't count.
-    ripe: Sizes,
-}
-
-/// A cache of one size.
+/// The caches' policy, of one size.
 trait Cache {
-    fn new(capacity: usize, bit: Sizes) -> Self;
-    /// Counts a hit in the sizes that hold the key.
-    fn hit(node: &mut Node);
-    /// Stores a key, and evicts if there is no room.
-    fn store(&mut self, nodes: &mut [Node], id: u32, known: &Known);
+    /// What the caches of all sizes keep of keys.
+    type Keys;
+    /// Of keys that were never asked for.
+    fn keys(fingerprints: &[u64], sizes: usize) -> Self::Keys;
+    /// The cache whose bits have this number.
+    fn new(capacity: usize, number: usize) -> Self;
+    /// Counts a hit in the sizes that hold the key, which it gives.
+    fn hit(keys: &mut Self::Keys, id: u32) -> Sizes;
+    /// Stores a key that isn't there, and evicts if there is no room.
+    fn store(&mut self, keys: &mut Self::Keys, id: u32);
 }
 
 fn run<C: Cache>(trace: &Trace, known: &Known, limits: &[Limit], total: Tally) -> Vec<Tally> {
     let begin = Instant::now();
-    let new = |(number, limit): (usize, &Limit)| (C::new((limit.amount() as usize).min(trace.unique()), 1 << number), total);
-    let mut caches: Vec<(C, Tally)> = limits.iter().enumerate().map(new).collect();
+    let new = |(number, limit): (usize, &Limit)| C::new((limit.amount() as usize).min(trace.unique()), number);
+    let mut caches: Vec<C> = limits.iter().enumerate().map(new).collect();
     let all = Sizes::MAX >> (MOST - limits.len());
-    let mut nodes = vec![Node::default(); trace.unique()];
+    let mut keys = C::keys(&known.fingerprints, limits.len());
+    let mut tallies = vec![total; limits.len()];
     for (row, &id) in trace.ids.iter().enumerate() {
-        let node = &mut nodes[id as usize];
-        C::hit(node);
-        let mut missing = all & !node.held;
+        let missing = all & !C::hit(&mut keys, id);
         if missing == 0 {
             continue;
         }
         let (operation, size) = (trace.operations.at(row), trace.sizes.at(row));
-        while missing != 0 {
-            let (cache, tally) = &mut caches[missing.trailing_zeros() as usize];
-            missing &= missing - 1;
-            if operation.counts() {
-                tally.misses += 1;
-                tally.missed_bytes = tally.missed_bytes.saturating_add(size);
-            }
-            if operation != Operation::Look {
-                cache.store(&mut nodes, id, known);
+        if operation.counts() {
+            for number in numbers(missing) {
+                tallies[number].misses += 1;
+                tallies[number].missed_bytes = tallies[number].missed_bytes.saturating_add(size);
             }
         }
+        if operation != Operation::Look {
+            numbers(missing).for_each(|number| caches[number].store(&mut keys, id));
+        }
     }
-    let done = |(_, mut tally): (C, Tally)| {
+    for tally in &mut tallies {
         (tally.requests, tally.whole_requests) = (tally.accesses, tally.accesses - tally.misses);
         tally.took = begin.elapsed();
-        tally
-    };
-    caches.into_iter().map(done).collect()
+    }
+    tallies
+}
+
+/// The numbers of the bits that are set.
+#[inline(always)]
+fn numbers(mut bits: Sizes) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let number = bits.trailing_zeros() as usize;
+        bits &= bits.wrapping_sub(1);
+        (number < MOST).then_some(number)
+    })
 }
 
 /// A queue of keys. Places are numbered from the first that ever came.
@@ -135,7 +133,7 @@ impl Ring {
     }
 }
 
-/// See `policy/sieve.rs`. Oldest are those that the hand has passed, then those before it.
+/// See `policy/sieve.rs`. The oldest are those that the hand has passed, then come those ahead of it.
 struct Sieve {
     bit: Sizes,
     capacity: usize,
@@ -143,44 +141,59 @@ struct Sieve {
     ahead: Ring,
 }
 
+#[derive(Debug, Clone, Copy, Default)]
+struct Visits {
+    held: Sizes,
+    visited: Sizes,
+}
+
 impl Cache for Sieve {
-    fn new(capacity: usize, bit: Sizes) -> Self {
-        Sieve { bit, capacity, passed: Ring::new(capacity), ahead: Ring::new(capacity) }
+    type Keys = Vec<Visits>;
+
+    fn keys(fingerprints: &[u64], _sizes: usize) -> Vec<Visits> {
+        vec![Visits::default(); fingerprints.len()]
+    }
+
+    fn new(capacity: usize, number: usize) -> Self {
+        Sieve { bit: 1 << number, capacity, passed: Ring::new(capacity), ahead: Ring::new(capacity) }
     }
 
     #[inline(always)]
-    fn hit(node: &mut Node) {
-        node.low |= node.held;
+    fn hit(keys: &mut Vec<Visits>, id: u32) -> Sizes {
+        let node = &mut keys[id as usize];
+        node.visited |= node.held;
+        node.held
     }
 
     #[inline]
-    fn store(&mut self, nodes: &mut [Node], id: u32, _known: &Known) {
-        if self.passed.len() + self.ahead.len() == self.capacity {
-            let mut found = false;
-            while !found {
-                let id = self.ahead.pop();
-                let node = &mut nodes[id as usize];
-                found = node.low & self.bit == 0;
-                if found {
-                    node.held ^= self.bit;
-                } else {
-                    node.low ^= self.bit;
-                    self.passed.push(id);
-                }
-                if self.ahead.len() == 0 {
-                    std::mem::swap(&mut self.passed, &mut self.ahead);
-                }
+    fn store(&mut self, keys: &mut Vec<Visits>, id: u32) {
+        let mut full = self.passed.len() + self.ahead.len() == self.capacity;
+        while full {
+            let id = self.ahead.pop();
+            let node = &mut keys[id as usize];
+            full = node.visited & self.bit != 0;
+            if full {
+                node.visited ^= self.bit;
+                self.passed.push(id);
+            } else {
+                node.held ^= self.bit;
+            }
+            if self.ahead.len() == 0 {
+                std::mem::swap(&mut self.passed, &mut self.ahead);
             }
         }
-        nodes[id as usize].held |= self.bit;
+        keys[id as usize].held |= self.bit;
         self.ahead.push(id);
     }
 }
 
-/// See `policy/s3fifo.rs`, and with a window `policy/clock2qplus.rs`. `PROMOTE_AT` is 2, and hits are counted up to 3, or both are 1.
+/// See `policy/s3fifo.rs`, and with a window `policy/clock2qplus.rs`. `PROMOTE_AT` is 2 and hits are counted up to 3, or both are 1.
 struct SmallAndMain<const PROMOTE_AT: u8, const WINDOW: bool> {
+    number: usize,
     bit: Sizes,
     capacity: usize,
+    /// What the small queue should hold: a tenth of the whole.
+    share: usize,
     full: bool,
     small: Ring,
     main: Ring,
@@ -189,35 +202,78 @@ struct SmallAndMain<const PROMOTE_AT: u8, const WINDOW: bool> {
     ghosts: Ghosts,
 }
 
-impl<const PROMOTE_AT: u8, const WINDOW: bool> SmallAndMain<PROMOTE_AT, WINDOW> {
-    fn share(&self) -> usize {
-        (self.small.len() + self.main.len()) / 10
+#[derive(Debug, Clone, Copy, Default)]
+struct Node {
+    held: Sizes,
+    /// Of the entries, those in the main queue.
+    main: Sizes,
+    /// Hits, a number of two digits.
+    low: Sizes,
+    high: Sizes,
+    /// Of the entries in the small queue, those behind the window in which hits don't count.
+    ripe: Sizes,
+    fingerprint: u32,
+}
+
+struct Queued {
+    nodes: Vec<Node>,
+    /// By key and size: a [`Ghost`], or 0.
+    ghosts: Vec<u32>,
+    sizes: usize,
+}
+
+/// A size's ghosts, to tell which of them [`history::Ghosts`](crate::policy) would find.
+#[derive(Debug)]
+struct Ghosts {
+    limit: u32,
+    now: u32,
+    puts: Vec<u8>,
+}
+
+const COUNTS: u32 = 32;
+const WAYS: u32 = 7;
+
+impl Ghosts {
+    fn new(limit: usize) -> Self {
+        Ghosts { limit: limit as u32, now: 0, puts: vec![0; (limit + limit / 16).div_ceil(4)] }
     }
 
-    /// Makes the window begin where it should.
-    fn ripen(&mut self, nodes: &mut [Node]) {
-        let begin = self.small.back.saturating_sub(self.share().div_ceil(2)).max(self.small.front);
-        self.unripe = self.unripe.max(self.small.front);
-        let changed = self.unripe.min(begin)..self.unripe.max(begin);
-        for place in changed {
-            nodes[self.small.at(place) as usize].ripe ^= self.bit;
+    fn bucket(&self, fingerprint: u32) -> usize {
+        let spread = u64::from(fingerprint).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        ((spread * self.puts.len() as u64) >> 32) as usize
+    }
+
+    #[inline]
+    fn remember(&mut self, fingerprint: u32) -> u32 {
+        if self.limit == 0 {
+            return 0;
         }
-        self.unripe = begin;
+        let bucket = self.bucket(fingerprint);
+        let puts = &mut self.puts[bucket];
+        *puts = puts.wrapping_add(1);
+        self.now += 1;
+        self.now * COUNTS + u32::from(*puts) % COUNTS
     }
 
-    fn evict(&mut self, nodes: &mut [Node], known: &Known) {
+    #[inline]
+    fn knows(&self, ghost: u32, fingerprint: u32) -> bool {
+        self.now - ghost / COUNTS < self.limit
+            && u32::from(self.puts[self.bucket(fingerprint)]).wrapping_sub(ghost) % COUNTS < WAYS
+    }
+}
+
+impl<const PROMOTE_AT: u8, const WINDOW: bool> SmallAndMain<PROMOTE_AT, WINDOW> {
+    fn evict(&mut self, keys: &mut Queued) {
         let bit = self.bit;
-        self.full = true;
-        if self.main.len() <= self.capacity - self.share() {
+        if self.main.len() <= self.capacity - self.share {
             while self.small.len() > 0 {
                 let id = self.small.pop();
-                let node = &mut nodes[id as usize];
-                node.ripe &= !bit;
-                let promoted = if PROMOTE_AT == 2 { node.high } else { node.low } & bit != 0;
-                (node.low, node.high) = (node.low & !bit, node.high & !bit);
+                let node = &mut keys.nodes[id as usize];
+                let promoted = if PROMOTE_AT == 1 { node.low } else { node.high } & bit != 0;
+                (node.low, node.high, node.ripe) = (node.low & !bit, node.high & !bit, node.ripe & !bit);
                 if !promoted {
                     node.held ^= bit;
-                    self.ghosts.remember(short(known.fingerprints[id as usize]), self.capacity * 9 / 10);
+                    keys.ghosts[id as usize * keys.sizes + self.number] = self.ghosts.remember(node.fingerprint);
                     return;
                 }
                 node.main |= bit;
@@ -226,7 +282,7 @@ impl<const PROMOTE_AT: u8, const WINDOW: bool> SmallAndMain<PROMOTE_AT, WINDOW> 
         }
         loop {
             let id = self.main.pop();
-            let node = &mut nodes[id as usize];
+            let node = &mut keys.nodes[id as usize];
             if (node.low | node.high) & bit == 0 {
                 node.held ^= bit;
                 node.main ^= bit;
@@ -238,16 +294,44 @@ impl<const PROMOTE_AT: u8, const WINDOW: bool> SmallAndMain<PROMOTE_AT, WINDOW> 
             self.main.push(id);
         }
     }
+
+    /// Makes the window begin where it should.
+    fn ripen(&mut self, keys: &mut Queued) {
+        let begin = self.small.back.saturating_sub(self.share.div_ceil(2)).max(self.small.front);
+        let was = self.unripe.max(self.small.front);
+        for place in was.min(begin)..was.max(begin) {
+            keys.nodes[self.small.at(place) as usize].ripe ^= self.bit;
+        }
+        self.unripe = begin;
+    }
 }
 
 impl<const PROMOTE_AT: u8, const WINDOW: bool> Cache for SmallAndMain<PROMOTE_AT, WINDOW> {
-    fn new(capacity: usize, bit: Sizes) -> Self {
+    type Keys = Queued;
+
+    fn keys(fingerprints: &[u64], sizes: usize) -> Queued {
+        let nodes = fingerprints.iter().map(|&it| Node { fingerprint: short(it), ..Node::default() }).collect();
+        Queued { nodes, ghosts: vec![0; fingerprints.len() * sizes], sizes }
+    }
+
+    fn new(capacity: usize, number: usize) -> Self {
         let [small, main] = [Ring::new(capacity), Ring::new(capacity)];
-        SmallAndMain { bit, capacity, full: false, small, main, unripe: 0, ghosts: Ghosts::default() }
+        SmallAndMain {
+            number,
+            bit: 1 << number,
+            capacity,
+            share: 0,
+            full: false,
+            small,
+            main,
+            unripe: 0,
+            ghosts: Ghosts::new(capacity * 9 / 10),
+        }
     }
 
     #[inline(always)]
-    fn hit(node: &mut Node) {
+    fn hit(keys: &mut Queued, id: u32) -> Sizes {
+        let node = &mut keys.nodes[id as usize];
         let hit = if WINDOW { node.held & (node.main | node.ripe) } else { node.held };
         if PROMOTE_AT == 1 {
             node.low |= hit;
@@ -257,16 +341,18 @@ impl<const PROMOTE_AT: u8, const WINDOW: bool> Cache for SmallAndMain<PROMOTE_AT
             node.low = (node.low & !hit) | (hit & (!node.low | node.high));
             node.high |= carry;
         }
+        node.held
     }
 
     #[inline]
-    fn store(&mut self, nodes: &mut [Node], id: u32, known: &Known) {
-        if self.small.len() + self.main.len() == self.capacity {
-            self.evict(nodes, known);
+    fn store(&mut self, keys: &mut Queued, id: u32) {
+        if self.full {
+            self.evict(keys);
         }
-        let returns = self.ghosts.forget(short(known.fingerprints[id as usize]));
-        let settles = !self.full && self.small.len() > self.share();
-        let node = &mut nodes[id as usize];
+        let node = &mut keys.nodes[id as usize];
+        let ghost = &mut keys.ghosts[id as usize * keys.sizes + self.number];
+        let returns = *ghost != 0 && self.ghosts.knows(std::mem::take(ghost), node.fingerprint);
+        let settles = !self.full && self.small.len() > self.share;
         node.held |= self.bit;
         if returns || settles {
             node.main |= self.bit;
@@ -274,8 +360,12 @@ impl<const PROMOTE_AT: u8, const WINDOW: bool> Cache for SmallAndMain<PROMOTE_AT
         } else {
             self.small.push(id);
         }
+        if !self.full {
+            let entries = self.small.len() + self.main.len();
+            (self.share, self.full) = (entries / 10, entries == self.capacity);
+        }
         if WINDOW {
-            self.ripen(nodes);
+            self.ripen(keys);
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::errors::{config_error, trace_error};
 use crate::foreign;
-use forecache_core::{bare, lockstep};
 use forecache_core::belady;
 use forecache_core::curve;
 use forecache_core::expiry::NEVER;
@@ -11,6 +10,7 @@ use forecache_core::simulate::{self, Limit};
 use forecache_core::trace::import::import_blocks;
 use forecache_core::trace::secret::Secret;
 use forecache_core::trace::{self, ALL_KEYS, Columns, Facts, Format, Key, Operation, Reading, Row, TraceError, convert};
+use forecache_core::{bare, lockstep};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::collections::BTreeMap;

@@ -20,7 +20,7 @@ pub use crate::list::Slot;
 pub use adaptive::Adaptive;
 pub use arc::Arc;
 pub use clock2qplus::Clock2QPlus;
-pub(crate) use history::{Ghosts, short};
+pub(crate) use history::short;
 pub use lfu::Lfu;
 pub use lru::Lru;
 pub use s3fifo::S3Fifo;

@@ -1,13 +1,14 @@
 //! Replays a trace through caches of many sizes at once, for policies that only note a hit: SIEVE and those of S3-FIFO's queues.
 //!
-//! Idea: what such a policy keeps of an entry, which queue it is in and whether it was hit, is a bit or a few. A key has one word for
-//! each of these bits, with one bit for each size, so a hit is counted for all sizes by a few instructions; only a miss is worked on
-//! size by size. Nothing leaves but by eviction, so queues are rings of keys, which are read and written in order, and SIEVE's is two:
-//! what the hand has passed, and what is before it.
-//! Cost: 20 bytes a key, and for each size 4 to 8 an entry and 17 a ghost.
+//! Idea: what such a policy keeps of an entry, whether it is in the main queue and was hit, is a few bits. A key has a word for each of
+//! them, with a bit for each size, so a few instructions count a hit in all sizes; only a miss is worked on size by size. As entries
+//! leave by eviction alone, queues are rings of keys that are written and read in order. SIEVE's is two: what the hand has passed, and
+//! what is ahead of it.
+//! Cost: 8 bytes a key for SIEVE, else 24 and 4 for each size; and for each size 8 to 16 bytes an entry.
 
+use crate::bare;
 use crate::groups::Groups;
-use crate::policy::short;
+use crate::policy::history::{WAYS, bucket_of, buckets_for, short};
 use crate::simulate::{Known, Limit, Tally};
 use crate::trace::{Operation, Trace, TraceError};
 use std::time::Instant;
@@ -18,20 +19,18 @@ type Sizes = u32;
 /// Sizes that are replayed at once.
 const MOST: usize = Sizes::BITS as usize;
 
-/// Whether [`replay`] knows the policy, and counts what the simulator counts.
-pub fn is_exact(trace: &Trace, policy: &str, limits: &[Limit]) -> bool {
+/// Whether [`replay`] knows the policy and counts what the simulator counts: exactly, but that the simulator's S3-FIFO and Clock2Q+ take
+/// two keys in 2^32 for one, and so see a few ghosts more.
+pub fn applies(trace: &Trace, policy: &str, by_bytes: bool) -> bool {
     let deletes = match trace.operations.same() {
         Some(same) => same == Operation::Delete,
         None => (0..trace.len()).any(|row| trace.operations.at(row) == Operation::Delete),
     };
-    let entries = |limit: &Limit| matches!(limit, Limit::Entries(1..));
-    matches!(policy, "sieve" | "s3fifo" | "clock2q+")
-        && !deletes
-        && limits.iter().all(entries)
-        && crate::bare::is_exact(trace, false)
+    let known = matches!(policy, "sieve" | "s3fifo" | "clock2q+");
+    known && !by_bytes && !deletes && trace.len() < (u32::MAX / COUNTS) as usize && bare::is_exact(trace, false)
 }
 
-/// Replays `trace` through an empty cache of each limit. See [`is_exact`].
+/// Replays `trace` through an empty cache of each limit, which are numbers of entries from 1. See [`applies`].
 pub fn replay(trace: &Trace, policy: &str, limits: &[Limit], seed: u64) -> Result<Vec<Tally>, TraceError> {
     let total = Tally::of_accesses(trace, false)?;
     let known = Known::of(trace, &mut Groups::new([]), seed);
@@ -215,50 +214,49 @@ struct Node {
     fingerprint: u32,
 }
 
+/// What is kept of keys in two queues.
+#[derive(Debug)]
 struct Queued {
     nodes: Vec<Node>,
-    /// By key and size: a [`Ghost`], or 0.
-    ghosts: Vec<u32>,
+    /// By key and size, the key's mark as a ghost, or 0.
+    marks: Vec<u32>,
     sizes: usize,
 }
 
-/// A size's ghosts, to tell which of them [`history::Ghosts`](crate::policy) would find.
+/// Tells which ghosts of one size the policy's own `Ghosts` would find: those that aren't too old, nor driven out of their bucket.
 #[derive(Debug)]
 struct Ghosts {
     limit: u32,
     now: u32,
-    puts: Vec<u8>,
+    /// What ever came to each bucket, modulo 256.
+    came: Vec<u8>,
 }
 
+/// A bucket's comings are kept with a ghost modulo this. That so many more come in a ghost's time, where four do on average, doesn't happen.
 const COUNTS: u32 = 32;
-const WAYS: u32 = 7;
 
 impl Ghosts {
     fn new(limit: usize) -> Self {
-        Ghosts { limit: limit as u32, now: 0, puts: vec![0; (limit + limit / 16).div_ceil(4)] }
+        Ghosts { limit: limit as u32, now: 0, came: vec![0; buckets_for(limit)] }
     }
 
-    fn bucket(&self, fingerprint: u32) -> usize {
-        let spread = u64::from(fingerprint).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        ((spread * self.puts.len() as u64) >> 32) as usize
-    }
-
+    /// The mark of a key that becomes a ghost now: the time and what came to its bucket.
     #[inline]
     fn remember(&mut self, fingerprint: u32) -> u32 {
         if self.limit == 0 {
             return 0;
         }
-        let bucket = self.bucket(fingerprint);
-        let puts = &mut self.puts[bucket];
-        *puts = puts.wrapping_add(1);
+        let bucket = bucket_of(fingerprint, self.came.len());
+        self.came[bucket] = self.came[bucket].wrapping_add(1);
         self.now += 1;
-        self.now * COUNTS + u32::from(*puts) % COUNTS
+        self.now * COUNTS + u32::from(self.came[bucket]) % COUNTS
     }
 
+    /// Whether the ghost with that mark is still one.
     #[inline]
-    fn knows(&self, ghost: u32, fingerprint: u32) -> bool {
-        self.now - ghost / COUNTS < self.limit
-            && u32::from(self.puts[self.bucket(fingerprint)]).wrapping_sub(ghost) % COUNTS < WAYS
+    fn knows(&self, mark: u32, fingerprint: u32) -> bool {
+        let since = |came: u8| u32::from(came).wrapping_sub(mark) % COUNTS;
+        self.now - mark / COUNTS < self.limit && since(self.came[bucket_of(fingerprint, self.came.len())]) < WAYS as u32
     }
 }
 
@@ -273,7 +271,7 @@ impl<const PROMOTE_AT: u8, const WINDOW: bool> SmallAndMain<PROMOTE_AT, WINDOW> 
                 (node.low, node.high, node.ripe) = (node.low & !bit, node.high & !bit, node.ripe & !bit);
                 if !promoted {
                     node.held ^= bit;
-                    keys.ghosts[id as usize * keys.sizes + self.number] = self.ghosts.remember(node.fingerprint);
+                    keys.marks[id as usize * keys.sizes + self.number] = self.ghosts.remember(node.fingerprint);
                     return;
                 }
                 node.main |= bit;
@@ -311,7 +309,7 @@ impl<const PROMOTE_AT: u8, const WINDOW: bool> Cache for SmallAndMain<PROMOTE_AT
 
     fn keys(fingerprints: &[u64], sizes: usize) -> Queued {
         let nodes = fingerprints.iter().map(|&it| Node { fingerprint: short(it), ..Node::default() }).collect();
-        Queued { nodes, ghosts: vec![0; fingerprints.len() * sizes], sizes }
+        Queued { nodes, marks: vec![0; fingerprints.len() * sizes], sizes }
     }
 
     fn new(capacity: usize, number: usize) -> Self {
@@ -350,8 +348,8 @@ impl<const PROMOTE_AT: u8, const WINDOW: bool> Cache for SmallAndMain<PROMOTE_AT
             self.evict(keys);
         }
         let node = &mut keys.nodes[id as usize];
-        let ghost = &mut keys.ghosts[id as usize * keys.sizes + self.number];
-        let returns = *ghost != 0 && self.ghosts.knows(std::mem::take(ghost), node.fingerprint);
+        let mark = &mut keys.marks[id as usize * keys.sizes + self.number];
+        let returns = *mark != 0 && self.ghosts.knows(std::mem::take(mark), node.fingerprint);
         let settles = !self.full && self.small.len() > self.share;
         node.held |= self.bit;
         if returns || settles {

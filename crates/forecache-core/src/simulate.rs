@@ -457,7 +457,7 @@ mod tests {
                 if *name == "lru" && curve::is_exact(&trace, by_bytes) {
                     curves.push(curve::lru(&trace, &limits).unwrap());
                 }
-                if lockstep::is_exact(&trace, name, &limits) {
+                if lockstep::applies(&trace, name, by_bytes) {
                     curves.push(lockstep::replay(&trace, name, &limits, 3).unwrap());
                 }
                 for (at, &limit) in limits.iter().enumerate() {
@@ -466,6 +466,21 @@ mod tests {
                         prop_assert_eq!((tally.misses, tally.missed_bytes), (full.misses, full.missed_bytes), "{} {:?}", name, limit);
                         prop_assert_eq!((tally.accesses, tally.bytes), (full.accesses, full.bytes));
                     }
+                }
+            }
+        }
+
+        #[test]
+        fn lockstep_counts_what_the_simulator_counts(keys in prop::collection::vec((0u64..90).prop_map(|key| key * key / 90), 1..3000)) {
+            let mut builder = Builder::new(Path::new("keys"), Facts::default());
+            keys.iter().for_each(|&key| builder.push(&Row::get(0, crate::trace::Key::Number(key), key)));
+            let trace = builder.finish();
+            let limits: Vec<Limit> = (1..=40).chain([55, 70, 99]).map(Limit::Entries).collect();
+            for name in ["sieve", "s3fifo", "clock2q+"] {
+                prop_assert!(lockstep::applies(&trace, name, false));
+                for (tally, &limit) in lockstep::replay(&trace, name, &limits, 3).unwrap().iter().zip(&limits) {
+                    let full = simulate(&trace, AnyPolicy::named(name).unwrap(), limit, 3).unwrap();
+                    prop_assert_eq!((tally.misses, tally.missed_bytes), (full.misses, full.missed_bytes), "{} {:?}", name, limit);
                 }
             }
         }

@@ -120,6 +120,10 @@ impl Trace {
         curve::is_exact(&self.0, by_bytes)
     }
 
+    fn in_lockstep(&self, policy: &str, by_bytes: bool) -> bool {
+        lockstep::applies(&self.0, policy, by_bytes)
+    }
+
     fn sample(&self, py: Python<'_>, keys: f64) -> Self {
         py.detach(|| Trace(self.0.sample(keys)))
     }
@@ -220,7 +224,8 @@ fn of_sizes(
     let tallies = py.detach(|| {
         if policy == "lru" && curve::is_exact(trace, by_bytes) {
             curve::lru(trace, &limits)
-        } else if lockstep::is_exact(trace, policy, &limits) {
+        } else if limits.len() > 1 && limits.iter().all(|limit| limit.amount() > 0) && lockstep::applies(trace, policy, by_bytes)
+        {
             lockstep::replay(trace, policy, &limits, seed)
         } else if bare::is_exact(trace, by_bytes) {
             bare::replay(trace, make, &limits, seed)

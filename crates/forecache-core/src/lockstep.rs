@@ -64,19 +64,19 @@ fn run<C: Cache>(trace: &Trace, known: &Known, limits: &[Limit], total: Tally) -
     let mut keys = C::keys(&known.fingerprints, limits.len());
     let mut tallies = vec![total; limits.len()];
     for (row, &id) in trace.ids.iter().enumerate() {
-        let missing = all & !C::hit(&mut keys, id);
-        if missing == 0 {
-            continue;
-        }
+        let mut missing = all & !C::hit(&mut keys, id);
         let (operation, size) = (trace.operations.at(row), trace.sizes.at(row));
-        if operation.counts() {
-            for number in numbers(missing) {
+        let (counts, stores) = (operation.counts(), operation != Operation::Look);
+        while missing != 0 {
+            let number = missing.trailing_zeros() as usize;
+            missing &= missing - 1;
+            if counts {
                 tallies[number].misses += 1;
                 tallies[number].missed_bytes = tallies[number].missed_bytes.saturating_add(size);
             }
-        }
-        if operation != Operation::Look {
-            numbers(missing).for_each(|number| caches[number].store(&mut keys, id));
+            if stores {
+                caches[number].store(&mut keys, id);
+            }
         }
     }
     for tally in &mut tallies {
@@ -84,16 +84,6 @@ fn run<C: Cache>(trace: &Trace, known: &Known, limits: &[Limit], total: Tally) -
         tally.took = begin.elapsed();
     }
     tallies
-}
-
-/// The numbers of the bits that are set.
-#[inline(always)]
-fn numbers(mut bits: Sizes) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let number = bits.trailing_zeros() as usize;
-        bits &= bits.wrapping_sub(1);
-        (number < MOST).then_some(number)
-    })
 }
 
 /// A queue of keys. Places are numbered from the first that ever came.

@@ -225,6 +225,8 @@ class Trace:
         """Rows that hit or miss: all but deletes and fills."""
     def lru_is_exact(self, by_bytes: bool) -> bool:
         """Whether `recency` counts what `simulate` counts for LRU."""
+    def in_lockstep(self, policy: str, by_bytes: bool) -> bool:
+        """Whether `curve` simulates many sizes with this policy in one pass."""
     def sample(self, keys: float) -> Trace:
         """All accesses to about this share of the keys, chosen by hash."""
     def with_times_to_live(self, factor: float | None) -> Trace:

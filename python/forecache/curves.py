@@ -20,7 +20,7 @@ REQUESTS = 2_000_000
 """Accesses that each size is simulated with; of a longer trace so many are sampled."""
 BELADY = "belady"
 CHUNKS = 4
-"""Parts of a curve, for cores to share."""
+"""Parts of a curve, for cores to share; what is simulated in lockstep stays together."""
 Job: TypeAlias = tuple[str, str, Sequence[int], Callable[[], list[float]]]
 """A policy, what is simulated, the numbers of the sizes, and the work that gives their miss ratios."""
 
@@ -107,7 +107,8 @@ def measure(
         if policy in one_pass:
             jobs.append((policy, "full", every, partial(run, trace, sizes, policy, every)))
             continue
-        parts = [every[start::CHUNKS] for start in range(min(CHUNKS, len(sizes)))]
+        chunks = 1 if part.in_lockstep(policy, by_bytes) else min(CHUNKS, len(sizes))
+        parts = [every[start::chunks] for start in range(chunks)]
         jobs += [(policy, "sampled", numbers, partial(run, part, shrunk, policy, numbers)) for numbers in parts]
         jobs += [(policy, "full", [number], partial(run, trace, sizes, policy, [number])) for number in checked]
     if optimum is not None:

@@ -12,6 +12,7 @@ pub mod groups;
 pub mod histogram;
 pub mod index;
 pub mod list;
+pub mod lockstep;
 pub mod owners;
 pub mod policy;
 pub mod record;

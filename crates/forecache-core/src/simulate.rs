@@ -271,6 +271,7 @@ mod tests {
     use crate::bare;
     use crate::belady::belady;
     use crate::curve;
+    use crate::lockstep;
     use crate::trace::{Builder, Facts, Row};
     use proptest::prelude::*;
     use std::path::Path;
@@ -459,12 +460,30 @@ mod tests {
                 if *name == "lru" && curve::is_exact(&trace, by_bytes) {
                     curves.push(curve::lru(&trace, &limits).unwrap());
                 }
+                if lockstep::applies(&trace, name, by_bytes) {
+                    curves.push(lockstep::replay(&trace, name, &limits, 3).unwrap());
+                }
                 for (at, &limit) in limits.iter().enumerate() {
                     let full = simulate(&trace, made(name)(), limit, 3).unwrap();
                     for tally in curves.iter().map(|curve| curve[at]) {
                         prop_assert_eq!((tally.misses, tally.missed_bytes), (full.misses, full.missed_bytes), "{} {:?}", name, limit);
                         prop_assert_eq!((tally.accesses, tally.bytes), (full.accesses, full.bytes));
                     }
+                }
+            }
+        }
+
+        #[test]
+        fn lockstep_counts_what_the_simulator_counts(keys in prop::collection::vec((0u64..90).prop_map(|key| key * key / 90), 1..3000)) {
+            let mut builder = Builder::new(Path::new("keys"), Facts::default());
+            keys.iter().for_each(|&key| builder.push(&Row::get(0, crate::trace::Key::Number(key), key)));
+            let trace = builder.finish();
+            let limits: Vec<Limit> = (1..=40).chain([55, 70, 99]).map(Limit::Entries).collect();
+            for name in ["sieve", "s3fifo", "clock2q+"] {
+                prop_assert!(lockstep::applies(&trace, name, false));
+                for (tally, &limit) in lockstep::replay(&trace, name, &limits, 3).unwrap().iter().zip(&limits) {
+                    let full = simulate(&trace, AnyPolicy::named(name).unwrap(), limit, 3).unwrap();
+                    prop_assert_eq!((tally.misses, tally.missed_bytes), (full.misses, full.missed_bytes), "{} {:?}", name, limit);
                 }
             }
         }

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -246,7 +247,7 @@ def test_a_trace_is_converted_with_its_keys_hashed(tmp_path):
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_an_output_that_can_not_be_written_is_one_line(trace, options):
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = forecache("replay", trace, "--sizes", "0.5", *options, stdout=full)
     assert (done.returncode, done.stderr) == (2, "forecache: [Errno 28] No space left on device\n")
 

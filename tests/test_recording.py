@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_lifecycle import run_program
 
-from forecache import POLICIES, Cache, ConfigError, TraceError, _core
+from forecache import POLICIES, Cache, ConfigError, TraceError, _core, recording
 from forecache.replay import replay
 from forecache.testing import FakeClock
 
@@ -550,6 +550,23 @@ print("ends")
     assert (done.stdout, done.stderr, done.returncode) == ("ends\n", "", 0)
     trace = _core.Trace.open(path)
     assert trace.unique in (1000, 1001)
+
+
+def test_a_program_that_ends_does_not_wait_for_a_disk_for_ever(monkeypatch):
+    class Hung:
+        own, active = True, True
+
+        def stop(self):
+            pass
+
+        def wait_at_most(self, seconds):
+            waited.append(seconds)
+
+    waited = []
+    monkeypatch.setattr(recording, "_begun", {Hung(), Hung()})
+    monkeypatch.setattr(recording.time, "monotonic", iter([0.0, 4.0, 14.0]).__next__)
+    recording._end_all()
+    assert waited == [6.0, 0.0]
 
 
 def test_a_program_that_is_killed_leaves_nothing_where_the_trace_would_be(path):

@@ -26,8 +26,9 @@ PATIENCE = 10.0
 GRACE = 2.0
 """Seconds that it has to say how far it got, once somebody wants the recording to end."""
 LONGEST_LINE = 2**20
+Fields = Mapping[str, type | tuple[type, ...]]
 NUMBER = (int, float)
-RECORDED = {"hits": int, "accesses": int, "keys": int, "bytes": int, "seconds": NUMBER, "reason": str}
+RECORDED: Fields = {"hits": int, "accesses": int, "keys": int, "bytes": int, "seconds": NUMBER, "reason": str}
 HOW_TO = "start the program with FORECACHE_CONTROL=PATH, or its cache with Cache(control=PATH)"
 
 
@@ -97,14 +98,11 @@ def _watch(process: "Connection", name: str, seconds: float | None) -> None:
             status = process.ask({"do": "status"}, {"caches": list})
             caches = [process.checked(each, {"name": str}) for each in status["caches"]]
             now = next((each.get("recording") for each in caches if each["name"] == name), None)
-            if now is None or not process.checked(now, {"active": bool} | RECORDED)["active"]:
+            if now is None or not process.checked(now, {"active": bool, **RECORDED})["active"]:
                 return
             bar.update(task, completed=now["seconds"], seen=f"{now['accesses']:,} accesses, {now['bytes']:,} bytes")
             left = STEP if seconds is None else seconds - now["seconds"]
             process.enough.wait(min(STEP, max(left, STEP / 10)))
-
-
-Fields = Mapping[str, type | tuple[type, ...]]
 
 
 class EndedError(ConfigError):

@@ -167,6 +167,8 @@ class Recorder:
     def wait(self) -> tuple[int, int, int, int, float, str]:
         """Waits until it has ended and the file is complete: hits, misses, keys, bytes, seconds, reason. `TraceError` if it
         failed."""
+    def wait_at_most(self, seconds: float) -> bool:
+        """Waits, but no longer than that, and says whether it has ended."""
 
 class Trace:
     """A recording in memory: what was asked for, row by row."""

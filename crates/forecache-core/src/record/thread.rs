@@ -3,7 +3,7 @@
 use super::ring::Ring;
 use super::rows::Rows;
 use super::tape::{CLEAR, CLEAR_OWNER, DELETE, HIT, Held, KIND, MISS, OWNER, SET, TIME};
-use super::{Map, Reason, Recorded, Recorder, Shared};
+use super::{Map, Reason, Recorded, Recorder, Settings, Shared};
 use crate::expiry::NEVER;
 use crate::list::Slot;
 use crate::trace::{ALL_KEYS, Operation, Record, TraceError};
@@ -17,7 +17,7 @@ use std::time::Duration;
 const NAP: Duration = Duration::from_millis(20);
 /// Words after which their places are given back.
 const BATCH: u64 = 4096;
-/// Keys that are remembered beside those that the store holds; some 150 MB.
+/// Keys that are remembered beside those that the store holds; some 170 MB.
 const KEYS: usize = 1 << 22;
 /// The number of a key that isn't recorded.
 const NONE: u32 = u32::MAX;
@@ -49,6 +49,9 @@ struct Maker {
     time: u64,
     slots: Vec<Known>,
     keys: Map<u64, u32>,
+    /// The slot in which each key was stored last, by its number; `Slot::MAX` if it wasn't taken. Others may know it still, from an entry
+    /// that was evicted or whose time was over, of which a tape isn't told.
+    places: Vec<Slot>,
     /// Our numbers of owners by the store's.
     owners: Vec<u32>,
     unique: u64,
@@ -70,12 +73,13 @@ pub fn run(recorder: Recorder, held: Vec<Held>, owners: Vec<Box<str>>) {
             time: 0,
             slots: Vec::new(),
             keys: Map::default(),
+            places: Vec::new(),
             owners: vec![0],
             unique: 0,
             hits: 0,
             misses: 0,
         };
-        let reason = maker.record(&shared, &ring, held, owners, settings.duration)?;
+        let reason = maker.record(&shared, &ring, held, owners, &settings)?;
         shared.over.store(true, Ordering::Release);
         let Maker { rows, unique: keys, hits, misses, .. } = maker;
         let file = rows.finish()?.into_inner()?;
@@ -95,10 +99,11 @@ impl Maker {
         ring: &Ring,
         held: Vec<Held>,
         owners: Vec<Box<str>>,
-        most: Option<Duration>,
+        settings: &Settings,
     ) -> io::Result<Reason> {
-        for (number, name) in owners.into_iter().enumerate().skip(1) {
-            self.owner(number, name);
+        let most = settings.duration;
+        for (number, name) in owners.iter().enumerate().skip(1) {
+            self.owner(number, settings.owner(name).into());
         }
         for held in held {
             for _ in 0..=held.hits.min(MOST_HITS) {
@@ -227,6 +232,7 @@ impl Maker {
         let text = if text.is_empty() { hash.to_string().into() } else { text };
         let key = self.rows.add_key(text);
         self.keys.insert(hash, key);
+        self.places.push(Slot::MAX);
         self.unique += 1;
         Ok(Some(key))
     }
@@ -234,11 +240,15 @@ impl Maker {
     /// Forgets the keys that the store doesn't hold: those that pass through must not stay for ever. Should one come back, it is told anew.
     #[cold]
     fn forget(&mut self) -> io::Result<()> {
-        let Maker { rows, slots, keys, .. } = self;
+        let Maker { rows, slots, keys, places, .. } = self;
         keys.clear();
+        let old = std::mem::take(places);
         rows.forget_keys(|renumber| {
             for known in slots.iter_mut().filter(|known| known.key != NONE) {
-                known.key = *keys.entry(known.hash).or_insert_with(|| renumber(known.key));
+                known.key = *keys.entry(known.hash).or_insert_with(|| {
+                    places.push(old[known.key as usize]);
+                    renumber(known.key)
+                });
             }
         })
     }
@@ -253,6 +263,7 @@ impl Maker {
         let owner = self.owners[held.owner as usize];
         // What a weigher finds to weigh nothing weighs 1, because a replay by bytes can't take less.
         let (size, time_to_live) = (held.weight.max(1), held.time_to_live);
+        self.places[key as usize] = held.slot.unwrap_or(Slot::MAX);
         let known = Known { hash: held.hash, size, time_to_live, key, owner, number: held.owner };
         if let Some(slot) = held.slot {
             *self.slot(slot) = known;
@@ -272,10 +283,11 @@ impl Maker {
         if known.key == NONE { Ok(()) } else { self.rows.push(self.row(&known)) }
     }
 
-    /// Deletes what is in those slots; false if there is no room for all of it in the file.
+    /// Deletes those keys by what was stored last under them; false if there is no room for all of it in the file.
     fn delete_all(&mut self, chosen: impl Fn(&Known) -> bool) -> io::Result<bool> {
         for slot in 0..self.slots.len() {
-            if self.slots[slot].key != NONE && chosen(&self.slots[slot]) {
+            let known = &self.slots[slot];
+            if known.key != NONE && self.places[known.key as usize] as usize == slot && chosen(known) {
                 if !self.rows.has_room(ROWS + 1, 0)? {
                     return Ok(false);
                 }

@@ -245,7 +245,7 @@ def _sizes(trace: Trace, shares: list[float] | None, by_bytes: bool) -> list[int
     if shares is None:
         entries = min(1.0, max(LEAST_SHARE, LEAST_ENTRIES / trace.unique))
         shares = [entries ** (1 - step / (COUNT - 1)) for step in range(COUNT)]
-    return sorted({max(1, round(whole * share)) for share in shares})
+    return sorted({max(1, min(whole, round(whole * share))) for share in shares})
 
 
 def _policies(given: str | Iterable[str]) -> list[str]:

@@ -161,7 +161,7 @@ def _capacity(path: TracePath, trace: Trace, share: float | None, fixed: int | N
     whole, unit = (trace.footprint, "bytes") if by_bytes else (trace.unique, "objects")
     if int(whole * share) < 1:
         warnings.warn(f"{Path(path).name}: {share:g} of {whole:,} {unit} is less than one, so there is no row", stacklevel=3)
-    return int(whole * share)
+    return min(int(whole * share), whole)
 
 
 def _run(

@@ -269,7 +269,7 @@ fn run(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64, addresses: Opt
 mod tests {
     use super::*;
     use crate::bare;
-    use crate::belady::belady;
+    use crate::belady::{belady, belady_by_size};
     use crate::curve;
     use crate::lockstep;
     use crate::trace::{Builder, Facts, Row};
@@ -370,6 +370,39 @@ mod tests {
         let mut trace = trace("aaaaaa");
         trace.times_to_live = Column::Same(2 * SECOND);
         assert_eq!(lru(&trace, Limit::Entries(2)), (6, 3));
+    }
+
+    #[test]
+    fn by_size_fills_are_no_misses_and_looks_keep_what_is_there_as_it_is() {
+        let mut trace = trace(&format!("a?a{}", "ba".repeat(50)));
+        trace.sizes = Column::Each((0..102).map(|row| if row == 1 { 0 } else { 10 }).collect());
+        let known = belady_by_size(&trace, 10).unwrap();
+        // Each evicts the other, but for the last b, which is not asked for again.
+        assert_eq!((known.accesses, known.misses), (102, 100));
+        let looked = "+a+b+c?x?aab?x".repeat(9);
+        let mut trace = self::trace(&looked);
+        trace.sizes = Column::Same(5);
+        assert_eq!(belady_by_size(&trace, 15).unwrap().misses, 18);
+        assert_eq!(lru(&trace, Limit::Bytes(15)).1, 18);
+    }
+
+    #[test]
+    fn a_look_that_found_nothing_says_nothing_of_the_size() {
+        let mut trace = trace(&format!("?a?b{}", "abc".repeat(20)));
+        trace.sizes = Column::Each((0..62).map(|row| if row < 2 { 0 } else { 10 }).collect());
+        let limits = [10, 20, 30].map(Limit::Bytes);
+        let curve: Vec<u64> = curve::lru(&trace, &limits).unwrap().iter().map(|tally| tally.misses).collect();
+        assert_eq!(curve, limits.map(|limit| lru(&trace, limit).1));
+    }
+
+    #[test]
+    fn sums_of_weights_may_be_beyond_64_bits() {
+        let mut trace = trace(&"abcd".repeat(10));
+        trace.sizes = Column::Same(1 << 63);
+        let limits = [Limit::Bytes(u64::MAX)];
+        let simulated = lru(&trace, limits[0]).1;
+        assert_eq!(curve::lru(&trace, &limits).unwrap()[0].misses, simulated);
+        assert_eq!(bare::replay(&trace, || AnyPolicy::named("lru").unwrap(), &limits, 0).unwrap()[0].misses, simulated);
     }
 
     #[test]

@@ -468,31 +468,37 @@ def test_so_many_clients_are_served_and_others_when_one_has_gone(where, monkeypa
             assert third.ask(do="status")["ok"]
 
 
-def test_without_file_descriptors_the_thread_waits_for_some(where):
+def test_without_file_descriptors_the_thread_waits_for_some(where, monkeypatch):
     class Full:
         """A socket in a process that has no file descriptors left, until there are some."""
 
         full = True
+        refused = 0
 
         def __init__(self, socket):
             self.socket = socket
 
         def accept(self):
             if self.full:
+                self.refused += 1
                 raise OSError(errno.EMFILE, "Too many open files")
             return self.socket.accept()
 
         def __getattr__(self, name):
             return getattr(self.socket, name)
 
+    monkeypatch.setattr(control, "PATIENCE", 3600.0)
     with Cache(control=where), Talk(where) as first:
         assert first.ask(do="status")["ok"]
         server = control._servers[str(where)]
         server.socket = full = Full(server.socket)
         with Talk(where) as second:
-            until(lambda: not server.accepts)
+            until(lambda: full.refused)
+            for _ in range(10):
+                assert first.ask(do="status")["ok"]
+            assert full.refused == 1
+            full.full, server.accepts_from = False, 0.0
             assert first.ask(do="status")["ok"]
-            full.full = False
             assert second.ask(do="status")["ok"]
 
 

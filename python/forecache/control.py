@@ -13,6 +13,7 @@ import socket
 import stat
 import struct
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable
@@ -92,6 +93,7 @@ class Server:
         self.wake, self.woken = socket.socketpair()
         self.wake.setblocking(False)
         self.over = self.accepts = False
+        self.accepts_from = 0.0
         self.selector = selectors.DefaultSelector()
         self._accept_again()
         self.selector.register(self.woken, selectors.EVENT_READ, self._look_after)
@@ -137,7 +139,7 @@ class Server:
             while not self.over:
                 for key, _ in self.selector.select(None if self.accepts else PATIENCE):
                     key.data()
-                if not self.accepts and len(self.clients) < MOST_CLIENTS:
+                if not self.accepts and len(self.clients) < MOST_CLIENTS and time.monotonic() >= self.accepts_from:
                     self._accept_again()
         finally:
             for client in list(self.clients.values()):
@@ -165,7 +167,7 @@ class Server:
         except (BlockingIOError, ConnectionAbortedError):  # who had connected has gone again
             return
         except OSError:  # such as no file descriptors left: asking on wouldn't make any
-            self._accept_no_more()
+            self._accept_no_more(time.monotonic() + PATIENCE)
             return
         if not _is_trusted(connection):
             connection.close()
@@ -174,10 +176,10 @@ class Server:
         client = self.clients[connection] = Client(self, connection)
         self.selector.register(connection, selectors.EVENT_READ, client.read)
         if len(self.clients) >= MOST_CLIENTS:
-            self._accept_no_more()
+            self._accept_no_more(0.0)
 
-    def _accept_no_more(self) -> None:
-        self.accepts = False
+    def _accept_no_more(self, until: float) -> None:
+        self.accepts, self.accepts_from = False, until
         self.selector.unregister(self.socket)
 
     def answer(self, request: Any, client: Client) -> Answer:

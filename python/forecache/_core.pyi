@@ -225,6 +225,9 @@ class Trace:
     @property
     def accesses(self) -> int:
         """Rows that hit or miss: all but deletes and fills."""
+    @property
+    def only_asks(self) -> bool:
+        """Whether there are no fills and no looks: where there are, Belady's optimum is nearly one."""
     def lru_is_exact(self, by_bytes: bool) -> bool:
         """Whether `recency` counts what `simulate` counts for LRU."""
     def in_lockstep(self, policy: str, by_bytes: bool) -> bool:

@@ -116,6 +116,12 @@ impl Trace {
         (0..self.0.len()).filter(|&row| self.0.operations.at(row).counts()).count()
     }
 
+    #[getter]
+    fn only_asks(&self) -> bool {
+        use Operation::{Delete, Get, Set};
+        (0..self.0.len()).all(|row| matches!(self.0.operations.at(row), Get | Set | Delete))
+    }
+
     fn lru_is_exact(&self, by_bytes: bool) -> bool {
         curve::is_exact(&self.0, by_bytes)
     }

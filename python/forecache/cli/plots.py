@@ -93,9 +93,8 @@ def draw_advice(advice: Advice, path: Path) -> None:
     panel.annotate(
         note, (advice.size, missed), (0, 40), textcoords="offset points", ha="center", fontsize=9, arrowprops=line, bbox=paper
     )
-    panel.set(
-        title=f"{advice.trace}, {advice.accesses:,} accesses", xscale="log", ylabel="misses (% of accesses)", ylim=(0, None)
-    )
+    panel.set(xscale="log", ylabel="misses (% of accesses)", ylim=(0, None))
+    panel.set_title(f"{advice.trace}, {advice.accesses:,} accesses", parse_math=False)
     panel.set_xlabel("cache size (bytes)" if advice.by_bytes else "cache size (entries)")
     panel.xaxis.set_major_formatter(ticker.EngFormatter(unit="B") if advice.by_bytes else ticker.StrMethodFormatter("{x:,.0f}"))
     panel.xaxis.set_minor_formatter(ticker.NullFormatter())

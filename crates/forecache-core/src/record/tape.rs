@@ -46,6 +46,8 @@ pub struct Held {
     pub time_to_live: u64,
     /// The owner's number.
     pub owner: u32,
+    /// How dear it is to load again; not a number if that is what it was before.
+    pub cost: f32,
     /// Hits that the policy had counted for an entry that was there before the tape.
     pub hits: u64,
 }
@@ -105,7 +107,16 @@ impl Tape {
 
     /// What is to be said of an entry that is stored under `key`.
     pub fn held(&self, key: &str, slot: Option<Slot>, weight: u64, time_to_live: u64, owner: u32) -> Held {
-        Held { slot, hash: self.settings.secret.hash(key.as_bytes()), text: "".into(), weight, time_to_live, owner, hits: 0 }
+        Held {
+            slot,
+            hash: self.settings.secret.hash(key.as_bytes()),
+            text: "".into(),
+            weight,
+            time_to_live,
+            owner,
+            cost: f32::NAN,
+            hits: 0,
+        }
     }
 
     /// [`Held::text`] of an entry that was there before the tape.
@@ -122,7 +133,8 @@ impl Tape {
         let text = self.text(key);
         if self.begins(6 + words(text), now) {
             self.put(SET, u64::from(held.slot.unwrap_or(Slot::MAX)));
-            for word in [held.hash, held.weight, held.time_to_live, u64::from(held.owner)] {
+            let owner_and_cost = u64::from(held.owner) | u64::from(held.cost.to_bits()) << 32;
+            for word in [held.hash, held.weight, held.time_to_live, owner_and_cost] {
                 self.word(word);
             }
             self.key(text);

@@ -6,7 +6,7 @@ use super::tape::{CLEAR, CLEAR_OWNER, DELETE, HIT, Held, KIND, MISS, OWNER, SET,
 use super::{Map, Reason, Recorded, Recorder, Settings, Shared};
 use crate::expiry::NEVER;
 use crate::list::Slot;
-use crate::trace::{ALL_KEYS, Operation, Record, TraceError};
+use crate::trace::{ALL_KEYS, Operation, Record, TraceError, is_cost};
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,11 +34,12 @@ struct Known {
     time_to_live: u64,
     key: u32,
     owner: u32,
+    cost: f32,
     /// The owner by the store's number.
     number: u32,
 }
 
-const NOTHING: Known = Known { hash: 0, size: 0, time_to_live: NEVER, key: NONE, owner: 0, number: 0 };
+const NOTHING: Known = Known { hash: 0, size: 0, time_to_live: NEVER, key: NONE, owner: 0, cost: 1.0, number: 0 };
 
 /// Rows in the making.
 struct Maker {
@@ -163,10 +164,18 @@ impl Maker {
         let argument = word & ((1 << KIND) - 1);
         match word >> KIND {
             HIT => {
-                let Known { size, time_to_live, key, owner, .. } = self.slots[argument as usize];
+                let Known { size, time_to_live, key, owner, cost, .. } = self.slots[argument as usize];
                 if key != NONE {
                     self.hits += 1;
-                    self.rows.push(Record { time: self.time, key, owner, size, time_to_live, operation: Operation::Get })?;
+                    self.rows.push(Record {
+                        time: self.time,
+                        key,
+                        owner,
+                        size,
+                        time_to_live,
+                        cost,
+                        operation: Operation::Get,
+                    })?;
                 }
             }
             TIME => self.time = argument,
@@ -188,7 +197,8 @@ impl Maker {
                 if !self.rows.has_room(ROWS + 1, text.len() as u64)? {
                     return Ok(false);
                 }
-                let held = Held { slot, hash, text: "".into(), weight, time_to_live, owner: owner as u32, hits: 0 };
+                let cost = f32::from_bits((owner >> 32) as u32);
+                let held = Held { slot, hash, text: "".into(), weight, time_to_live, owner: owner as u32, cost, hits: 0 };
                 self.set(&held, text)?;
             }
             DELETE => self.delete(argument as usize)?,
@@ -207,8 +217,8 @@ impl Maker {
     }
 
     fn row(&self, known: &Known) -> Record {
-        let &Known { key, owner, size, time_to_live, .. } = known;
-        Record { time: self.time, key, owner, size, time_to_live, operation: Operation::Delete }
+        let &Known { key, owner, size, time_to_live, cost, .. } = known;
+        Record { time: self.time, key, owner, size, time_to_live, cost, operation: Operation::Delete }
     }
 
     fn owner(&mut self, number: usize, name: Box<str>) {
@@ -264,7 +274,10 @@ impl Maker {
         // What a weigher finds to weigh nothing weighs 1, because a replay by bytes can't take less.
         let (size, time_to_live) = (held.weight.max(1), held.time_to_live);
         self.places[key as usize] = held.slot.unwrap_or(Slot::MAX);
-        let known = Known { hash: held.hash, size, time_to_live, key, owner, number: held.owner };
+        let before = held.slot.and_then(|slot| self.slots.get(slot as usize)).filter(|known| known.key == key);
+        // What no trace can say counts as what is usual.
+        let cost = if is_cost(held.cost) { held.cost } else { before.map_or(1.0, |known| known.cost) };
+        let known = Known { hash: held.hash, size, time_to_live, key, owner, cost, number: held.owner };
         if let Some(slot) = held.slot {
             *self.slot(slot) = known;
         }

@@ -36,6 +36,8 @@ from fleet_parts import (
 )
 
 RECORDS = ("metadata", "network", "volumes", "status")
+MARK = "SYNTHETIC"
+"""What the description of a trace begins with that was made up."""
 
 
 class Fleet:
@@ -329,7 +331,7 @@ def write(path: Path, seed: int, parameters: Parameters | None = None) -> int:
 
     parameters = parameters or Parameters()
     rows = accesses(seed, parameters)
-    description = f"SYNTHETIC: VM fleet workload 1, seed {seed}, {parameters.days} days; made by benchmarks/fleet.py"
+    description = f"{MARK}: VM fleet workload 1, seed {seed}, {parameters.days} days; made by benchmarks/fleet.py"
     _core.write_trace(path, rows, texts=True, description=description)
     return len(rows)
 

@@ -19,6 +19,7 @@ import fleet
 import peers
 import standings
 from fleet_parts import Parameters
+from forecache._core import Trace
 from forecache.errors import ForecacheError, TraceError
 from forecache.replay import SIZES, replay
 from standings import Result
@@ -50,7 +51,19 @@ def traces(given: Sequence[Path]) -> list[Path]:
         if not inside:
             raise TraceError(f"{path}: holds no trace; expected {', '.join(PATTERNS)} (give tables by their names)")
         found += inside
+    synthetics = [path for path in found if made_up(path)]
+    if synthetics:
+        names = ", ".join(path.name for path in synthetics)
+        print(f"left out, because synthetic workloads enter no mean: {names} (--fleet shows the fleet's)", file=sys.stderr)
+        found = [path for path in found if path not in synthetics]
+    if not found:
+        raise TraceError("only synthetic workloads were given; give a recording, or --fleet")
     return found
+
+
+def made_up(path: Path) -> bool:
+    """Whether the trace says of itself that it was made up."""
+    return path.suffix == ".fctrace" and Trace.open(path).description.startswith(fleet.MARK)
 
 
 def measure(paths: Sequence[Path], sizes: Sequence[float], others: Sequence[str]) -> list[Result]:

@@ -173,3 +173,18 @@ def test_progress_is_told(path):
     seen = []
     assert isinstance(advise(path, sizes=[0.5], progress=lambda *done: seen.append(done)), Advice)
     assert seen[-1][0] == seen[-1][1] == len(seen)
+
+
+def test_the_recommended_size_is_the_least_that_was_seen_to_do(path):
+    # Few sizes lie far apart: what lies between is found by simulation.
+    for wished in (0.4, 0.55, 0.7):
+        advice = advise(path, policies="lru", sizes=[0.001, 1.0], hit_rate=wished)
+        assert 1 - misses(path, "lru", advice.size) >= wished
+        assert 1 - misses(path, "lru", int(advice.size / 1.02)) < wished
+
+
+def test_a_sample_has_enough_keys_however_few_accesses_are_asked_for(tmp_path):
+    path = write(tmp_path / "two.fctrace", [(at, str(at % 2), 10, "get", None, "", False) for at in range(3000)])
+    advice = advise(path, requests=100)
+    assert advice.hit_rate == 1 - 2 / 3000
+    assert advice.checks.share == 1

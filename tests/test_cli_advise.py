@@ -34,7 +34,7 @@ def test_plain_words_come_first_then_tables_of_80_columns(trace):
 
 def test_a_wish_that_nothing_grants_is_said(trace):
     words = " ".join(forecache("advise", trace, "--hit-rate", "99.9").stdout.split())
-    assert "No size reaches 99.9 % hits: a cache that holds everything has" in words
+    assert "No size reaches 99.9 % hits; a cache that holds everything has" in words
     assert "from there on more size wins little." in words
 
 
@@ -43,7 +43,8 @@ def test_times_to_live_and_bytes_are_talked_of(tmp_path):
     trace = write(tmp_path / "timed.fctrace", rows)
     words = " ".join(forecache("advise", trace, "--hit-rate", "40", "--byte").stdout.split())
     assert "Other times to live would change the hit rate by so many points: half of every TTL -" in words
-    assert "kB: " in words
+    assert "kB or fewer: 76.6 % hits with the smallest size that was tried" in words
+    assert " kB on disk" in " ".join(forecache("advise", trace, "--hit-rate", "76.7", "--byte").stdout.split())
     assert "Belady" not in words
     assert "Other times" not in forecache("advise", trace, "--hit-rate", "40", "--no-ttl").stdout
 
@@ -104,7 +105,7 @@ def test_too_little_memory_for_the_optimum_is_said_on_stderr(trace):
         (["--policy", "best"], "policy: got 'best'; allowed: lru, "),
         (["--sizes", "0.1,big"], "sizes: got 'big'; allowed: shares of the unique objects"),
         (["--hit-rate", "most"], "hit-rate: got 'most'; allowed: percent above 0 and below 100"),
-        (["--hit-rate", "120"], "hit_rate: got 1.2; allowed: a share above 0 and below 1"),
+        (["--hit-rate", "120"], "hit-rate: got '120'; allowed: percent above 0 and below 100"),
         (["--disk-latency", "soon"], "disk_latency: got 'soon'; allowed: seconds above 0"),
         (["--plot", "a.xyz"], "plot: got 'a.xyz'; allowed: a file that ends in .png"),
         (["--memory", "some"], "memory: got 'some'; allowed: "),
@@ -120,3 +121,38 @@ def test_a_wrong_option_is_one_line_on_stderr(trace, arguments, expected):
 
 def test_help_teaches_by_examples():
     assert "forecache advise vm.fctrace" in forecache("advise", "--help").stdout
+
+
+def test_the_ceiling_is_that_of_everything_whatever_sizes_are_tried(trace):
+    every = json.loads(forecache("advise", trace, "--policy", "lru", "--json").stdout)
+    some = json.loads(forecache("advise", trace, "--policy", "lru", "--sizes", "0.01", "--json").stdout)
+    assert some["ceiling"] == every["ceiling"]
+    words = " ".join(forecache("advise", trace, "--policy", "lru", "--sizes", "0.01", "--hit-rate", "85").stdout.split())
+    assert (
+        "No size that was tried reaches 85.0 % hits; a cache that holds everything has 87.5 %, the rest are first accesses."
+        in words
+    )
+    assert "more size wins little" not in words
+
+
+def test_an_estimated_optimum_is_called_one(trace):
+    told = forecache("advise", trace, "--memory", "100KB", "--hit-rate", "99.9")
+    assert "No policy could have more than about " in told.stdout
+    assert "in full but Belady's optimum, which is an estimate. " in " ".join(told.stdout.split())
+    assert json.loads(forecache("advise", trace, "--memory", "100KB", "--json").stdout)["belady_estimated"]
+
+
+def test_too_few_accesses_are_said_to_tell_little(tmp_path):
+    words = forecache("advise", write(tmp_path / "[few]$a$.fctrace", zipf(300)), "--plot", tmp_path / "few.png")
+    assert (words.returncode, words.stdout.splitlines()[0].split(":")[0]) == (0, "[few]$a$.fctrace")
+    assert "So few accesses tell little." in " ".join(words.stdout.split())
+
+
+def test_all_names_of_what_is_deleted_are_not_first_accesses(tmp_path):
+    from forecache import _core
+
+    rows = [(at, "1", 10, how, None, "", False, 1) for at in range(0, 4000, 2) for how in ("get", "delete")]
+    path = tmp_path / "deleted.fctrace"
+    _core.write_trace(path, rows)
+    words = " ".join(forecache("advise", path).stdout.split())
+    assert "has 0.0 %, the rest are first accesses, or follow a delete or an expiry." in words

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,13 +21,14 @@ def trace(tmp_path):
     return path
 
 
-def forecache(*arguments, blocked=(), **environment):
+def forecache(*arguments, blocked=(), stdout=subprocess.PIPE, **environment):
     """Runs the command line in a process of its own; modules in `blocked` seem not to be installed."""
     hide = f"import sys; sys.modules.update(dict.fromkeys({list(blocked)!r}));" if blocked else ""
     code = f"{hide}from forecache.cli import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=120,
         check=False,
@@ -240,4 +242,35 @@ def test_a_trace_is_converted_with_its_keys_hashed(tmp_path):
     assert "which is the source" in forecache("trace", "convert", source, source).stderr
     assert (
         "can't be read" in forecache("trace", "convert", source, target, "--hash-keys", "--secret-file", tmp_path / "no").stderr
+    )
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_an_output_that_can_not_be_written_is_one_line(trace, options):
+    with Path("/dev/full").open("w") as full:
+        done = forecache("replay", trace, "--sizes", "0.5", *options, stdout=full)
+    assert (done.returncode, done.stderr) == (2, "forecache: [Errno 28] No space left on device\n")
+
+
+def test_what_a_terminal_would_obey_is_shown_and_not_sent(tmp_path):
+    log = tmp_path / "[red]\x1b]0;title\a.csv"
+    log.write_text("key\nan \x1b[31m id\n" * 3)
+    done = forecache("replay", log, "--sizes", "0.5", "--policy", "lru")
+    assert done.stdout.startswith("[red]\\x1b]0;title\\x07: misses")
+    log.write_text("id \x1b[31m,size\n1,2\n")
+    wrong = forecache("replay", log, "--columns", "key=nothing")
+    assert wrong.returncode == 2
+    assert "\x1b" not in done.stdout + wrong.stderr
+
+
+def test_a_sample_of_the_keys_is_told(tmp_path):
+    path = tmp_path / "sample.fctrace"
+    rows = [(number, str(number % 50), 10, "get", None, "", False, 1) for number in range(500)]
+    _core.write_trace(path, rows, sampled=100_000)
+    done = forecache("replay", path, "--sizes", "0.5")
+    luck = "where few keys make most of the requests, ratios may be many points off"
+    assert done.stderr == f"forecache: sample.fctrace holds 10 % of the keys; {luck}\n"
+    scaled = forecache("replay", path, "--capacity", "250")
+    assert scaled.stderr.startswith(
+        "forecache: sample.fctrace holds 10 % of the keys; a capacity of 250 is simulated by one of 25; "
     )

@@ -1,6 +1,7 @@
 """A running process answers to its own user, and records for the command line."""
 
 import contextlib
+import errno
 import gc
 import json
 import os
@@ -19,6 +20,7 @@ from test_lifecycle import run_program
 from test_recording import replayed, until
 
 from forecache import Cache, Config, ConfigError, _core, control
+from forecache.cli import record
 
 LOAD = """
 import random, sys, threading
@@ -39,7 +41,7 @@ while not stop.is_set(): work()
 
 @pytest.fixture
 def folder():
-    """A directory with a short path: a socket's may have 100 bytes."""
+    """A directory with a short path: a socket's may have 93 bytes."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
@@ -167,6 +169,74 @@ def test_what_the_process_refuses_is_told(folder, where):
     assert error.startswith("forecache: sample: got 7.0; allowed: a share")
 
 
+STRANGERS = [
+    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    b"\xff\n",
+    b"[" * 30_000 + b"\n",
+    b"[]\n",
+    b"{}\n",
+    b'{"ok": true}\n',
+    b'{"ok": false}\n',
+    b'{"ok": true, "cache": 7}\n',
+    b'{"ok": true, "cache": "x"}\n{"ok": true, "caches": 7}\n',
+    b'{"ok": true, "cache": "x"}\n{"ok": true, "caches": [7]}\n',
+    b'{"ok": true, "cache": "x"}\n{"ok": true, "caches": [{"name": "x", "recording": 7}]}\n',
+    b'{"ok": true, "cache": "x"}\n{"ok": true, "caches": []}\n{"ok": true}\n',
+    b"x" * 2_000_000,
+]
+
+
+@contextlib.contextmanager
+def answering(where, answer):
+    """Something else that listens there, and answers at once whatever is asked."""
+
+    def run():
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(ConnectionError):
+            connection.sendall(answer)
+            while connection.recv(9999):
+                pass
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(where))
+        listening.listen()
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield
+        thread.join()
+
+
+@pytest.mark.parametrize("answer", STRANGERS, ids=range(len(STRANGERS)))
+def test_what_is_no_control_socket_is_told_in_one_line(folder, where, answer):
+    with answering(where, answer):
+        out, error, code = ended(trace_record(where, folder / "out.fctrace"))
+    assert (out, code) == ("", 2)
+    assert error.startswith(f"forecache: socket: what answers at '{where}' is no control socket of forecache; start the program")
+    assert error.count("\n") == 1
+
+
+def test_what_never_answers_is_not_waited_for_for_ever(folder, where, monkeypatch):
+    monkeypatch.setattr(record, "PATIENCE", 0.1)
+    with answering(where, b""), pytest.raises(ConfigError, match="doesn't answer"):
+        record.record(where, folder / "out.fctrace")
+
+
+def test_ctrl_c_ends_the_command_though_the_process_is_stopped_which_completes_the_trace_when_it_goes_on(folder, where):
+    target = folder / "out.fctrace"
+    with under_load(where) as process, Talk(where) as talk:
+        program = trace_record(where, target)
+        until(lambda: (talk.ask(do="status")["caches"][0]["recording"] or {}).get("accesses"))
+        process.send_signal(signal.SIGSTOP)
+        program.send_signal(signal.SIGINT)
+        out, error, code = ended(program)
+        process.send_signal(signal.SIGCONT)
+        assert (out, code) == ("", 2)
+        assert "doesn't answer" in error
+        assert error.count("\n") == 1
+        until(target.exists)
+    _core.Trace.open(target)
+
+
 def test_nothing_listens_unless_asked(monkeypatch):
     monkeypatch.delenv("FORECACHE_CONTROL", raising=False)
     threads = threading.active_count()
@@ -241,6 +311,59 @@ def test_directories_where_others_could_replace_it_are_refused(folder):
     folder.chmod(0o1777)
     with Cache(control=folder / "s"):
         pass
+
+
+def test_the_longest_path_that_is_allowed_can_be_made_and_one_byte_more_is_told(folder):
+    for name in ("s", "a-longer-name"):
+        length = control.LONGEST_PATH - len(str(folder)) - len(name) - 2
+        deep = folder / ("d" * length)
+        deep.mkdir()
+        with Cache(control=deep / name), Talk(deep / name) as talk:
+            assert talk.ask(do="status")["ok"]
+        with pytest.raises(ConfigError, match="a path of at most 93 bytes"):
+            Cache(control=deep / f"{name}x")
+
+
+def test_sockets_of_processes_that_were_killed_go_when_another_listens_beside_them(folder):
+    for name in ("forecache-1.sock", "forecache-2.sock", "other.sock"):
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(folder / name))
+    (folder / "forecache-3.sock").write_text("dear")
+    with socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(str(folder / "forecache-4.sock"))
+        alive.listen()
+        with Cache(control=folder):
+            names = {path.name for path in folder.iterdir()}
+    assert names == {"other.sock", "forecache-3.sock", "forecache-4.sock", f"forecache-{os.getpid()}.sock"}
+
+
+def test_children_of_multiprocessing_complete_their_recordings_and_take_their_sockets_with_them(folder):
+    sockets = folder / "s"
+    sockets.mkdir()
+    program = folder / "program.py"
+    program.write_text(f"""
+import multiprocessing
+from forecache import Cache
+cache = Cache(control={str(sockets)!r})
+def work(name):
+    cache.record(f"{folder}/{{name}}.fctrace")
+    cache.get("a")
+if __name__ == "__main__":
+    for method in ("fork", "forkserver", "spawn"):
+        child = multiprocessing.get_context(method).Process(target=work, args=(method,))
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+    # The server of forks has a cache, too, and ends with this process.
+    print("fine")
+""")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    command = [sys.executable, str(program)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.stdout, done.returncode) == ("fine\n", 0), done.stderr
+    for method in ("fork", "forkserver", "spawn"):
+        assert len(_core.Trace.open(folder / f"{method}.fctrace")) == 1
+    until(lambda: list(sockets.iterdir()) == [])
 
 
 @pytest.mark.parametrize("name", ["x" * 200, "nowhere/s"])
@@ -321,6 +444,62 @@ def test_requests_that_make_no_sense_are_told_and_the_next_is_answered(folder, w
             assert (answer["ok"], answer["error"].startswith(error)) == (False, True), answer
         assert talk.ask(do="record", cache="b", path=str(folder / "out.fctrace"))["cache"] == "b"
         assert talk.ask(do="stop", cache="b")["reason"] == "stopped"
+
+
+def test_whatever_a_line_does_the_thread_serves_on(folder, where):
+    with Cache(control=where), Talk(where) as talk:
+        for line in (b"[" * 30_000, b"x" * (2**16 + 1), b"\xff", b'{"do": []}', b'{"do": "stop", "cache": []}'):
+            assert not talk.say(line)["ok"]
+        assert talk.ask(do="status")["ok"]
+        assert talk.say(b"x" * (2**16 + 1))["error"] == "line: got '65537 bytes'; allowed: at most 65536"
+
+
+def test_so_many_clients_are_served_and_others_when_one_has_gone(where, monkeypatch):
+    monkeypatch.setattr(control, "MOST_CLIENTS", 2)
+    with Cache(control=where), Talk(where) as first, Talk(where) as second:
+        assert first.ask(do="status")["ok"]
+        assert second.ask(do="status")["ok"]
+        server = control._servers[str(where)]
+        with Talk(where) as third:
+            for _ in range(10):
+                assert second.ask(do="status")["ok"]
+            assert len(server.clients) == 2
+            first.socket.shutdown(socket.SHUT_RDWR)
+            assert third.ask(do="status")["ok"]
+
+
+def test_without_file_descriptors_the_thread_waits_for_some(where, monkeypatch):
+    class Full:
+        """A socket in a process that has no file descriptors left, until there are some."""
+
+        full = True
+        refused = 0
+
+        def __init__(self, socket):
+            self.socket = socket
+
+        def accept(self):
+            if self.full:
+                self.refused += 1
+                raise OSError(errno.EMFILE, "Too many open files")
+            return self.socket.accept()
+
+        def __getattr__(self, name):
+            return getattr(self.socket, name)
+
+    monkeypatch.setattr(control, "PATIENCE", 3600.0)
+    with Cache(control=where), Talk(where) as first:
+        assert first.ask(do="status")["ok"]
+        server = control._servers[str(where)]
+        server.socket = full = Full(server.socket)
+        with Talk(where) as second:
+            until(lambda: full.refused)
+            for _ in range(10):
+                assert first.ask(do="status")["ok"]
+            assert full.refused == 1
+            full.full, server.accepts_from = False, 0.0
+            assert first.ask(do="status")["ok"]
+            assert second.ask(do="status")["ok"]
 
 
 def test_a_line_without_an_end_ends_the_connection(where):

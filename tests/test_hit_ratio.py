@@ -159,3 +159,13 @@ def test_others_are_replayed_by_our_rules_with_deletes_and_times_to_live(tmp_pat
         tally = _core.simulate(trace, "lru", max_entries=capacity)
         expected = (tally.misses / tally.accesses, tally.missed_bytes / tally.bytes)
         assert peers.replay("LRU", rows, range(trace.unique), capacity) == expected
+
+
+def test_a_synthetic_workload_in_the_folder_is_left_out(folder, run):
+    rows = [(number, str(key), 10, "get", None, "", False, 1) for number, key in enumerate(KEYS)]
+    _core.write_trace(folder / "c.fctrace", rows, description="SYNTHETIC: a fleet that never was")
+    code, printed, errors = run(folder, "--sizes", "0.1")
+    assert code == 0
+    assert "Means over 2 cells of 2 traces" in printed
+    assert errors == "left out, because synthetic workloads enter no mean: c.fctrace (--fleet shows the fleet's)\n"
+    assert run(folder / "c.fctrace")[0] == 2

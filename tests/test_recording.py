@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_lifecycle import run_program
 
-from forecache import POLICIES, Cache, ConfigError, TraceError, _core
+from forecache import POLICIES, Cache, ConfigError, TraceError, _core, recording
 from forecache.replay import replay
 from forecache.testing import FakeClock
 
@@ -276,6 +276,57 @@ def test_keys_are_hashes_that_only_the_secret_makes(path, cache):
     assert (_core.Trace.open(path).hashed, texts(path)) == (False, [("look", "user:7")])
 
 
+@pytest.mark.parametrize("warm", [True, False])
+def test_owners_are_hashed_as_keys_are(path, cache, warm):
+    def work():
+        cache.set("user:7", 1, owner="ann@example.org")
+
+    if warm:
+        work()
+    with cache.record(path, secret="ours"):
+        work()
+    [*_, (_, key, _, _, owner)] = rows(path)
+    assert owner.isdigit()
+    assert owner != key
+    assert {row[4] for row in rows(path)} == {owner}
+    with cache.record(path, hash_keys=False):
+        work()
+    assert rows(path)[-1][4] == "ann@example.org"
+    _core.convert_trace(_core.Trace.open(path), path.with_name("again.fctrace"), hash_keys=True, secret=b"ours")
+    assert rows(path.with_name("again.fctrace"))[-1][4] == owner
+
+
+@pytest.mark.parametrize("hash_keys", [True, False])
+def test_owners_of_any_length_are_recorded(path, cache, hash_keys):
+    cache.set("before", 1, owner="x" * 9_000_000)
+    recording = cache.record(path, hash_keys=hash_keys)
+    for owner in ("y" * 2**20, "z" * (2**20 + 1), "w" * 9_000_000, "last"):
+        cache.set("a", 1, owner=owner)
+    recording.stop()
+    assert recording.error is None
+    owners = [row[4] for row in rows(path)]
+    assert len(set(owners)) == 5
+    assert owners[0].isdigit()
+    if not hash_keys:
+        assert [len(owner) for owner in owners[1:]] == [2**20, len(owners[2]), len(owners[3]), 4]
+        assert owners[2].isdigit()
+
+
+def test_clearing_an_owner_deletes_nothing_that_another_one_has_stored_since(path):
+    clock = FakeClock()
+    cache = Cache("1MB", policy="lru", clock=clock)
+    with cache.record(path, hash_keys=False):
+        for number in range(5):
+            cache.set(f"k{number}", 1, owner="A", ttl=1)
+        clock.advance(5)
+        cache.set("zz", 1)
+        cache.set("k2", 1, owner="B")
+        cache.clear(owner="A")
+        assert cache.get("k2") == 1
+    assert ("delete", "k2") not in texts(path)
+    assert texts(path)[-1] == ("get", "k2")
+
+
 def test_keys_of_all_kinds_are_recorded_by_their_texts(path, cache):
     keys = ["", "é", "日本" * 100, "007", "7", "x" * 2_000_000]
     with cache.record(path, hash_keys=False):
@@ -501,6 +552,23 @@ print("ends")
     assert trace.unique in (1000, 1001)
 
 
+def test_a_program_that_ends_does_not_wait_for_a_disk_for_ever(monkeypatch):
+    class Hung:
+        own, active = True, True
+
+        def stop(self):
+            pass
+
+        def wait_at_most(self, seconds):
+            waited.append(seconds)
+
+    waited = []
+    monkeypatch.setattr(recording, "_begun", {Hung(), Hung()})
+    monkeypatch.setattr(recording.time, "monotonic", iter([0.0, 4.0, 14.0]).__next__)
+    recording._end_all()
+    assert waited == [6.0, 0.0]
+
+
 def test_a_program_that_is_killed_leaves_nothing_where_the_trace_would_be(path):
     text = f"""
 import os, signal
@@ -512,3 +580,28 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     assert run_program(text).returncode < 0
     assert not path.exists()
+
+
+def test_costs_are_recorded_with_what_is_stored_and_asked_for(path):
+    cache = Cache(max_entries=10)
+    with cache.record(path):
+        cache.get("a")
+        cache.set("a", 1, cost=7.5)
+        cache.get("a")
+        cache.touch("a", ttl=60)
+        cache.incr("b")
+        cache.get("a")
+    trace = _core.Trace.open(path)
+    rows = [(row[3], cost) for row, cost in zip(trace.rows(), trace.costs(), strict=True)]
+    assert rows == [("get", 7.5), ("get", 7.5), ("fill", 7.5), ("fill", 1.0), ("get", 7.5)]
+
+
+def test_adaptive_replays_within_half_a_point_where_costs_differ(path):
+    cache = Cache("1GB", max_entries=500, policy="adaptive")
+
+    def work():
+        for key in zipf(40_000):
+            if cache.get(key) is None:
+                cache.set(key, 1, cost=1 + zlib.crc32(key.encode()) % 50)
+
+    assert off_by(cache, path, 500, work) <= 0.5

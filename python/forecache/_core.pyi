@@ -167,6 +167,8 @@ class Recorder:
     def wait(self) -> tuple[int, int, int, int, float, str]:
         """Waits until it has ended and the file is complete: hits, misses, keys, bytes, seconds, reason. `TraceError` if it
         failed."""
+    def wait_at_most(self, seconds: float) -> bool:
+        """Waits, but no longer than that, and says whether it has ended."""
 
 class Packing:
     """How stored payloads are compressed."""
@@ -281,8 +283,13 @@ class Trace:
     @property
     def accesses(self) -> int:
         """Rows that hit or miss: all but deletes and fills."""
+    @property
+    def only_asks(self) -> bool:
+        """Whether there are no fills and no looks: where there are, Belady's optimum is nearly one."""
     def lru_is_exact(self, by_bytes: bool) -> bool:
         """Whether `recency` counts what `simulate` counts for LRU."""
+    def in_lockstep(self, policy: str, by_bytes: bool) -> bool:
+        """Whether `curve` simulates many sizes with this policy in one pass."""
     def sample(self, keys: float) -> Trace:
         """All accesses to about this share of the keys, chosen by hash."""
     def with_times_to_live(self, factor: float | None) -> Trace:

@@ -7,11 +7,12 @@ import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
 
 from forecache import machine, optimum, tiers
 from forecache._core import POLICIES, Trace, curve
-from forecache.curves import BELADY, REQUESTS, Checks, Curve, measure
+from forecache.curves import BELADY, REQUESTS, Checks, Curve, measure, thinned
 from forecache.errors import TraceError
 from forecache.replay import SIZES_ALLOWED
 from forecache.tiers import Prices, Split
@@ -26,8 +27,10 @@ LEAST_SHARE, LEAST_ENTRIES = 0.001, 100
 """The least of them: this share of the objects, but so many entries."""
 FACTORS = (0.5, 2.0, 4.0, None)
 """By which times to live are multiplied; None: nothing expires."""
-STEPS = 4
-"""Sizes that are tried between the one that should reach the wished hit rate and the next that was seen to."""
+STEPS = 10
+"""Sizes that are tried between the one that misses the wished hit rate and the next that reaches it."""
+NEAR = 1.01
+"""Sizes that differ by no more are alike."""
 UNKNOWN_SIZE = 1000
 """Bytes of an object where the trace doesn't tell."""
 SAME = 0.001
@@ -66,7 +69,9 @@ class Advice:
     hit_rate: float
     """Of the recommended cache: a full simulation if the curves are, else from the sampled curve."""
     ceiling: float
-    """The hit rate of a cache that holds everything: the rest are first accesses, and what expired."""
+    """The hit rate of a cache that holds everything: the rest are first accesses, or follow a delete or an expiry."""
+    resets: bool
+    """Whether anything is deleted or expires."""
     knee: int
     """The size from which on more size wins little, with the recommended policy."""
     sizes_for_wish: dict[str, int | None]
@@ -75,6 +80,8 @@ class Advice:
     """By policy, without Belady's optimum."""
     belady: Curve | None
     """What no policy can beat; None by bytes."""
+    belady_estimated: bool
+    """Whether that is near the truth only: taken from a sample for want of memory, or of a trace with fills or looks."""
     ttl: list[TtlChange]
     """Empty if nothing expires."""
     cheapest: Split | None
@@ -167,11 +174,13 @@ def advise(
         policy=policy,
         size=size,
         hit_rate=rate,
-        ceiling=1 - min(each.miss_ratios[-1] for each in curves.values()),
+        ceiling=_ceiling(trace, curves, byte),
+        resets=len(trace) > trace.accesses or trace.expires,
         knee=knee(curves[policy]),
         sizes_for_wish=needed,
         curves=curves,
         belady=ideal,
+        belady_estimated=best is not None and (best.part is not trace or not trace.only_asks),
         ttl=_ttl_changes(trace, policy, size, byte, requests) if ttl and trace.expires else [],
         cheapest=tiers.cheapest(every, hit_rate if reached else curves[policy].hit_rate(size)),
         memory_alone=tiers.split(curves[policy], size, size, unit, prices),
@@ -211,22 +220,40 @@ def _recommended(curves: Mapping[str, Curve], wished: float) -> tuple[str, int, 
 
 
 def _simulated(trace: Trace, of: Curve, size: int, wished: float, by_bytes: bool) -> tuple[int, float]:
-    """The simulated hit rate of a size that the curve says reaches `wished`; of a somewhat larger one, if it doesn't."""
-    above = of.sizes[min(bisect_left(of.sizes, size), len(of.sizes) - 1)]
-    aim = wished
-    for _ in range(STEPS):
+    """The least size, to within a hundredth, that is seen to reach `wished`, where the curve says `size`; and its hit rate."""
+
+    def rate(size: int) -> float:
         [tally] = curve(trace, of.policy, [size], by_bytes=by_bytes)
-        rate = 1 - tally.misses / tally.accesses
-        if rate >= wished or size >= above:
-            return size, rate
-        # As far up the curve as it was short.
-        aim += wished - rate
-        size = min(above, max(size + 1, of.size_for(aim) or above))
-    return above, of.hit_rate(above)
+        return 1 - tally.misses / tally.accesses
+
+    place = bisect_left(of.sizes, size)
+    if not wished or place == 0:
+        return size, rate(size)
+    low, high = of.sizes[place - 1 : place + 1]
+    best = high, of.hit_rate(high)
+    for _ in range(STEPS):
+        if size <= low or high <= max(low * NEAR, low + 1):
+            break
+        seen = rate(size)
+        if seen >= wished:
+            high, best = size, (size, seen)
+        else:
+            low = size
+        size = round(sqrt(low * high))
+    return best
+
+
+def _ceiling(trace: Trace, curves: Mapping[str, Curve], by_bytes: bool) -> float:
+    whole = trace.footprint if by_bytes else trace.unique
+    seen = [each.miss_ratios[-1] for each in curves.values() if each.sizes[-1] >= whole]
+    if seen:
+        return 1 - min(seen)
+    [tally] = curve(trace, "lru", [whole], by_bytes=by_bytes)
+    return 1 - tally.misses / tally.accesses
 
 
 def _ttl_changes(trace: Trace, policy: str, size: int, by_bytes: bool, requests: int) -> list[TtlChange]:
-    part = trace if len(trace) <= requests else trace.sample(requests / len(trace))
+    part = thinned(trace, requests)
     shrunk = max(1, round(size * part.unique / trace.unique))
 
     def rate(timed: Trace) -> float:
@@ -240,12 +267,12 @@ def _ttl_changes(trace: Trace, policy: str, size: int, by_bytes: bool, requests:
 def _sizes(trace: Trace, shares: list[float] | None, by_bytes: bool) -> list[int]:
     """Ascending and each once."""
     whole = trace.footprint if by_bytes else trace.unique
-    if whole == 0:
+    if whole == 0 or (by_bytes and whole == trace.unique):
         raise wrong("byte", True, "a trace that knows the objects' sizes; leave --byte out to count entries")
     if shares is None:
         entries = min(1.0, max(LEAST_SHARE, LEAST_ENTRIES / trace.unique))
         shares = [entries ** (1 - step / (COUNT - 1)) for step in range(COUNT)]
-    return sorted({max(1, round(whole * share)) for share in shares})
+    return sorted({max(1, min(whole, round(whole * share))) for share in shares})
 
 
 def _policies(given: str | Iterable[str]) -> list[str]:

@@ -224,9 +224,10 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     ) -> Recording:
         """Records what is asked for from now on, as a trace at `path` for `forecache replay`; stop what it gives, or use `with`.
 
-        `sample` is the share of keys that are recorded, chosen by hash. Keys are written as hashes that tell nothing, unless
-        `hash_keys` is false; `secret` is what they are hashed with, for several traces that shall agree on them. The
-        recording ends by itself after `duration`, or when the file has `max_bytes`. The file appears when it has ended.
+        `sample` is the share of keys that are recorded, chosen by hash. Keys and owners are written as hashes that tell nothing,
+        unless `hash_keys` is false; `secret` is what they are hashed with, for several traces that shall agree on them. The
+        recording ends by itself after `duration`, or when the file has `max_bytes`. The file appears when it has ended, in the
+        place of what is there; if that is a link, in the place of what it leads to.
 
         Raises `ConfigError` for wrong options or if the cache is being recorded already, and `TraceError` if nothing can be
         written there.

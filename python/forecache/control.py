@@ -6,7 +6,6 @@ which is there only while a socket is, does what they ask. See docs/replay.md fo
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import selectors
@@ -14,6 +13,7 @@ import socket
 import stat
 import struct
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable
@@ -23,7 +23,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from forecache.errors import ConfigError, ForecacheError, TraceError
+from forecache import exits
+from forecache.errors import ConfigError
 from forecache.units import wrong
 
 if TYPE_CHECKING:
@@ -32,9 +33,12 @@ if TYPE_CHECKING:
 
 VARIABLE = "FORECACHE_CONTROL"
 LONGEST_LINE = 2**16
-LONGEST_PATH = 100
+LONGEST_PATH = 93
+"""Bytes that leave room for the name under which a socket is made, in the 104 that some systems have."""
+MOST_CLIENTS = 32
+"""Others wait until one of these has gone."""
 PATIENCE = 1.0
-"""Seconds that a client has to take an answer."""
+"""Seconds that a client has to take an answer, and after which connections are taken again if the system had no room for one."""
 SHOWN = ("hits", "misses", "entries", "weight", "policy")
 Answer = dict[str, Any]
 Verb = Callable[["Answer", "Client"], "Answer"]
@@ -79,6 +83,8 @@ class Server:
         self.given = given
         self.per_process = path.is_dir()
         self.path = path / f"forecache-{os.getpid()}.sock" if self.per_process else path
+        if self.per_process:
+            _sweep(path)
         self.socket = _listen(self.path)
         self.file = os.lstat(self.path)
         self.caches: dict[str, weakref.ref[Cache]] = {}
@@ -86,9 +92,10 @@ class Server:
         self.clients: dict[socket.socket, Client] = {}
         self.wake, self.woken = socket.socketpair()
         self.wake.setblocking(False)
-        self.over = False
+        self.over = self.accepts = False
+        self.accepts_from = 0.0
         self.selector = selectors.DefaultSelector()
-        self.selector.register(self.socket, selectors.EVENT_READ, self._accept)
+        self._accept_again()
         self.selector.register(self.woken, selectors.EVENT_READ, self._look_after)
         threading.Thread(target=self._run, name="forecache-control", daemon=True).start()
 
@@ -128,12 +135,16 @@ class Server:
             self.wake.send(b".")
 
     def _run(self) -> None:
-        while not self.over:
-            for key, _ in self.selector.select():
-                key.data()
-        for client in list(self.clients.values()):
-            client.close()
-        self._close()
+        try:
+            while not self.over:
+                for key, _ in self.selector.select(None if self.accepts else PATIENCE):
+                    key.data()
+                if not self.accepts and len(self.clients) < MOST_CLIENTS and time.monotonic() >= self.accepts_from:
+                    self._accept_again()
+        finally:
+            for client in list(self.clients.values()):
+                client.close()
+            self._close()
 
     def _close(self) -> None:
         self.selector.close()
@@ -146,10 +157,17 @@ class Server:
             if not self.over:
                 self.remove(None)
 
+    def _accept_again(self) -> None:
+        self.accepts = True
+        self.selector.register(self.socket, selectors.EVENT_READ, self._accept)
+
     def _accept(self) -> None:
         try:
             connection, _ = self.socket.accept()
-        except OSError:
+        except (BlockingIOError, ConnectionAbortedError):  # who had connected has gone again
+            return
+        except OSError:  # such as no file descriptors left: asking on wouldn't make any
+            self._accept_no_more(time.monotonic() + PATIENCE)
             return
         if not _is_trusted(connection):
             connection.close()
@@ -157,6 +175,12 @@ class Server:
         connection.settimeout(PATIENCE)
         client = self.clients[connection] = Client(self, connection)
         self.selector.register(connection, selectors.EVENT_READ, client.read)
+        if len(self.clients) >= MOST_CLIENTS:
+            self._accept_no_more(0.0)
+
+    def _accept_no_more(self, until: float) -> None:
+        self.accepts, self.accepts_from = False, until
+        self.selector.unregister(self.socket)
 
     def answer(self, request: Any, client: Client) -> Answer:
         """What comes of a request."""
@@ -235,14 +259,16 @@ class Client:
 
     def _answer(self, line: bytes) -> Answer:
         try:
+            if len(line) > LONGEST_LINE:
+                raise wrong("line", f"{len(line)} bytes", f"at most {LONGEST_LINE}")
             return {"ok": True} | self.server.answer(json.loads(line), self)
-        except (ForecacheError, ValueError, TypeError) as error:
-            return {"ok": False, "error": str(error)}
+        except Exception as error:
+            return {"ok": False, "error": str(error) or type(error).__name__}
 
     def close(self) -> None:
         """Ends the connection."""
         for recording in self.recordings:
-            with suppress(TraceError):  # who asked for it has gone
+            with suppress(Exception):  # who asked for it has gone
                 recording.stop()
         self.server.clients.pop(self.connection, None)
         self.connection.close()
@@ -294,14 +320,31 @@ def _remove_stale(path: Path) -> None:
             raise wrong("control", str(path), "a path where nothing is, or a directory; this is something else")
     except FileNotFoundError:
         return
+    if _is_dead(path):
+        path.unlink(missing_ok=True)
+        return
+    raise wrong("control", str(path), "a path where no other process listens, or a directory, where each process has its own")
+
+
+def _is_dead(path: Path) -> bool:
+    """Whether nobody listens at that socket any more."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(PATIENCE)
         try:
             probe.connect(str(path))
         except (ConnectionRefusedError, FileNotFoundError):
-            path.unlink(missing_ok=True)
-            return
-    raise wrong("control", str(path), "a path where no other process listens, or a directory, where each process has its own")
+            return True
+    return False
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what processes that were killed have left in a directory where each has its own socket."""
+    for path in folder.glob("forecache-*.sock"):
+        # One that can't be asked, or removed, stays.
+        with suppress(OSError):
+            found = path.lstat()
+            if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid() and _is_dead(path):
+                path.unlink()
 
 
 def _after_fork() -> None:
@@ -323,11 +366,11 @@ def _after_fork() -> None:
                 heir.add(cache)
 
 
-@atexit.register
 def _end_all() -> None:
     for server in list(_servers.values()):
         server.end()
 
 
+exits.register(_end_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -18,9 +18,11 @@ from forecache.optimum import Optimum
 
 REQUESTS = 2_000_000
 """Accesses that each size is simulated with; of a longer trace so many are sampled."""
+LEAST_KEYS = 100
+"""That a sample has."""
 BELADY = "belady"
 CHUNKS = 4
-"""Parts of a curve, for cores to share."""
+"""Parts of a curve, for cores to share; what is simulated in lockstep stays together."""
 Job: TypeAlias = tuple[str, str, Sequence[int], Callable[[], list[float]]]
 """A policy, what is simulated, the numbers of the sizes, and the work that gives their miss ratios."""
 
@@ -84,8 +86,8 @@ def measure(
     for the sample, so each curve is the sample's plus what the sample says too little for LRU. Two sizes of each policy are
     simulated in full as well; what is still missing there is added between them.
     """
-    whole = len(trace) <= requests
-    part = trace if whole else trace.sample(requests / len(trace))
+    part = thinned(trace, requests)
+    whole = part is trace
     if not part.accesses:
         raise TraceError("holds nothing to replay; expected gets or sets")
     share = 1.0 if whole else part.unique / trace.unique
@@ -107,7 +109,8 @@ def measure(
         if policy in one_pass:
             jobs.append((policy, "full", every, partial(run, trace, sizes, policy, every)))
             continue
-        parts = [every[start::CHUNKS] for start in range(min(CHUNKS, len(sizes)))]
+        chunks = 1 if part.in_lockstep(policy, by_bytes) else min(CHUNKS, len(sizes))
+        parts = [every[start::chunks] for start in range(chunks)]
         jobs += [(policy, "sampled", numbers, partial(run, part, shrunk, policy, numbers)) for numbers in parts]
         jobs += [(policy, "full", [number], partial(run, trace, sizes, policy, [number])) for number in checked]
     if optimum is not None:
@@ -127,6 +130,12 @@ def measure(
     if optimum is not None:
         curves[BELADY] = Curve(BELADY, tuple(sizes), tuple(known[BELADY, "sampled", number] for number in every))
     return curves, Checks(share, len(differences), max(differences, default=0.0))
+
+
+def thinned(trace: Trace, requests: int) -> Trace:
+    """About so many accesses of the trace, or all; of enough keys to stand for the rest, however often they are asked for."""
+    share = max(requests / max(1, len(trace)), LEAST_KEYS / max(1, trace.unique))
+    return trace if share >= 1 else trace.sample(share)
 
 
 def _optimal(optimum: Optimum, size: int) -> list[float]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from forecache import machine
 from forecache._core import Trace, belady, recency
 
+LEAST_KEYS = 100
+"""That a sample has, however little memory there is."""
 BYTES_A_ROW, BYTES_A_KEY = 16, 20
 """What the optimum takes beside the trace: next accesses and a heap that may hold as many, and three arrays over the keys."""
 
@@ -61,7 +63,9 @@ def fitting(trace: Trace, name: str, memory: int | None, at_once: int, warn: Cal
     if room is None or wanted <= room:
         return Optimum(trace, trace)
     # The sample is a trace more.
-    part = trace.sample(room / wanted / 2)
+    part = trace.sample(max(room / wanted / 2, LEAST_KEYS / trace.unique))
+    if part.unique == trace.unique:
+        return Optimum(trace, trace)
     message = (
         f"{name}: Belady's optimum of {len(trace):,} accesses would take {_megabytes(wanted)} of memory, and there are "
         f"{_megabytes(room)}: it is estimated from a sample of {100 * part.unique / trace.unique:.2g} % of the objects"

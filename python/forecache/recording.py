@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
-from contextlib import suppress
+import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecache.errors import TraceError
+from forecache import exits
 from forecache.units import Duration, Size, parse_duration, parse_size, wrong
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 MILLION = 1_000_000
 LEAST_BYTES = 2**16
+PATIENCE = 10.0
+"""Seconds that a process waits at its end for its recordings to be complete: a disk may hang for ever."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +147,13 @@ def _description(cache: Cache) -> str:
     return f"recorded {datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ} policy={stats['policy']} {bounds}"
 
 
-@atexit.register
 def _end_all() -> None:
     ours = [recorder for recorder in _begun.copy() if recorder.own]
     for recorder in ours:
         recorder.stop()
+    until = time.monotonic() + PATIENCE
     for recorder in ours:
-        with suppress(TraceError):  # nobody is left to be told
-            recorder.wait()
+        recorder.wait_at_most(max(0.0, until - time.monotonic()))
+
+
+exits.register(_end_all)

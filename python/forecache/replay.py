@@ -142,13 +142,15 @@ def replay(
 
 def _scaled(path: TracePath, trace: Trace, fixed: int | None) -> int | None:
     """A given capacity for the keys that the trace holds. Shares are of those anyway."""
-    if fixed is None or trace.sampled == ALL_KEYS:
+    if trace.sampled == ALL_KEYS:
         return fixed
-    scaled = fixed * trace.sampled // ALL_KEYS
     held = f"{Path(path).name} holds {100 * trace.sampled / ALL_KEYS:g} % of the keys"
-    if scaled < 1:
+    scaled = None if fixed is None else fixed * trace.sampled // ALL_KEYS
+    if scaled is not None and scaled < 1:
         raise wrong("capacity", fixed, f"at least {-(-ALL_KEYS // trace.sampled):,}, because {held}")
-    warnings.warn(f"{held}, so a capacity of {fixed:,} is simulated by one of {scaled:,}", stacklevel=3)
+    simulated = "" if scaled is None else f"; a capacity of {fixed:,} is simulated by one of {scaled:,}"
+    luck = "where few keys make most of the requests, ratios may be many points off"
+    warnings.warn(f"{held}{simulated}; {luck}", stacklevel=3)
     return scaled
 
 
@@ -159,7 +161,7 @@ def _capacity(path: TracePath, trace: Trace, share: float | None, fixed: int | N
     whole, unit = (trace.footprint, "bytes") if by_bytes else (trace.unique, "objects")
     if int(whole * share) < 1:
         warnings.warn(f"{Path(path).name}: {share:g} of {whole:,} {unit} is less than one, so there is no row", stacklevel=3)
-    return int(whole * share)
+    return min(int(whole * share), whole)
 
 
 def _run(

@@ -30,6 +30,15 @@ def wrong(field: str, given: object, allowed: str) -> ConfigError:
     return ConfigError(f"{field}: got {shown if len(shown) <= 200 else shown[:200] + '…'}; allowed: {allowed}")
 
 
+def printable(text: str) -> str:
+    r"""`text` without what a terminal would take for commands: file names and cells of tables are anybody's.
+
+    >>> printable("a\x1b[31m name, ü")
+    'a\\x1b[31m name, ü'
+    """
+    return "".join(each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in text)
+
+
 def parse_size(value: Size, field: str) -> int:
     """Bytes (or units of a weigher) that `value` stands for; MB is 10**6, MiB is 2**20.
 

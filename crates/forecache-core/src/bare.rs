@@ -103,7 +103,7 @@ impl Bare<'_> {
         if weight > self.capacity {
             return;
         }
-        while self.used + weight > self.capacity {
+        while self.used > self.capacity - weight {
             match self.policy.victim(Some(fingerprint)) {
                 Some(victim) if self.policy.admit(fingerprint, &meta, victim) => self.remove(victim, Cause::Size),
                 _ => return,

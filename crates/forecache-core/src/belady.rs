@@ -139,13 +139,17 @@ pub fn belady_by_size(trace: &Trace, capacity: u64) -> Result<Tally, TraceError>
         if operation == Operation::Delete {
             continue;
         }
+        // A read leaves what is there as it is; a recorded look doesn't even know its size.
         let size = match old {
-            Some(resident) if operation == Operation::Get => resident.size,
+            Some(resident) if matches!(operation, Operation::Get | Operation::Look) => resident.size,
             _ => trace.sizes.at(row),
         };
-        if old.is_none() {
+        if old.is_none() && operation.counts() {
             tally.misses += 1;
             tally.missed_bytes = tally.missed_bytes.saturating_add(size);
+        }
+        if old.is_none() && operation == Operation::Look {
+            continue;
         }
         if next[row] != NEVER && size <= capacity {
             cache.make_room(capacity - size, row);

@@ -104,9 +104,18 @@ fn run<const BY_BYTES: bool>(trace: &Trace, caches: &mut [Cache]) {
             }
             continue;
         }
+        if before == ABSENT && operation == Operation::Look {
+            // In no cache, and in none afterwards.
+            last_of[id as usize] = ABSENT;
+            for cache in caches.iter_mut() {
+                cache.misses += 1;
+                cache.missed_bytes = cache.missed_bytes.saturating_add(size);
+            }
+            continue;
+        }
         last.flip(row);
         let (old, weight) = match BY_BYTES {
-            true if before == ABSENT || operation == Operation::Set => (weights[id as usize], size),
+            true if before == ABSENT || matches!(operation, Operation::Set | Operation::Fill) => (weights[id as usize], size),
             true => (weights[id as usize], weights[id as usize]),
             false => (1, 1),
         };
@@ -115,7 +124,7 @@ fn run<const BY_BYTES: bool>(trace: &Trace, caches: &mut [Cache]) {
         }
         for cache in caches.iter_mut() {
             // An entry larger than the whole cache is refused.
-            let hit = before >= cache.horizon && (!BY_BYTES || old <= cache.capacity);
+            let hit = before >= cache.horizon && old <= cache.capacity;
             if hit && !BY_BYTES {
                 break;
             }
@@ -124,13 +133,14 @@ fn run<const BY_BYTES: bool>(trace: &Trace, caches: &mut [Cache]) {
                 cache.missed_bytes = cache.missed_bytes.saturating_add(size);
             }
             cache.used -= if hit { old } else { 0 };
-            cache.used += if BY_BYTES && weight > cache.capacity { 0 } else { weight };
-            while cache.used > cache.capacity {
+            let more = if weight > cache.capacity { 0 } else { weight };
+            while cache.used > cache.capacity - more {
                 let out = last.from(cache.horizon);
                 let gone = if BY_BYTES { weights[trace.ids[out as usize - 1] as usize] } else { 1 };
                 cache.used -= if gone > cache.capacity { 0 } else { gone };
                 cache.horizon = out + 1;
             }
+            cache.used += more;
         }
     }
 }

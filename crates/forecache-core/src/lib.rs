@@ -14,6 +14,7 @@ pub mod groups;
 pub mod histogram;
 pub mod index;
 pub mod list;
+pub mod lockstep;
 mod number;
 pub mod owners;
 pub mod policy;

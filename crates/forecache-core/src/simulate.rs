@@ -269,8 +269,9 @@ fn run(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64, addresses: Opt
 mod tests {
     use super::*;
     use crate::bare;
-    use crate::belady::belady;
+    use crate::belady::{belady, belady_by_size};
     use crate::curve;
+    use crate::lockstep;
     use crate::trace::{Builder, Facts, Row};
     use proptest::prelude::*;
     use std::path::Path;
@@ -372,6 +373,39 @@ mod tests {
     }
 
     #[test]
+    fn by_size_fills_are_no_misses_and_looks_keep_what_is_there_as_it_is() {
+        let mut trace = trace(&format!("a?a{}", "ba".repeat(50)));
+        trace.sizes = Column::Each((0..102).map(|row| if row == 1 { 0 } else { 10 }).collect());
+        let known = belady_by_size(&trace, 10).unwrap();
+        // Each evicts the other, but for the last b, which is not asked for again.
+        assert_eq!((known.accesses, known.misses), (102, 100));
+        let looked = "+a+b+c?x?aab?x".repeat(9);
+        let mut trace = self::trace(&looked);
+        trace.sizes = Column::Same(5);
+        assert_eq!(belady_by_size(&trace, 15).unwrap().misses, 18);
+        assert_eq!(lru(&trace, Limit::Bytes(15)).1, 18);
+    }
+
+    #[test]
+    fn a_look_that_found_nothing_says_nothing_of_the_size() {
+        let mut trace = trace(&format!("?a?b{}", "abc".repeat(20)));
+        trace.sizes = Column::Each((0..62).map(|row| if row < 2 { 0 } else { 10 }).collect());
+        let limits = [10, 20, 30].map(Limit::Bytes);
+        let curve: Vec<u64> = curve::lru(&trace, &limits).unwrap().iter().map(|tally| tally.misses).collect();
+        assert_eq!(curve, limits.map(|limit| lru(&trace, limit).1));
+    }
+
+    #[test]
+    fn sums_of_weights_may_be_beyond_64_bits() {
+        let mut trace = trace(&"abcd".repeat(10));
+        trace.sizes = Column::Same(1 << 63);
+        let limits = [Limit::Bytes(u64::MAX)];
+        let simulated = lru(&trace, limits[0]).1;
+        assert_eq!(curve::lru(&trace, &limits).unwrap()[0].misses, simulated);
+        assert_eq!(bare::replay(&trace, || AnyPolicy::named("lru").unwrap(), &limits, 0).unwrap()[0].misses, simulated);
+    }
+
+    #[test]
     fn curves_tell_where_they_are_not_exact() {
         let (mut timed, plain) = (trace("abab"), trace("ab?ab"));
         timed.times_to_live = Column::Same(SECOND);
@@ -459,12 +493,30 @@ mod tests {
                 if *name == "lru" && curve::is_exact(&trace, by_bytes) {
                     curves.push(curve::lru(&trace, &limits).unwrap());
                 }
+                if lockstep::applies(&trace, name, by_bytes) {
+                    curves.push(lockstep::replay(&trace, name, &limits, 3).unwrap());
+                }
                 for (at, &limit) in limits.iter().enumerate() {
                     let full = simulate(&trace, made(name)(), limit, 3).unwrap();
                     for tally in curves.iter().map(|curve| curve[at]) {
                         prop_assert_eq!((tally.misses, tally.missed_bytes), (full.misses, full.missed_bytes), "{} {:?}", name, limit);
                         prop_assert_eq!((tally.accesses, tally.bytes), (full.accesses, full.bytes));
                     }
+                }
+            }
+        }
+
+        #[test]
+        fn lockstep_counts_what_the_simulator_counts(keys in prop::collection::vec((0u64..90).prop_map(|key| key * key / 90), 1..3000)) {
+            let mut builder = Builder::new(Path::new("keys"), Facts::default());
+            keys.iter().for_each(|&key| builder.push(&Row::get(0, crate::trace::Key::Number(key), key)));
+            let trace = builder.finish();
+            let limits: Vec<Limit> = (1..=40).chain([55, 70, 99]).map(Limit::Entries).collect();
+            for name in ["sieve", "s3fifo", "clock2q+"] {
+                prop_assert!(lockstep::applies(&trace, name, false));
+                for (tally, &limit) in lockstep::replay(&trace, name, &limits, 3).unwrap().iter().zip(&limits) {
+                    let full = simulate(&trace, AnyPolicy::named(name).unwrap(), limit, 3).unwrap();
+                    prop_assert_eq!((tally.misses, tally.missed_bytes), (full.misses, full.missed_bytes), "{} {:?}", name, limit);
                 }
             }
         }

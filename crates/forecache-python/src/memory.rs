@@ -12,7 +12,7 @@ use crate::weight;
 use forecache_core::fingerprint::fingerprint;
 use forecache_core::histogram::Histogram;
 use forecache_core::policy::Slot;
-use forecache_core::record::Recording;
+use forecache_core::record::{Held, Recording};
 use forecache_core::store::{Lookup, New, Outcome, Removed, Store};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -61,13 +61,13 @@ impl State {
         stands
     }
 
-    /// Tells a recording what there is now where a key leads: it was stored, or stored anew.
+    /// Tells a recording what there is now where a key leads: it was stored, or stored anew. `cost` is no number if that stays.
     #[cold]
     #[inline(never)]
-    pub fn note_stored(&mut self, lookup: &Lookup<impl Fn(&Text) -> bool>, utf8: &str) {
+    pub fn note_stored(&mut self, lookup: &Lookup<impl Fn(&Text) -> bool>, utf8: &str, cost: f32) {
         let Some(slot) = self.store.slot(lookup) else { return };
         let (_, weight, time_to_live, owner) = self.store.held(slot);
-        self.note(utf8, Some(slot), weight, time_to_live, owner);
+        self.note(utf8, Some(slot), (weight, time_to_live, cost), owner);
     }
 
     /// Tells a recording that a read found nothing.
@@ -83,10 +83,10 @@ impl State {
     /// Tells a recording that something was to be stored.
     #[cold]
     #[inline(never)]
-    fn note(&mut self, utf8: &str, slot: Option<Slot>, weight: u64, time_to_live: u64, owner: u32) {
+    fn note(&mut self, utf8: &str, slot: Option<Slot>, (weight, time_to_live, cost): (u64, u64, f32), owner: u32) {
         let now = self.store.now();
         if let Some(tape) = &mut self.store.tape {
-            let held = tape.held(utf8, slot, weight, time_to_live, owner);
+            let held = Held { cost, ..tape.held(utf8, slot, weight, time_to_live, owner) };
             tape.set(utf8, &held, self.store.owners.name(owner), now);
         }
     }
@@ -246,8 +246,8 @@ impl Memory {
             let outcome = state.store.set(&lookup, new, &options, gone);
             if state.store.tape.is_some() {
                 match outcome {
-                    Outcome::Stored => state.note_stored(&lookup, &utf8),
-                    Outcome::Refused => state.note(&utf8, None, weight, options.time_to_live, owner),
+                    Outcome::Stored => state.note_stored(&lookup, &utf8, options.cost),
+                    Outcome::Refused => state.note(&utf8, None, (weight, options.time_to_live, options.cost), owner),
                     Outcome::Immutable => {}
                 }
             }

@@ -226,7 +226,7 @@ impl Memory {
             let lookup = name.lookup(NAMESPACE);
             let touched = state.store.touch(&lookup, ttl, tti, gone);
             if touched && ttl.is_some() && state.store.tape.is_some() {
-                state.note_stored(&lookup, &utf8);
+                state.note_stored(&lookup, &utf8, f32::NAN);
             }
             touched
         })
@@ -373,7 +373,7 @@ impl Memory {
                 state.store.touch(&lookup, Some(self.defaults.shortened(ttl)), None, gone);
             }
             if state.store.tape.is_some() && matches!(outcome, Ok(Outcome::Stored)) {
-                state.note_stored(&lookup, &utf8);
+                state.note_stored(&lookup, &utf8, f32::NAN);
             }
             outcome
         })?;

@@ -5,6 +5,7 @@ use crate::memory::{Memory, State};
 use forecache_core::record::{self, Held, Recording, Settings};
 use pyo3::prelude::*;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A recording under way, or over.
 #[pyclass(frozen, module = "forecache._core")]
@@ -50,6 +51,11 @@ impl Recorder {
         let recorded = py.detach(|| self.0.wait()).map_err(|error| trace_error(py, error.to_string()))?;
         let record::Recorded { hits, misses, keys, bytes, time, reason } = recorded;
         Ok((hits, misses, keys, bytes, time.as_secs_f64(), reason.name()))
+    }
+
+    /// Waits, but no longer than so many seconds, and says whether it has ended.
+    fn wait_at_most(&self, py: Python<'_>, seconds: f64) -> bool {
+        py.detach(|| self.0.wait_at_most(Duration::from_secs_f64(seconds)))
     }
 }
 

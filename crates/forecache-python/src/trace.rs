@@ -2,7 +2,6 @@
 
 use crate::errors::{config_error, trace_error};
 use crate::foreign;
-use forecache_core::bare;
 use forecache_core::belady;
 use forecache_core::curve;
 use forecache_core::expiry::NEVER;
@@ -11,6 +10,7 @@ use forecache_core::simulate::{self, Limit};
 use forecache_core::trace::import::import_blocks;
 use forecache_core::trace::secret::Secret;
 use forecache_core::trace::{self, ALL_KEYS, Columns, Facts, Format, Key, Operation, Reading, Row, TraceError, convert};
+use forecache_core::{bare, lockstep};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::collections::BTreeMap;
@@ -116,8 +116,18 @@ impl Trace {
         (0..self.0.len()).filter(|&row| self.0.operations.at(row).counts()).count()
     }
 
+    #[getter]
+    fn only_asks(&self) -> bool {
+        use Operation::{Delete, Get, Set};
+        (0..self.0.len()).all(|row| matches!(self.0.operations.at(row), Get | Set | Delete))
+    }
+
     fn lru_is_exact(&self, by_bytes: bool) -> bool {
         curve::is_exact(&self.0, by_bytes)
+    }
+
+    fn in_lockstep(&self, policy: &str, by_bytes: bool) -> bool {
+        lockstep::applies(&self.0, policy, by_bytes)
     }
 
     fn sample(&self, py: Python<'_>, keys: f64) -> Self {
@@ -220,6 +230,9 @@ fn of_sizes(
     let tallies = py.detach(|| {
         if policy == "lru" && curve::is_exact(trace, by_bytes) {
             curve::lru(trace, &limits)
+        } else if limits.len() > 1 && limits.iter().all(|limit| limit.amount() > 0) && lockstep::applies(trace, policy, by_bytes)
+        {
+            lockstep::replay(trace, policy, &limits, seed)
         } else if bare::is_exact(trace, by_bytes) {
             bare::replay(trace, make, &limits, seed)
         } else {

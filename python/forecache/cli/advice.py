@@ -7,31 +7,47 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from forecache.advise import Advice
 from forecache.curves import BELADY, Curve
 from forecache.tiers import Split
+from forecache.units import printable
 
 ABREAST = 5
 """Sizes of the table: some of those that were simulated."""
+KNEE_OF = 4
+"""Sizes from which on a curve has a knee."""
+FEW = 1000
+"""Accesses below which a recording tells little."""
 
 
 def sentences(advice: Advice) -> Iterator[str]:
     """What to do, and what it would bring."""
-    size = _size(advice, advice.size)
-    if advice.reached:
+    size, sizes = _size(advice, advice.size), advice.curves[advice.policy].sizes
+    if advice.reached and advice.size == sizes[0]:
+        rate = _percent(advice.hit_rate)
+        yield f"Take {advice.policy} with {size} or fewer: {rate} hits with the smallest size that was tried."
+    elif advice.reached:
         yield f"Take {advice.policy} with {size}: {_percent(advice.hit_rate)} hits."
         yield from _others(advice)
     else:
+        rest = "first accesses, or follow a delete or an expiry" if advice.resets else "first accesses"
+        tried = "No size that was tried" if advice.ceiling >= advice.wished else "No size"
         yield (
-            f"No size reaches {_percent(advice.wished)} hits: a cache that holds everything has {_percent(advice.ceiling)}, "
-            "the rest are first accesses" + (" and what expired." if advice.ttl else ".")
+            f"{tried} reaches {_percent(advice.wished)} hits; a cache that holds everything has {_percent(advice.ceiling)}, "
+            f"the rest are {rest}."
         )
-        yield f"Take {advice.policy} with {size}: {_percent(advice.hit_rate)} hits; from there on more size wins little."
+        knee = len(sizes) >= KNEE_OF and advice.size < sizes[-1]
+        yield (
+            f"Take {advice.policy} with {size}: {_percent(advice.hit_rate)} hits"
+            + ("; from there on more size wins little." if knee else ".")
+        )
     if advice.belady is not None:
         best = advice.belady.hit_rate(advice.size)
-        yield f"No policy could have more than {_percent(max(best, advice.hit_rate))} at this size (Belady's optimum)."
+        about = "about " if advice.belady_estimated else ""
+        yield f"No policy could have more than {about}{_percent(max(best, advice.hit_rate))} at this size (Belady's optimum)."
     yield from _times_to_live(advice)
     yield from _tiers(advice)
     if advice.sampled_trace < 1:
@@ -71,16 +87,16 @@ def _tiers(advice: Advice) -> Iterator[str]:
         f" ({_bytes(advice.object_size)} an object)."
     )
     if split is not None and split.disk:
-        yield (
-            f"{_size(advice, split.memory)} in memory and {split.disk:,} on disk are the cheapest way to as many hits: "
-            f"{_time(split.latency)} and {_money(split.cost)}."
-        )
+        memory, disk = _size(advice, split.memory), _amount(advice, split.disk)
+        cost = f"{_time(split.latency)} and {_money(split.cost)}"
+        yield f"{memory} in memory and {disk} on disk are the cheapest way to as many hits: {cost}."
 
 
 def show(advice: Advice) -> None:
     """Prints all of it, 80 columns wide at least."""
     console = Console(highlight=False)
-    console.print(f"[bold]{advice.trace}[/]: {advice.accesses:,} accesses to {advice.unique:,} objects\n")
+    name = escape(printable(advice.trace))
+    console.print(f"[bold]{name}[/]: {advice.accesses:,} accesses to {advice.unique:,} objects\n")
     for sentence in sentences(advice):
         console.print(sentence, markup=False)
     console.print()
@@ -94,8 +110,14 @@ def show(advice: Advice) -> None:
 def error(advice: Advice) -> str:
     """How far the curves are from full simulations, and what it took."""
     checks, took = advice.checks, f"{advice.seconds:.1f} seconds."
+    if advice.accesses < FEW:
+        took = f"So few accesses tell little. {took}"
+    if advice.sampled_trace < 1:
+        took = f"The recording is a sample itself: where few keys make most of the accesses, it may be many points off. {took}"
     if checks.share == 1:
-        return f"Every size was simulated in full: no sampling error. {took}"
+        but = " but Belady's optimum, which is an estimate" if advice.belady_estimated else ""
+        sure = ": no sampling error" if not but and advice.sampled_trace == 1 else ""
+        return f"Every size was simulated in full{but}{sure}. {took}"
     return (
         f"Simulated on {100 * checks.share:.2g} % of the objects. Error against the full simulation at {checks.count} points: "
         f"at most {100 * checks.worst:.2f} points of the miss ratio, before these corrected the curves. {took}"
@@ -108,7 +130,7 @@ def _curves(advice: Advice) -> Table:
     shown = sorted({round(step * last / (ABREAST - 1)) for step in range(ABREAST)}) if last else [0]
     table = Table("misses", box=None, header_style="dim", pad_edge=False)
     for number in shown:
-        table.add_column(f"{sizes[number]:,}" + (" B" if advice.by_bytes else ""), justify="right")
+        table.add_column(_amount(advice, sizes[number]), justify="right")
     table.add_column(f"for {100 * advice.wished:g} %", justify="right")
     least = [min(curve.miss_ratios[number] for curve in advice.curves.values()) for number in shown]
     for curve in [*advice.curves.values(), *([advice.belady] if advice.belady else [])]:
@@ -126,7 +148,7 @@ def _cells(curve: Curve, shown: Sequence[int], least: Sequence[float]) -> Iterat
 
 def _wish(advice: Advice, curve: Curve) -> str:
     size = advice.sizes_for_wish[curve.policy]
-    return "-" if size is None else f"{size:,}"
+    return "-" if size is None else _amount(advice, size)
 
 
 def _frontier(advice: Advice) -> Table:
@@ -134,13 +156,13 @@ def _frontier(advice: Advice) -> Table:
     for heading in ("in memory", "on disk", "memory hits", "hits", "latency", "a month"):
         table.add_column(heading, justify="right")
     for split in advice.frontier:
-        table.add_row(*_split(split))
+        table.add_row(*_split(advice, split))
     return table
 
 
-def _split(split: Split) -> Iterator[str]:
-    yield f"{split.memory:,}"
-    yield f"{split.disk:,}" if split.disk else "-"
+def _split(advice: Advice, split: Split) -> Iterator[str]:
+    yield _amount(advice, split.memory)
+    yield _amount(advice, split.disk) if split.disk else "-"
     yield _percent(split.memory_hit_rate)
     yield _percent(split.hit_rate)
     yield _time(split.latency)
@@ -163,9 +185,11 @@ def json_text(advice: Advice) -> str:
 
 
 def _size(advice: Advice, size: int) -> str:
-    if advice.by_bytes:
-        return _bytes(size)
-    return f"{size:,} entries"
+    return _amount(advice, size) + ("" if advice.by_bytes else " entry" if size == 1 else " entries")
+
+
+def _amount(advice: Advice, size: int) -> str:
+    return _bytes(size) if advice.by_bytes else f"{size:,}"
 
 
 def _percent(rate: float) -> str:

@@ -18,7 +18,7 @@ TRY, TIERS, OUTPUT = "What to try", "Memory and disk", "Output"
 def advise(
     trace: Annotated[
         Path,
-        typer.Argument(metavar="TRACE", help="A trace: .fctrace, oracleGeneral (plain or .zst), CSV or TSV (also .gz, .zst)."),
+        typer.Argument(metavar="TRACE", help="A trace of any known format, plain or packed (.gz, .zst)."),
     ],
     hit_rate: Annotated[str, typer.Option(help="The hit rate you wish for, in percent.", rich_help_panel=TRY)] = "90",
     policy: Annotated[str, typer.Option(help="Policies, separated by commas, or all.", rich_help_panel=TRY)] = "all",
@@ -69,6 +69,8 @@ def advise(
         else [_number("sizes", part, "shares of the unique objects, such as 0.01") for part in sizes.split(",")]
     )
     wished = _number("hit-rate", hit_rate.rstrip(" %"), "percent above 0 and below 100, such as 90") / 100
+    if not 0 < wished < 1:
+        raise wrong("hit-rate", hit_rate, "percent above 0 and below 100, such as 90")
     output.check("csv", csv)
     output.check("plot", plot)
     if plot is not None:

@@ -13,10 +13,12 @@ from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from forecache.errors import ConfigError
 from forecache.replay import Row
+from forecache.units import printable
 
 CSV_COLUMNS = ("trace", "size_fraction", "policy", "miss_ratio", "byte_miss_ratio")
 SIZES_ABREAST = 6
@@ -30,7 +32,7 @@ def warned() -> Iterator[None]:
         yield
     console = Console(stderr=True, soft_wrap=True)
     for warning in caught:
-        console.print(f"forecache: {warning.message}", style="yellow", markup=False, highlight=False)
+        console.print(f"forecache: {printable(str(warning.message))}", style="yellow", markup=False, highlight=False)
 
 
 def check(option: str, path: Path | None) -> None:
@@ -86,11 +88,11 @@ def print_tables(rows: Sequence[Row], *, requests: bool = False) -> None:
         for row in of_trace:
             by_policy.setdefault(row.policy, []).append(row)
         first = next(iter(by_policy.values()))
-        console.print(f"[bold]{trace}[/]: misses of {first[0].accesses:,} accesses", highlight=False)
+        console.print(f"[bold]{escape(printable(trace))}[/]: misses of {first[0].accesses:,} accesses", highlight=False)
         _print_parts(console, by_policy, _cell, lambda row: -row.misses)
         if requests:
             whole = {policy: of_policy for policy, of_policy in by_policy.items() if policy != "belady"}
-            console.print(f"[bold]{trace}[/]: whole hits of {first[0].requests:,} requests", highlight=False)
+            console.print(f"[bold]{escape(printable(trace))}[/]: whole hits of {first[0].requests:,} requests", highlight=False)
             _print_parts(console, whole, _request_cell, lambda row: row.whole_requests)
 
 

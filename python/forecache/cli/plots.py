@@ -14,7 +14,6 @@ from forecache.replay import BELADY, Row
 POINTS = 16
 FORMATS = (".png", ".pdf", ".svg")
 ABREAST = 4
-COLOURS = 10
 
 
 def check(path: Path) -> None:
@@ -55,9 +54,13 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         for number, policy in enumerate(policies):
             curve = [row for row in of_trace if row.policy == policy]
             label, look = _look(number, policy)
-            panel.plot([row.capacity for row in curve], [100 * row.miss_ratio for row in curve], label=label, **look)
+            marker = "o" if len(curve) == 1 else None
+            panel.plot(
+                [row.capacity for row in curve], [100 * row.miss_ratio for row in curve], label=label, marker=marker, **look
+            )
         by_bytes = of_trace[0].by_bytes
-        panel.set(title=f"{trace}, {of_trace[0].accesses:,} accesses", xscale="log", ylabel="misses (% of accesses)")
+        panel.set(xscale="log", ylabel="misses (% of accesses)")
+        panel.set_title(f"{trace}, {of_trace[0].accesses:,} accesses", parse_math=False)
         panel.set_xlabel("cache size (bytes)" if by_bytes else "cache size (objects)")
         panel.xaxis.set_major_formatter(ticker.EngFormatter(unit="B") if by_bytes else ticker.StrMethodFormatter("{x:,.0f}"))
         panel.xaxis.set_minor_formatter(ticker.NullFormatter())
@@ -90,9 +93,8 @@ def draw_advice(advice: Advice, path: Path) -> None:
     panel.annotate(
         note, (advice.size, missed), (0, 40), textcoords="offset points", ha="center", fontsize=9, arrowprops=line, bbox=paper
     )
-    panel.set(
-        title=f"{advice.trace}, {advice.accesses:,} accesses", xscale="log", ylabel="misses (% of accesses)", ylim=(0, None)
-    )
+    panel.set(xscale="log", ylabel="misses (% of accesses)", ylim=(0, None))
+    panel.set_title(f"{advice.trace}, {advice.accesses:,} accesses", parse_math=False)
     panel.set_xlabel("cache size (bytes)" if advice.by_bytes else "cache size (entries)")
     panel.xaxis.set_major_formatter(ticker.EngFormatter(unit="B") if advice.by_bytes else ticker.StrMethodFormatter("{x:,.0f}"))
     panel.xaxis.set_minor_formatter(ticker.NullFormatter())
@@ -105,7 +107,8 @@ def draw_advice(advice: Advice, path: Path) -> None:
 
 
 def _look(number: int, policy: str) -> tuple[str, dict[str, Any]]:
-    """The label of a curve and how it is drawn: ten colours, then the same dotted."""
+    """The label of a curve and how it is drawn. Every other one is dashed and above the others, so that equal ones are seen."""
     if policy == BELADY:
         return "Belady", {"color": "black", "linestyle": "--", "linewidth": 1.2}
-    return policy, {"color": f"C{number}", "linestyle": "-" if number < COLOURS else ":", "linewidth": 1.8}
+    style = {"linestyle": (0, (3, 1.2)), "zorder": 2.5} if number % 2 else {"linestyle": "-"}
+    return policy, {"color": f"C{number}", "linewidth": 1.8, **style}

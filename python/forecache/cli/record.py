@@ -5,6 +5,9 @@ import os
 import signal
 import socket
 import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +21,14 @@ from forecache.units import parse_duration, parse_size
 
 STEP = 0.2
 """Seconds between two looks at how far it got."""
+PATIENCE = 10.0
+"""Seconds that the process has to begin a recording, and to end it."""
+GRACE = 2.0
+"""Seconds that it has to say how far it got, once somebody wants the recording to end."""
+LONGEST_LINE = 2**20
+Fields = Mapping[str, type | tuple[type, ...]]
+NUMBER = (int, float)
+RECORDED: Fields = {"hits": int, "accesses": int, "keys": int, "bytes": int, "seconds": NUMBER, "reason": str}
 HOW_TO = "start the program with FORECACHE_CONTROL=PATH, or its cache with Cache(control=PATH)"
 
 
@@ -45,10 +56,10 @@ def record(
         request["cache"] = cache
     before = _file(target)
     with Connection(path) as process:
-        name = process.ask(request)["cache"]
+        name = process.ask(request, {"cache": str}, PATIENCE)["cache"]
         try:
             _watch(process, name, request.get("duration"))
-            recorded = process.ask({"do": "stop", "cache": name})
+            recorded = process.ask({"do": "stop", "cache": name}, RECORDED, PATIENCE)
         except EndedError:
             # A process that ends in good order completes its recording first.
             if _file(target) in (None, before):
@@ -77,21 +88,21 @@ def _summary(recorded: dict[str, Any] | None) -> str:
 
 def _watch(process: "Connection", name: str, seconds: float | None) -> None:
     """Returns when the recording has ended, or somebody wants it to; on a terminal, shows how far it got."""
-    enough = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: enough.set())
+        signal.signal(number, lambda *_: process.enough.set())
     console = Console(stderr=True, soft_wrap=True)
     columns = (TextColumn("recording"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[seen]}"))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("recording", total=seconds, seen="")
-        while not enough.is_set():
-            status = process.ask({"do": "status"})
-            now = next((each["recording"] for each in status["caches"] if each["name"] == name), None)
-            if now is None or not now["active"]:
+        while not process.enough.is_set():
+            status = process.ask({"do": "status"}, {"caches": list})
+            caches = [process.checked(each, {"name": str}) for each in status["caches"]]
+            now = next((each.get("recording") for each in caches if each["name"] == name), None)
+            if now is None or not process.checked(now, {"active": bool, **RECORDED})["active"]:
                 return
             bar.update(task, completed=now["seconds"], seen=f"{now['accesses']:,} accesses, {now['bytes']:,} bytes")
             left = STEP if seconds is None else seconds - now["seconds"]
-            enough.wait(min(STEP, max(left, STEP / 10)))
+            process.enough.wait(min(STEP, max(left, STEP / 10)))
 
 
 class EndedError(ConfigError):
@@ -99,35 +110,70 @@ class EndedError(ConfigError):
 
 
 class Connection:
-    """A process that answers."""
+    """A process that answers, or is waited for until there was `enough`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.enough = threading.Event()
+        self.received = b""
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.settimeout(PATIENCE)
         try:
             self.socket.connect(os.fspath(path))
         except OSError as error:
             self.socket.close()
             raise ConfigError(f"socket: nobody answers at {str(path)!r} ({error.strerror or error}); {HOW_TO}") from None
-        self.answers = self.socket.makefile("rb")
+        self.socket.settimeout(STEP)
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Sends a request and waits for what comes of it; `ConfigError` if the process refuses, or has ended."""
+    def ask(self, request: dict[str, Any], fields: Fields, patience: float | None = None) -> dict[str, Any]:
+        """Sends a request and waits for an answer with those fields; `ConfigError` if the process refuses, or has ended.
+
+        It has so many seconds to answer; if None, any number until there was enough, and then `GRACE`.
+        """
         try:
             self.socket.sendall(json.dumps(request).encode() + b"\n")
-            line = self.answers.readline()
+            line = self._line(patience)
         except OSError:
             line = b""
         if not line:
             raise EndedError(f"socket: the process at {str(self.path)!r} has ended, or doesn't let you ask; there is no trace")
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer = self.checked(json.loads(line), {"ok": bool})
+        except (ValueError, RecursionError):
+            raise self._stranger() from None
         if not answer["ok"]:
-            raise ConfigError(answer["error"])
-        return answer
+            raise ConfigError(self.checked(answer, {"error": str})["error"])
+        return self.checked(answer, fields)
+
+    def checked(self, value: Any, fields: Fields) -> dict[str, Any]:
+        """`value`, if it is an object with those fields."""
+        if isinstance(value, dict) and all(isinstance(value.get(name), kind) for name, kind in fields.items()):
+            return value
+        raise self._stranger()
+
+    def _stranger(self) -> ConfigError:
+        return ConfigError(f"socket: what answers at {str(self.path)!r} is no control socket of forecache; {HOW_TO}")
+
+    def _line(self, patience: float | None) -> bytes:
+        """A line, or nothing if the other end has gone."""
+        begin = time.monotonic()
+        while b"\n" not in self.received:
+            if len(self.received) > LONGEST_LINE:
+                raise self._stranger()
+            if patience is None and self.enough.is_set():
+                begin, patience = time.monotonic(), GRACE
+            if patience is not None and time.monotonic() - begin > patience:
+                raise ConfigError(f"socket: the process at {str(self.path)!r} doesn't answer; a recording ends when it goes on")
+            with suppress(TimeoutError):
+                received = self.socket.recv(2**16)
+                if not received:
+                    return b""
+                self.received += received
+        line, _, self.received = self.received.partition(b"\n")
+        return line
 
     def __enter__(self) -> "Connection":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.answers.close()
         self.socket.close()

@@ -125,6 +125,8 @@ impl Policy for Arc {
 
     fn victim(&mut self, newcomer: Option<u64>) -> Option<Slot> {
         self.capacity = self.total();
+        // A cache that was made smaller.
+        self.target = self.target.min(self.capacity as f64);
         let newcomer = newcomer.map(short);
         if let Some(fingerprint) = newcomer.filter(|&other| self.newcomer.is_none_or(|(known, _)| known != other)) {
             self.newcomer = Some((fingerprint, self.recall(fingerprint)));

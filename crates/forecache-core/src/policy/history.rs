@@ -1,7 +1,7 @@
 //! What a policy remembers of entries that left.
 
 /// Places in a bucket, which fills one cache line.
-const WAYS: usize = 7;
+pub const WAYS: usize = 7;
 /// Ghosts a bucket has at most, on average. The number in a bucket varies (as a Poisson variable): at 4 one ghost in fifty is driven
 /// out before its turn.
 const LOAD: usize = 4;
@@ -21,6 +21,18 @@ struct Bucket {
 /// The 32 bits of a fingerprint that are kept.
 pub fn short(fingerprint: u64) -> u32 {
     ((fingerprint >> 32) as u32).max(EMPTY + 1)
+}
+
+/// Buckets with room for `limit` ghosts and a sixteenth more.
+pub fn buckets_for(limit: usize) -> usize {
+    (limit + limit / 16).div_ceil(LOAD)
+}
+
+/// The number of a fingerprint's bucket.
+#[inline]
+pub fn bucket_of(fingerprint: u32, buckets: usize) -> usize {
+    let spread = u64::from(fingerprint).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    ((spread * buckets as u64) >> 32) as usize
 }
 
 /// Fingerprints and when each came, in a time of the owner's, who knows their ages: `None` for those that are outdated. They are
@@ -48,9 +60,8 @@ impl Times {
 
     #[inline]
     fn bucket(&mut self, fingerprint: u32) -> Option<&mut Bucket> {
-        let spread = u64::from(fingerprint).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        let index = (spread * self.buckets.len() as u64) >> 32;
-        self.buckets.get_mut(index as usize)
+        let index = bucket_of(fingerprint, self.buckets.len());
+        self.buckets.get_mut(index)
     }
 
     /// Puts a fingerprint in the place of the one that came first to its bucket.
@@ -87,8 +98,7 @@ impl Times {
     /// Makes room for `limit` and a sixteenth more, and keeps those that aren't outdated.
     #[cold]
     pub fn resize(&mut self, limit: usize, age: impl Fn(u32) -> Option<u32>) {
-        let buckets = (limit + limit / 16).div_ceil(LOAD);
-        let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); buckets]);
+        let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); buckets_for(limit)]);
         let places = old.iter().flat_map(|bucket| bucket.fingerprints.into_iter().zip(bucket.times));
         let mut alive: Vec<_> = places.filter(|&(fingerprint, time)| fingerprint != EMPTY && age(time).is_some()).collect();
         alive.sort_unstable_by_key(|&(_, time)| std::cmp::Reverse(age(time)));

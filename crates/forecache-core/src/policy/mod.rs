@@ -7,7 +7,7 @@ mod adaptive;
 mod arc;
 mod clock2qplus;
 mod ghost_lists;
-mod history;
+pub(crate) mod history;
 mod lfu;
 mod lru;
 mod s3fifo;

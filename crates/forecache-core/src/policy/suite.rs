@@ -262,3 +262,62 @@ fn tinylfu_makes_the_window_larger_where_lru_would_have_hit() {
     // leave from the main space.
     assert_eq!(evicted("tinylfu", 10, "abcdefghijkhlmnop"), "hiabcdj");
 }
+
+/// A cache that only its policy knows, asked for numbers.
+struct Cache {
+    policy: AnyPolicy,
+    slot_of: BTreeMap<u64, Slot>,
+    key_of: BTreeMap<Slot, u64>,
+    free: Vec<Slot>,
+}
+
+impl Cache {
+    fn new(name: &str) -> Self {
+        let policy = AnyPolicy::named(name).unwrap();
+        Cache { policy, slot_of: BTreeMap::new(), key_of: BTreeMap::new(), free: (0..6000).collect() }
+    }
+
+    /// Hits of `requests` with room for `capacity` entries, however many there are.
+    fn hits(&mut self, capacity: usize, requests: impl Iterator<Item = u64>) -> usize {
+        requests.filter(|&key| self.asked(capacity, key)).count()
+    }
+
+    fn asked(&mut self, capacity: usize, key: u64) -> bool {
+        if let Some(&slot) = self.slot_of.get(&key) {
+            self.policy.on_hit(slot);
+            return true;
+        }
+        let fingerprint = crate::fingerprint::fingerprint(&key.to_le_bytes(), 1);
+        while self.slot_of.len() >= capacity {
+            let victim = self.policy.victim(Some(fingerprint)).unwrap();
+            self.policy.on_remove(victim, Cause::Size);
+            self.slot_of.remove(&self.key_of.remove(&victim).unwrap());
+            self.free.push(victim);
+        }
+        let slot = self.free.pop().unwrap();
+        self.policy.on_insert(slot, fingerprint, &Meta::of_weight(1));
+        self.slot_of.insert(key, slot);
+        self.key_of.insert(slot, key);
+        false
+    }
+}
+
+/// Numbers from `first` on, small ones far oftener than large ones.
+fn skewed(first: u64, count: u64) -> impl Iterator<Item = u64> {
+    (0..count).map(move |turn| {
+        let random = crate::fingerprint::fingerprint(&turn.to_le_bytes(), first);
+        first + (8000f64.powf(random as f64 / u64::MAX as f64) as u64)
+    })
+}
+
+#[test]
+fn a_cache_that_was_made_smaller_soon_does_as_well_as_a_new_one() {
+    // Not lfu, which never forgets what it counted.
+    for name in AnyPolicy::NAMES.iter().filter(|&&name| name != "lfu") {
+        let mut shrunk = Cache::new(name);
+        shrunk.hits(5000, skewed(0, 60_000));
+        let shrunk = shrunk.hits(200, skewed(100_000, 20_000));
+        let new = Cache::new(name).hits(200, skewed(100_000, 20_000));
+        assert!(shrunk * 10 >= new * 9, "{name}: {shrunk} hits, and {new} of a new one");
+    }
+}

@@ -12,9 +12,11 @@ mod thread;
 
 pub use tape::{Held, Tape};
 
+use crate::trace::bounds::NAME;
 use crate::trace::secret::Secret;
 use crate::trace::{Facts, Partial, TraceError, Writer};
 use ring::Ring;
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
@@ -34,17 +36,24 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 pub const LEAST_BYTES: u64 = 1 << 16;
 
 /// What is asked of a recording.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// What is to be said in the trace. Only keys of which `sampled` says so are recorded, chosen by their hashes; where keys aren't
-    /// `hashed`, their texts are written.
+    /// `hashed`, their texts and the owners' names are written.
     pub facts: Facts,
-    /// What keys are hashed with.
+    /// What keys and owners are hashed with.
     pub secret: Secret,
     /// The most bytes that the file may have, at least [`LEAST_BYTES`].
     pub max_bytes: u64,
     /// After which time it ends by itself.
     pub duration: Option<Duration>,
+}
+
+impl Settings {
+    /// What the trace names an owner. Names longer than a trace may have are hashed in any case, as keys are.
+    fn owner<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        if self.facts.hashed || name.len() > NAME { self.secret.hashed_owner(name).into() } else { name.into() }
+    }
 }
 
 /// Why a recording ended.
@@ -215,6 +224,13 @@ impl Recording {
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Release);
         self.0.wake();
+    }
+
+    /// Waits, but no longer than `most`, and says whether it has ended.
+    pub fn wait_at_most(&self, most: Duration) -> bool {
+        let result = self.0.result.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.0.done.wait_timeout_while(result, most, |result| result.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_some()
     }
 
     /// Waits until the file is complete, or the recording has failed.

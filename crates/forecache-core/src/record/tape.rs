@@ -1,9 +1,9 @@
 //! The end of a recording that hangs on the store.
 
 use super::ring::{Ring, WORDS};
-use super::{PATIENCE, Recorder, Shared};
+use super::{PATIENCE, Recorder, Settings, Shared};
 use crate::list::Slot;
-use crate::trace::secret::Secret;
+use crate::trace::bounds::NAME;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,8 +28,8 @@ pub(super) const CLEAR_OWNER: u64 = 6;
 /// A number means another owner now: the number, and the name.
 pub(super) const OWNER: u64 = 7;
 
-/// Texts longer than this are recorded by their hash. It is what a trace may have, and the ring has room for it.
-const LONGEST: usize = 1 << 20;
+/// Texts longer than a trace may have are recorded by their hash; the ring has room for all others.
+const _: () = assert!(NAME / 8 + 16 < WORDS);
 
 /// What a recording knows of an entry, or of an attempt to store one.
 #[derive(Debug, Clone)]
@@ -46,6 +46,8 @@ pub struct Held {
     pub time_to_live: u64,
     /// The owner's number.
     pub owner: u32,
+    /// How dear it is to load again; not a number if that is what it was before.
+    pub cost: f32,
     /// Hits that the policy had counted for an entry that was there before the tape.
     pub hits: u64,
 }
@@ -55,8 +57,7 @@ pub struct Held {
 pub struct Tape {
     ring: Arc<Ring>,
     shared: Arc<Shared>,
-    secret: Secret,
-    texts: bool,
+    settings: Settings,
     /// Words written, and the number from which on there may be no room.
     end: u64,
     room_until: u64,
@@ -72,13 +73,11 @@ pub struct Tape {
 impl Tape {
     pub(super) fn new(recorder: &Recorder, now: u64, owners: Vec<Box<str>>) -> Self {
         let Recorder { settings, ring, shared, .. } = recorder;
-        let (secret, texts) = (settings.secret.clone(), !settings.facts.hashed);
-        let (ring, shared) = (ring.clone(), shared.clone());
+        let (settings, ring, shared) = (settings.clone(), ring.clone(), shared.clone());
         Tape {
             ring,
             shared,
-            secret,
-            texts,
+            settings,
             end: 0,
             room_until: WORDS as u64,
             begin: now,
@@ -97,41 +96,61 @@ impl Tape {
 
     /// A read of `key` found nothing.
     pub fn miss(&mut self, key: &str, now: u64) {
-        if self.begins(2 + words(key), now) {
+        let text = self.text(key);
+        if self.begins(2 + words(text), now) {
             self.put(MISS, 0);
-            self.word(self.secret.hash(key.as_bytes()));
-            self.key(key);
+            self.word(self.settings.secret.hash(key.as_bytes()));
+            self.key(text);
             self.show();
         }
     }
 
     /// What is to be said of an entry that is stored under `key`.
     pub fn held(&self, key: &str, slot: Option<Slot>, weight: u64, time_to_live: u64, owner: u32) -> Held {
-        Held { slot, hash: self.secret.hash(key.as_bytes()), text: "".into(), weight, time_to_live, owner, hits: 0 }
+        Held {
+            slot,
+            hash: self.settings.secret.hash(key.as_bytes()),
+            text: "".into(),
+            weight,
+            time_to_live,
+            owner,
+            cost: f32::NAN,
+            hits: 0,
+        }
     }
 
     /// [`Held::text`] of an entry that was there before the tape.
     pub fn text_of(&self, key: &str) -> Box<str> {
-        if self.texts { self.text(key).into() } else { "".into() }
+        self.text(key).into()
     }
 
     /// A value was stored under `key`, or not taken. `owner` is the name of its owner.
     pub fn set(&mut self, key: &str, held: &Held, owner: &str, now: u64) {
         let known = self.owners.get(held.owner as usize).is_some_and(|known| **known == *owner);
-        if !known && self.begins(2 + words(owner), now) {
-            let number = held.owner as usize;
-            self.owners.resize(self.owners.len().max(number + 1), "".into());
-            self.owners[number] = owner.into();
-            self.put(OWNER, number as u64);
-            self.write(owner);
-            self.show();
+        if !known {
+            self.owner(held.owner, owner, now);
         }
-        if self.begins(6 + words(key), now) {
+        let text = self.text(key);
+        if self.begins(6 + words(text), now) {
             self.put(SET, u64::from(held.slot.unwrap_or(Slot::MAX)));
-            for word in [held.hash, held.weight, held.time_to_live, u64::from(held.owner)] {
+            let owner_and_cost = u64::from(held.owner) | u64::from(held.cost.to_bits()) << 32;
+            for word in [held.hash, held.weight, held.time_to_live, owner_and_cost] {
                 self.word(word);
             }
-            self.key(key);
+            self.key(text);
+            self.show();
+        }
+    }
+
+    #[cold]
+    fn owner(&mut self, number: u32, name: &str, now: u64) {
+        let text = self.settings.owner(name).into_owned();
+        if self.begins(1 + words(&text), now) {
+            let place = number as usize;
+            self.owners.resize(self.owners.len().max(place + 1), "".into());
+            self.owners[place] = name.into();
+            self.put(OWNER, u64::from(number));
+            self.write(&text);
             self.show();
         }
     }
@@ -215,6 +234,7 @@ impl Tape {
 
     #[inline(always)]
     fn word(&mut self, word: u64) {
+        debug_assert!(self.end < self.room_until, "more words are written than there was made room for");
         self.ring.put(self.end, word);
         self.end += 1;
     }
@@ -224,14 +244,14 @@ impl Tape {
         self.ring.show(self.end);
     }
 
-    /// The text by which a trace names `key`.
+    /// The text by which a trace names `key`, if not by its hash.
     fn text<'a>(&self, key: &'a str) -> &'a str {
-        if key.len() <= LONGEST { key } else { "" }
+        if self.settings.facts.hashed || key.len() > NAME { "" } else { key }
     }
 
-    fn key(&mut self, key: &str) {
-        if self.texts {
-            self.write(self.text(key));
+    fn key(&mut self, text: &str) {
+        if !self.settings.facts.hashed {
+            self.write(text);
         }
     }
 
@@ -245,9 +265,9 @@ impl Tape {
     }
 }
 
-/// The most words that a text takes.
+/// The words that a text takes.
 fn words(text: &str) -> usize {
-    1 + text.len().min(LONGEST).div_ceil(8)
+    1 + text.len().div_ceil(8)
 }
 
 #[cfg(test)]
@@ -255,6 +275,7 @@ mod tests {
     use super::*;
     use crate::expiry::NEVER;
     use crate::record::{LEAST_BYTES, Reason, Settings};
+    use crate::trace::secret::Secret;
     use crate::trace::{Facts, Operation, Trace};
     use std::path::PathBuf;
 
@@ -310,6 +331,44 @@ mod tests {
             assert_eq!(trace.ids[100 + hit as usize] as u64, hit % 100);
         }
         assert!(!tape.hit(0, NEVER), "it is over");
+    }
+
+    #[test]
+    fn names_too_long_for_a_trace_are_hashed_and_those_at_the_limit_fill_the_ring_many_times() {
+        let folder = Folder::new("long");
+        let mut recorder = recorder(&folder, 1 << 30);
+        recorder.settings.facts.hashed = false;
+        let settings = recorder.settings.clone();
+        let first = "f".repeat(NAME + 1);
+        let owners = vec!["".into(), first.as_str().into()];
+        let mut tape = recorder.tape(0, owners.clone());
+        let held = Held { text: "first".into(), ..tape.held("first", Some(0), 7, NEVER, 1) };
+        let recording = recorder.start(vec![held], owners);
+        let names = (0..20).map(|number| number.to_string().repeat(NAME / 2).repeat(1 + number % 2 * 8));
+        let names: Vec<String> = names.collect();
+        for name in &names {
+            let held = tape.held("key", Some(1), 7, NEVER, 2);
+            tape.set("key", &held, name, 0);
+        }
+        recording.stop();
+        assert_eq!(recording.wait().unwrap().reason, Reason::Stopped);
+        let trace = Trace::open(&folder.0.join("t.fctrace"), None).unwrap();
+        assert_eq!(trace.row(0).owner, settings.secret.hashed_owner(&first));
+        for (number, name) in names.iter().enumerate() {
+            let owner = if name.len() > NAME { &settings.secret.hashed_owner(name) } else { name };
+            assert!(trace.row(1 + number).owner == owner, "owner {number}");
+        }
+    }
+
+    #[test]
+    fn waiting_has_an_end() {
+        let folder = Folder::new("hung");
+        let recorder = recorder(&folder, 1 << 30);
+        let recording = recorder.recording();
+        recording.stop();
+        assert!(!recording.wait_at_most(Duration::ZERO), "nobody writes yet");
+        recorder.start(Vec::new(), vec!["".into()]).wait().unwrap();
+        assert!(recording.wait_at_most(Duration::ZERO));
     }
 
     #[test]

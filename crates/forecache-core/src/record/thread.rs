@@ -3,10 +3,10 @@
 use super::ring::Ring;
 use super::rows::Rows;
 use super::tape::{CLEAR, CLEAR_OWNER, DELETE, HIT, Held, KIND, MISS, OWNER, SET, TIME};
-use super::{Map, Reason, Recorded, Recorder, Shared};
+use super::{Map, Reason, Recorded, Recorder, Settings, Shared};
 use crate::expiry::NEVER;
 use crate::list::Slot;
-use crate::trace::{ALL_KEYS, Operation, Record, TraceError};
+use crate::trace::{ALL_KEYS, Operation, Record, TraceError, is_cost};
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +17,7 @@ use std::time::Duration;
 const NAP: Duration = Duration::from_millis(20);
 /// Words after which their places are given back.
 const BATCH: u64 = 4096;
-/// Keys that are remembered beside those that the store holds; some 150 MB.
+/// Keys that are remembered beside those that the store holds; some 170 MB.
 const KEYS: usize = 1 << 22;
 /// The number of a key that isn't recorded.
 const NONE: u32 = u32::MAX;
@@ -34,11 +34,12 @@ struct Known {
     time_to_live: u64,
     key: u32,
     owner: u32,
+    cost: f32,
     /// The owner by the store's number.
     number: u32,
 }
 
-const NOTHING: Known = Known { hash: 0, size: 0, time_to_live: NEVER, key: NONE, owner: 0, number: 0 };
+const NOTHING: Known = Known { hash: 0, size: 0, time_to_live: NEVER, key: NONE, owner: 0, cost: 1.0, number: 0 };
 
 /// Rows in the making.
 struct Maker {
@@ -49,6 +50,9 @@ struct Maker {
     time: u64,
     slots: Vec<Known>,
     keys: Map<u64, u32>,
+    /// The slot in which each key was stored last, by its number; `Slot::MAX` if it wasn't taken. Others may know it still, from an entry
+    /// that was evicted or whose time was over, of which a tape isn't told.
+    places: Vec<Slot>,
     /// Our numbers of owners by the store's.
     owners: Vec<u32>,
     unique: u64,
@@ -70,12 +74,13 @@ pub fn run(recorder: Recorder, held: Vec<Held>, owners: Vec<Box<str>>) {
             time: 0,
             slots: Vec::new(),
             keys: Map::default(),
+            places: Vec::new(),
             owners: vec![0],
             unique: 0,
             hits: 0,
             misses: 0,
         };
-        let reason = maker.record(&shared, &ring, held, owners, settings.duration)?;
+        let reason = maker.record(&shared, &ring, held, owners, &settings)?;
         shared.over.store(true, Ordering::Release);
         let Maker { rows, unique: keys, hits, misses, .. } = maker;
         let file = rows.finish()?.into_inner()?;
@@ -95,10 +100,11 @@ impl Maker {
         ring: &Ring,
         held: Vec<Held>,
         owners: Vec<Box<str>>,
-        most: Option<Duration>,
+        settings: &Settings,
     ) -> io::Result<Reason> {
-        for (number, name) in owners.into_iter().enumerate().skip(1) {
-            self.owner(number, name);
+        let most = settings.duration;
+        for (number, name) in owners.iter().enumerate().skip(1) {
+            self.owner(number, settings.owner(name).into());
         }
         for held in held {
             for _ in 0..=held.hits.min(MOST_HITS) {
@@ -158,10 +164,18 @@ impl Maker {
         let argument = word & ((1 << KIND) - 1);
         match word >> KIND {
             HIT => {
-                let Known { size, time_to_live, key, owner, .. } = self.slots[argument as usize];
+                let Known { size, time_to_live, key, owner, cost, .. } = self.slots[argument as usize];
                 if key != NONE {
                     self.hits += 1;
-                    self.rows.push(Record { time: self.time, key, owner, size, time_to_live, operation: Operation::Get })?;
+                    self.rows.push(Record {
+                        time: self.time,
+                        key,
+                        owner,
+                        size,
+                        time_to_live,
+                        cost,
+                        operation: Operation::Get,
+                    })?;
                 }
             }
             TIME => self.time = argument,
@@ -183,7 +197,8 @@ impl Maker {
                 if !self.rows.has_room(ROWS + 1, text.len() as u64)? {
                     return Ok(false);
                 }
-                let held = Held { slot, hash, text: "".into(), weight, time_to_live, owner: owner as u32, hits: 0 };
+                let cost = f32::from_bits((owner >> 32) as u32);
+                let held = Held { slot, hash, text: "".into(), weight, time_to_live, owner: owner as u32, cost, hits: 0 };
                 self.set(&held, text)?;
             }
             DELETE => self.delete(argument as usize)?,
@@ -202,8 +217,8 @@ impl Maker {
     }
 
     fn row(&self, known: &Known) -> Record {
-        let &Known { key, owner, size, time_to_live, .. } = known;
-        Record { time: self.time, key, owner, size, time_to_live, operation: Operation::Delete }
+        let &Known { key, owner, size, time_to_live, cost, .. } = known;
+        Record { time: self.time, key, owner, size, time_to_live, cost, operation: Operation::Delete }
     }
 
     fn owner(&mut self, number: usize, name: Box<str>) {
@@ -227,6 +242,7 @@ impl Maker {
         let text = if text.is_empty() { hash.to_string().into() } else { text };
         let key = self.rows.add_key(text);
         self.keys.insert(hash, key);
+        self.places.push(Slot::MAX);
         self.unique += 1;
         Ok(Some(key))
     }
@@ -234,11 +250,15 @@ impl Maker {
     /// Forgets the keys that the store doesn't hold: those that pass through must not stay for ever. Should one come back, it is told anew.
     #[cold]
     fn forget(&mut self) -> io::Result<()> {
-        let Maker { rows, slots, keys, .. } = self;
+        let Maker { rows, slots, keys, places, .. } = self;
         keys.clear();
+        let old = std::mem::take(places);
         rows.forget_keys(|renumber| {
             for known in slots.iter_mut().filter(|known| known.key != NONE) {
-                known.key = *keys.entry(known.hash).or_insert_with(|| renumber(known.key));
+                known.key = *keys.entry(known.hash).or_insert_with(|| {
+                    places.push(old[known.key as usize]);
+                    renumber(known.key)
+                });
             }
         })
     }
@@ -253,7 +273,11 @@ impl Maker {
         let owner = self.owners[held.owner as usize];
         // What a weigher finds to weigh nothing weighs 1, because a replay by bytes can't take less.
         let (size, time_to_live) = (held.weight.max(1), held.time_to_live);
-        let known = Known { hash: held.hash, size, time_to_live, key, owner, number: held.owner };
+        self.places[key as usize] = held.slot.unwrap_or(Slot::MAX);
+        let before = held.slot.and_then(|slot| self.slots.get(slot as usize)).filter(|known| known.key == key);
+        // What no trace can say counts as what is usual.
+        let cost = if is_cost(held.cost) { held.cost } else { before.map_or(1.0, |known| known.cost) };
+        let known = Known { hash: held.hash, size, time_to_live, key, owner, cost, number: held.owner };
         if let Some(slot) = held.slot {
             *self.slot(slot) = known;
         }
@@ -272,10 +296,11 @@ impl Maker {
         if known.key == NONE { Ok(()) } else { self.rows.push(self.row(&known)) }
     }
 
-    /// Deletes what is in those slots; false if there is no room for all of it in the file.
+    /// Deletes those keys by what was stored last under them; false if there is no room for all of it in the file.
     fn delete_all(&mut self, chosen: impl Fn(&Known) -> bool) -> io::Result<bool> {
         for slot in 0..self.slots.len() {
-            if self.slots[slot].key != NONE && chosen(&self.slots[slot]) {
+            let known = &self.slots[slot];
+            if known.key != NONE && self.places[known.key as usize] as usize == slot && chosen(known) {
                 if !self.rows.has_room(ROWS + 1, 0)? {
                     return Ok(false);
                 }

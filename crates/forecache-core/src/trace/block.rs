@@ -60,6 +60,8 @@ pub struct Record {
     pub size: u64,
     /// See [`Row::time_to_live`].
     pub time_to_live: u64,
+    /// See [`Row::cost`].
+    pub cost: f32,
     /// How.
     pub operation: Operation,
 }
@@ -113,9 +115,9 @@ impl Filling {
     /// Appends an access to a key that was told.
     #[inline]
     pub fn push_record(&mut self, record: &Record) {
-        let &Record { time, key, owner, size, time_to_live, operation } = record;
+        let &Record { time, key, owner, size, time_to_live, cost, operation } = record;
         let (key, owner, life) = (key.into(), owner.into(), time_to_live.wrapping_add(1));
-        self.put([step(self.before.0, time), key, 0, size, operation as u64, life, owner, 0, u64::from(1f32.to_bits())]);
+        self.put([step(self.before.0, time), key, 0, size, operation as u64, life, owner, 0, u64::from(cost.to_bits())]);
         self.before.0 = time;
         self.accesses += 1;
     }

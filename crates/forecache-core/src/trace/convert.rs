@@ -20,14 +20,9 @@ pub fn convert(trace: &Trace, target: &Path, secret: Option<&Secret>, descriptio
         (0..trace.len()).try_for_each(|number| {
             let row = trace.row(number);
             let key = secret.map_or(row.key, |secret| Key::Number(secret.hash(row.key.text().as_bytes())));
-            let owner = secret.map_or(Cow::Borrowed(row.owner), |secret| hashed_owner(row.owner, secret));
+            let owner = secret.map_or(Cow::Borrowed(row.owner), |secret| secret.hashed_owner(row.owner).into());
             let written = writer.push(&Row { key, owner: &owner, ..row });
             written.map_err(|error| TraceError::whole(target, format!("row {number} can't be written: {error}")))
         })
     })
-}
-
-/// An owner may be called like a key, and mustn't be known by it.
-fn hashed_owner<'a>(owner: &str, secret: &Secret) -> Cow<'a, str> {
-    if owner.is_empty() { "".into() } else { secret.hash(&[b"owner\0", owner.as_bytes()].concat()).to_string().into() }
 }

@@ -4,7 +4,7 @@
 //! all. Formats: our own ([`file`], written by [`Writer`]), oracleGeneral ([`oracle`]), tables ([`table`]) and plain text ([`text`]).
 
 mod block;
-mod bounds;
+pub(crate) mod bounds;
 mod build;
 mod column;
 mod columns;

@@ -31,6 +31,11 @@ impl Secret {
     pub fn hash(&self, text: &[u8]) -> u64 {
         self.0.hash(text)
     }
+
+    /// What a trace of hashes names an owner: it may be called like a key, and mustn't be known by it. Nobody stays nobody.
+    pub fn hashed_owner(&self, name: &str) -> String {
+        if name.is_empty() { String::new() } else { self.hash(&[b"owner\0", name.as_bytes()].concat()).to_string() }
+    }
 }
 
 /// Shows nothing: logs are read by others.

@@ -9,6 +9,7 @@ use super::intake::{Flaw, Intake, Wrong};
 use super::{Builder, Format, Key, Operation, Place, Row, Trace, TraceError, is_cost};
 use crate::expiry::NEVER;
 use csv::ByteRecord;
+use std::io::{self, Read};
 use std::path::Path;
 
 /// The numbers are SCSI's, as in block traces of virtual machines.
@@ -122,6 +123,26 @@ fn parse_time(text: &str, unit: u64) -> Option<u64> {
     whole.checked_mul(unit)?.checked_add(part * unit / 10u64.pow(places))
 }
 
+/// Bytes of a line, at most: a quote that is never closed must not be read into memory to the end of the file.
+const LONGEST: usize = 1 << 22;
+
+/// Lets so many bytes through.
+struct Bounded<R> {
+    inner: R,
+    left: usize,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            return Err(io::Error::other(format!("a line of more than {LONGEST} bytes; is a quote not closed?")));
+        }
+        let count = self.inner.read(buffer)?;
+        self.left = self.left.saturating_sub(count);
+        Ok(count)
+    }
+}
+
 /// Reads all of `input`.
 pub(super) fn read(
     path: &Path,
@@ -136,8 +157,12 @@ pub(super) fn read(
         .delimiter(delimiter(format, input.begin()?))
         .quoting(format != Format::Twitter)
         .trim(csv::Trim::All)
-        .from_reader(input.into_reader());
-    let mut next_line = |record: &mut ByteRecord| reader.read_byte_record(record).map_err(|error| broken(path, &error));
+        .from_reader(Bounded { inner: input.into_reader(), left: LONGEST });
+    let mut next_line = |record: &mut ByteRecord| {
+        let more = reader.read_byte_record(record).map_err(|error| broken(path, &error));
+        reader.get_mut().left = LONGEST;
+        more
+    };
     let (mut record, mut next) = (ByteRecord::new(), ByteRecord::new());
     let mut more = next_line(&mut record)?;
     let (names, is_heading) = names(&record, format, columns);
@@ -305,6 +330,8 @@ impl<'a> Line<'a> {
                 Err(wrong) => intake.push(place, continues, Err(wrong)),
             };
         }
+        // Who deletes a key again deletes nothing.
+        let times = if row.operation == Operation::Delete { 1 } else { times };
         (1..=times).try_for_each(|time| intake.push(place, if time < times { grouped } else { continues }, Ok(row)))
     }
 

@@ -63,6 +63,8 @@ pub struct Adaptive {
     /// The moments when the epoch began and the one before, to tell how fast requests come.
     epochs: [Moment; 2],
     epoch: u32,
+    /// Entries that there were when it began.
+    scale: usize,
     /// The request up to which entries were counted.
     counted: u32,
     /// Whether anything had to leave yet.
@@ -85,6 +87,7 @@ impl Default for Adaptive {
             moment: Moment::default(),
             epochs: [Moment::default(); 2],
             epoch: FIRST_EPOCH,
+            scale: 0,
             counted: 0,
             full: false,
             random: 0x9E37_79B9_7F4A_7C15,
@@ -166,7 +169,9 @@ impl Adaptive {
         for stamp in self.past.sample(random) {
             self.lessons.wait(self.weights.kind(&stamp, self.moment.tick), stands_for);
         }
-        if self.moment.tick.wrapping_sub(self.epochs[0].tick) >= self.epoch {
+        // A cache that was made much smaller turns over faster: ages are another share of a turnover at once.
+        let shrunk = self.residents.len() < self.scale / 2;
+        if shrunk || self.moment.tick.wrapping_sub(self.epochs[0].tick) >= self.epoch {
             self.begin_epoch();
         }
     }
@@ -184,6 +189,7 @@ impl Adaptive {
     fn begin_epoch(&mut self) {
         let entries = self.residents.len();
         self.weights.rescale(entries);
+        self.scale = entries;
         self.lessons.conclude(&mut self.weights);
         self.epochs = [self.moment, self.epochs[0]];
         let (least, most) = EPOCHS;

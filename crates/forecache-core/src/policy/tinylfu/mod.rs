@@ -275,6 +275,8 @@ impl Policy for TinyLfu {
 
     fn victim(&mut self, _newcomer: Option<u64>) -> Option<Slot> {
         self.full = self.entries > 0;
+        // A cache that was made smaller has fewer requests to the next halving.
+        self.left = self.left.min(SAMPLE * self.entries.max(1));
         let aim = self.aim();
         loop {
             let Some(main) = self.front(PROBATION).or_else(|| self.front(PROTECTED)) else { return self.front(WINDOW) };

@@ -188,3 +188,19 @@ def test_a_sample_has_enough_keys_however_few_accesses_are_asked_for(tmp_path):
     advice = advise(path, requests=100)
     assert advice.hit_rate == 1 - 2 / 3000
     assert advice.checks.share == 1
+
+
+def test_an_estimated_optimum_misses_no_less_than_a_cache_that_holds_everything(path):
+    with pytest.warns(UserWarning, match="it is estimated"):
+        advice = advise(path, memory="20KB", policies="lru")
+    assert advice.belady_estimated
+    assert advice.belady_hit_rate <= advice.ceiling
+    assert max(1 - ratio for ratio in advice.belady.miss_ratios) <= advice.ceiling
+
+
+def test_a_loop_has_its_knee_at_its_end_and_a_flat_curve_at_its_begin(tmp_path):
+    loop = write(tmp_path / "loop.fctrace", [(at, str(at % 500), 10, "get", None, "", False) for at in range(2000)])
+    advice = advise(loop, policies="lru", hit_rate=0.9)
+    assert (advice.reached, advice.size, advice.knee) == (False, 500, 500)
+    once = write(tmp_path / "once.fctrace", [(at, str(at), 10, "get", None, "", False) for at in range(2000)])
+    assert advise(once, policies="lru").knee == 100

@@ -14,6 +14,7 @@ from forecache import machine, optimum, tiers
 from forecache._core import POLICIES, Trace, curve
 from forecache.curves import BELADY, REQUESTS, Checks, Curve, measure, thinned
 from forecache.errors import TraceError
+from forecache.optimum import Counts
 from forecache.replay import SIZES_ALLOWED
 from forecache.tiers import Prices, Split
 from forecache.traces import TracePath, open_trace
@@ -80,6 +81,8 @@ class Advice:
     """By policy, without Belady's optimum."""
     belady: Curve | None
     """What no policy can beat; None by bytes."""
+    belady_hit_rate: float | None
+    """Belady's at the recommended size."""
     belady_estimated: bool
     """Whether that is near the truth only: taken from a sample for want of memory, or of a trace with fills or looks."""
     ttl: list[TtlChange]
@@ -180,6 +183,7 @@ def advise(
         sizes_for_wish=needed,
         curves=curves,
         belady=ideal,
+        belady_hit_rate=None if best is None else _hit_rate(best.counts(size)),
         belady_estimated=best is not None and (best.part is not trace or not trace.only_asks),
         ttl=_ttl_changes(trace, policy, size, byte, requests) if ttl and trace.expires else [],
         cheapest=tiers.cheapest(every, hit_rate if reached else curves[policy].hit_rate(size)),
@@ -190,8 +194,13 @@ def advise(
     )
 
 
+def _hit_rate(counts: Counts) -> float:
+    return 1 - counts.misses / counts.accesses
+
+
 def knee(of: Curve) -> int:
-    """The size at which the curve is farthest above the line from its first to its last point.
+    """The size at which the curve is farthest above the line from its first to its last point; the last if it is nowhere above,
+    and the first if it is flat.
 
     Source: Satopää et al., "Finding a 'Kneedle' in a Haystack" (ICDCSW 2011).
     """
@@ -201,7 +210,10 @@ def knee(of: Curve) -> int:
     def above(size: int) -> float:
         return of.hit_rate(size) - low - (high - low) * (size - first) / max(1, last - first)
 
-    return max(of.sizes, key=above)
+    if high - low <= SAME:
+        return first
+    best = max(of.sizes, key=above)
+    return best if above(best) > 0 else last
 
 
 def _recommended(curves: Mapping[str, Curve], wished: float) -> tuple[str, int, bool]:

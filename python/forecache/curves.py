@@ -14,12 +14,10 @@ from typing import TypeAlias
 from forecache import machine
 from forecache._core import Tally, Trace, curve, recency
 from forecache.errors import TraceError
-from forecache.optimum import Optimum
+from forecache.optimum import Optimum, sample
 
 REQUESTS = 2_000_000
 """Accesses that each size is simulated with; of a longer trace so many are sampled."""
-LEAST_KEYS = 100
-"""That a sample has."""
 BELADY = "belady"
 CHUNKS = 4
 """Parts of a curve, for cores to share; what is simulated in lockstep stays together."""
@@ -133,9 +131,8 @@ def measure(
 
 
 def thinned(trace: Trace, requests: int) -> Trace:
-    """About so many accesses of the trace, or all; of enough keys to stand for the rest, however often they are asked for."""
-    share = max(requests / max(1, len(trace)), LEAST_KEYS / max(1, trace.unique))
-    return trace if share >= 1 else trace.sample(share)
+    """About so many accesses of the trace, or all."""
+    return sample(trace, requests / max(1, len(trace)))
 
 
 def _optimal(optimum: Optimum, size: int) -> list[float]:

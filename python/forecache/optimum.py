@@ -40,14 +40,27 @@ class Optimum:
             return Counts(known.accesses, known.misses, known.bytes, known.missed_bytes, known.seconds)
         shrunk = max(1, round(entries * self.part.unique / self.trace.unique))
         known = belady(self.part, max_entries=shrunk)
-        [of_all], [of_part] = recency(self.trace, [entries]), recency(self.part, [shrunk])
+        # No cache misses less than one that holds everything.
+        [of_all, least], [of_part] = recency(self.trace, [entries, self.trace.unique]), recency(self.part, [shrunk])
         misses = round(of_all.misses - of_all.accesses * _share(of_part.misses - known.misses, known.accesses))
         missed_bytes = round(of_all.missed_bytes - of_all.bytes * _share(of_part.missed_bytes - known.missed_bytes, known.bytes))
-        return Counts(of_all.accesses, max(0, misses), of_all.bytes, max(0, missed_bytes), known.seconds)
+        return Counts(
+            of_all.accesses, max(least.misses, misses), of_all.bytes, max(least.missed_bytes, missed_bytes), known.seconds
+        )
 
 
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
+
+
+def sample(trace: Trace, share: float) -> Trace:
+    """About this share of the keys, or as many more as make it enough to stand for the rest; the trace itself if that is all."""
+    while share < 1:
+        part = trace.sample(share)
+        if part.unique >= LEAST_KEYS:
+            return part
+        share = max(2 * share, LEAST_KEYS / trace.unique)
+    return trace
 
 
 def needs(trace: Trace) -> int:
@@ -63,8 +76,8 @@ def fitting(trace: Trace, name: str, memory: int | None, at_once: int, warn: Cal
     if room is None or wanted <= room:
         return Optimum(trace, trace)
     # The sample is a trace more.
-    part = trace.sample(max(room / wanted / 2, LEAST_KEYS / trace.unique))
-    if part.unique == trace.unique:
+    part = sample(trace, room / wanted / 2)
+    if part is trace:
         return Optimum(trace, trace)
     message = (
         f"{name}: Belady's optimum of {len(trace):,} accesses would take {_megabytes(wanted)} of memory, and there are "

@@ -44,8 +44,8 @@ def sentences(advice: Advice) -> Iterator[str]:
             f"Take {advice.policy} with {size}: {_percent(advice.hit_rate)} hits"
             + ("; from there on more size wins little." if knee else ".")
         )
-    if advice.belady is not None:
-        best = advice.belady.hit_rate(advice.size)
+    if advice.belady_hit_rate is not None:
+        best = advice.belady_hit_rate
         about = "about " if advice.belady_estimated else ""
         yield f"No policy could have more than {about}{_percent(max(best, advice.hit_rate))} at this size (Belady's optimum)."
     yield from _times_to_live(advice)

@@ -41,7 +41,9 @@ def replay(
     ] = False,
     memory: Annotated[
         str | None,
-        typer.Option(help="The most that Belady's optimum may take (4GB; not for bytes); what is free unless given.", rich_help_panel=TRY),
+        typer.Option(
+            help="The most that Belady's optimum may take (4GB; not for bytes); what is free unless given.", rich_help_panel=TRY
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The seed of the simulated cache.", rich_help_panel=TRY)] = 0,
     columns: reading.Columns = None,

@@ -266,7 +266,7 @@ def _ceiling(trace: Trace, curves: Mapping[str, Curve], by_bytes: bool) -> float
 
 def _ttl_changes(trace: Trace, policy: str, size: int, by_bytes: bool, requests: int) -> list[TtlChange]:
     part = thinned(trace, requests)
-    shrunk = max(1, round(size * part.unique / trace.unique))
+    shrunk = size if part is trace else max(1, min(size, round(size * part.unique / trace.unique)))
 
     def rate(timed: Trace) -> float:
         [tally] = curve(timed, policy, [shrunk], by_bytes=by_bytes)

@@ -263,6 +263,15 @@ fn rows_that_do_not_fit_memory_are_told_before_it_runs_out() {
 }
 
 #[test]
+fn long_keys_are_told_before_they_fill_memory_however_few_they_are() {
+    let lines: String = (0..40).map(|line| format!("{line}{}\n", "k".repeat(1 << 16))).collect();
+    let text = format!("key\n{lines}");
+    let open = |memory| opened_as("a.csv", &text, &Reading { memory: Some(memory), ..Reading::default() });
+    assert!(open(1 << 20).unwrap_err().message.contains(" and 1048576 were free"));
+    assert_eq!(open(1 << 23).unwrap().len(), 40);
+}
+
+#[test]
 fn a_format_is_named_and_the_nearest_is_told() {
     assert_eq!(Format::named("meta-kv"), Ok(Format::MetaKv));
     let error = Format::named("twiter").unwrap_err();

@@ -1,12 +1,14 @@
 //! What every reader hands its rows to: takes those that are right, and refuses or counts the others.
 
 use super::input::Input;
-use super::{Builder, Facts, Operation, Place, Row, Trace, TraceError};
+use super::{Builder, Facts, Key, Operation, Place, Row, Trace, TraceError};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// After so many rows it is seen whether they still fit.
 const LOOK: usize = 1 << 16;
+/// Keys may be long, so after so many bytes of them too.
+const LOOK_BYTES: usize = 1 << 20;
 
 /// What can be wrong with a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +63,8 @@ pub(super) struct Intake<'a> {
     requests: Option<Requests<'a>>,
     /// Bytes that the trace may take.
     memory: u64,
+    /// Bytes of keys since the last look at how much it takes.
+    unlooked: usize,
     latest: u64,
     skipped: BTreeMap<Flaw, u64>,
 }
@@ -68,7 +72,7 @@ pub(super) struct Intake<'a> {
 impl<'a> Intake<'a> {
     pub fn new(path: &'a Path, lenient: bool, requests: Option<Requests<'a>>, memory: u64) -> Self {
         let builder = Builder::new(path, Facts::default());
-        Intake { path, builder, lenient, foreign: true, requests, memory, latest: 0, skipped: BTreeMap::new() }
+        Intake { path, builder, lenient, foreign: true, requests, memory, unlooked: 0, latest: 0, skipped: BTreeMap::new() }
     }
 
     /// Takes the next row. `continues` says whether the row behind it is of the same request, unless another file says it.
@@ -79,6 +83,7 @@ impl<'a> Intake<'a> {
         };
         match row.and_then(|row| self.checked(row)) {
             Ok(row) => {
+                self.unlooked += if let Key::Text(text) = row.key { text.len() } else { 0 };
                 self.has_room().map_err(|message| TraceError { path: self.path.into(), place, message })?;
                 self.latest = row.time;
                 self.builder.push(&Row { continues, ..row });
@@ -108,12 +113,14 @@ impl<'a> Intake<'a> {
         Ok(row)
     }
 
-    fn has_room(&self) -> Result<(), String> {
+    fn has_room(&mut self) -> Result<(), String> {
         let rows = self.builder.len();
         if self.builder.is_full() {
             return Err("more than 2^32 accesses; split the trace".into());
         }
-        if rows % LOOK == 0 && self.builder.held() > self.memory {
+        let looks = rows % LOOK == 0 || self.unlooked >= LOOK_BYTES;
+        self.unlooked = if looks { 0 } else { self.unlooked };
+        if looks && self.builder.held() > self.memory {
             let (held, memory) = (self.builder.held(), self.memory);
             return Err(format!(
                 "the {rows} accesses above take {held} bytes of memory, and {memory} were free; split the trace"

@@ -159,7 +159,12 @@ pub(super) fn read(
         .trim(csv::Trim::All)
         .from_reader(Bounded { inner: input.into_reader(), left: LONGEST });
     let mut next_line = |record: &mut ByteRecord| {
-        let more = reader.read_byte_record(record).map_err(|error| broken(path, &error));
+        let line = reader.position().line();
+        let more = reader.read_byte_record(record).map_err(|error| match error.kind() {
+            // Such an error doesn't know where it is: in the line that begins here.
+            csv::ErrorKind::Io(_) => TraceError { place: Place::Line(line), ..broken(path, &error) },
+            _ => broken(path, &error),
+        });
         reader.get_mut().left = LONGEST;
         more
     };

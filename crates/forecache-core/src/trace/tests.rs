@@ -317,6 +317,7 @@ fn a_quote_that_is_not_closed_is_told_before_the_file_is_in_memory() {
     let text = format!("key,size\n1,2\n\"{}", "x".repeat(1 << 23));
     let error = opened("quote.csv", text.as_bytes()).unwrap_err();
     assert!(error.message.ends_with("a line of more than 4194304 bytes; is a quote not closed?"), "{error}");
+    assert_eq!(error.place, Place::Line(3));
 }
 
 #[test]
@@ -324,4 +325,10 @@ fn a_delete_that_happened_often_is_one() {
     let rows = "1,SET,10,1\n1,DELETE,10,1048576\n1,GET,10,3\n";
     let trace = opened("counted.csv", format!("key,op,size,op_count\n{rows}").as_bytes()).unwrap();
     assert_eq!(trace.len(), 5);
+}
+
+#[test]
+fn a_mark_before_the_first_line_is_no_part_of_it() {
+    assert_eq!(opened("marked.lirs", "\u{feff}7\n8\n7\n".as_bytes()).unwrap().unique(), 2);
+    assert_eq!(opened("marked.lis", "\u{feff}7 2 0 1\n".as_bytes()).unwrap().len(), 2);
 }

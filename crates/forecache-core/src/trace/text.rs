@@ -79,8 +79,10 @@ fn each_line(
         }
         begin += length as u64;
         let text = String::from_utf8_lossy(&line);
-        if !text.trim().is_empty() {
-            each(text.trim(), number, place)?;
+        // Some editors put a mark before the first line.
+        let text = text.trim_start_matches('\u{feff}').trim();
+        if !text.is_empty() {
+            each(text, number, place)?;
             number += 1;
         }
     }

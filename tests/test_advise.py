@@ -8,7 +8,7 @@ from test_replay import SECOND, write, zipf
 from forecache import POLICIES, Advice, ConfigError, TraceError, _core, advise, replay
 from forecache.curves import Curve, measure
 from forecache.optimum import needs
-from forecache.tiers import Prices, cheapest, frontier, split, splits
+from forecache.splits import Prices, cheapest, frontier, split, splits
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 
-from forecache import machine, optimum, tiers
+from forecache import machine, optimum, splits
 from forecache._core import POLICIES, Trace, curve
 from forecache.curves import BELADY, REQUESTS, Checks, Curve, measure, thinned
 from forecache.errors import TraceError
 from forecache.optimum import Counts
 from forecache.replay import SIZES_ALLOWED
-from forecache.tiers import Prices, Split
+from forecache.splits import Prices, Split
 from forecache.traces import TracePath, open_trace
 from forecache.units import Duration, Size, parse_duration, parse_size, wrong
 
@@ -164,7 +164,7 @@ def advise(
     unit = 1.0 if byte else weight
     needed = {name: each.size_for(hit_rate) for name, each in (curves | ({BELADY: ideal} if ideal else {})).items()}
     needed |= {policy: size} if reached else {}
-    every = tiers.splits(curves[policy], [size], unit, prices)
+    every = splits.splits(curves[policy], [size], unit, prices)
     return Advice(
         trace=Path(path).name,
         accesses=trace.accesses,
@@ -186,9 +186,9 @@ def advise(
         belady_hit_rate=None if best is None else _hit_rate(best.counts(size)),
         belady_estimated=best is not None and (best.part is not trace or not trace.only_asks),
         ttl=_ttl_changes(trace, policy, size, byte, requests) if ttl and trace.expires else [],
-        cheapest=tiers.cheapest(every, hit_rate if reached else curves[policy].hit_rate(size)),
-        memory_alone=tiers.split(curves[policy], size, size, unit, prices),
-        frontier=tiers.frontier(every),
+        cheapest=splits.cheapest(every, hit_rate if reached else curves[policy].hit_rate(size)),
+        memory_alone=splits.split(curves[policy], size, size, unit, prices),
+        frontier=splits.frontier(every),
         checks=checks,
         seconds=time.perf_counter() - begin,
     )

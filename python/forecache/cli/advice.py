@@ -12,7 +12,7 @@ from rich.table import Table
 
 from forecache.advise import Advice
 from forecache.curves import BELADY, Curve
-from forecache.tiers import Split
+from forecache.splits import Split
 from forecache.units import printable
 
 ABREAST = 5

@@ -9,7 +9,7 @@ from forecache.advise import advise as run
 from forecache.cli import advice, output, plots, reading
 from forecache.cli.progress import progress
 from forecache.curves import REQUESTS
-from forecache.tiers import Prices
+from forecache.splits import Prices
 from forecache.units import wrong
 
 TRY, TIERS, OUTPUT = "What to try", "Memory and disk", "Output"

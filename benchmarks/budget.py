@@ -22,7 +22,7 @@ from report import table
 BUDGET = 100_000_000
 CHECK_EVERY = 500
 WORDS = ("time", "value", "of", "price", "part", "order", "state", "north", "river", "paper", "light", "house", "night", "water")
-CHANCE = random.Random(1)  # noqa: S311 - made-up values, not secrets
+CHANCE = random.Random(1)
 
 
 def kilobyte(number: int) -> bytes:

@@ -99,7 +99,7 @@ class Chance:
     """Draws from nothing but `random.random`, whose sequence for a seed is the same in every version of Python."""
 
     def __init__(self, seed: int) -> None:
-        self.draw = random.Random(seed).random  # noqa: S311 - a workload to repeat, not a secret
+        self.draw = random.Random(seed).random
 
     def below(self, limit: int) -> int:
         """A whole number from 0 to `limit` - 1."""

@@ -72,7 +72,7 @@ class Workload:
             return [f"{prefix}:{number}:profile" for number in range(count)]
 
         self.keys, self.asked, self.absent = named("user", self.entries), named("user", self.entries), named("gone", self.entries)
-        random.Random(1).shuffle(self.asked)  # noqa: S311 - an order, not a secret
+        random.Random(1).shuffle(self.asked)
         self.fresh = cycle(named("new", FRESH * self.entries))
         self.batches = [dict.fromkeys(self.asked[at : at + BATCH], VALUE) for at in range(0, self.entries, BATCH)]
         for key in (*self.asked, *self.absent):

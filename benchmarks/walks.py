@@ -47,7 +47,7 @@ class Worker:
     """A random walk over the cache's methods, in no colour: `steps` yields calls and gets their results."""
 
     def __init__(self, name: str, ledger: Ledger, seed: int) -> None:
-        self.name, self.ledger, self.random = name, ledger, random.Random(seed)  # noqa: S311 - a walk to repeat, not a secret
+        self.name, self.ledger, self.random = name, ledger, random.Random(seed)
         self.latest: dict[str, tuple[Any, float]] = {}
         self.number = 0
         self.load: Callable[[str], Any] = self.load_here

@@ -118,8 +118,9 @@ def main() -> None:
     console.print(f"{trace.description}\n")
     console.print(
         f"[bold]1. Its disk, {trace.footprint / 1e6:.0f} MB of which it uses, behind {MEMORY} of memory over {DISK} of disk[/]\n"
-        f"What neither holds comes from a remote disk. That one is simulated: a sparse file, pages of {PAGE // 1024} KiB filled from their\n"
-        f"number, and {LATENCY * 1e3:g} ms of waiting for each request that reaches it. All else is real and measured as it runs.\n"
+        "What neither holds comes from a remote disk. That one is simulated: a sparse file, its pages of "
+        f"{PAGE // 1024} KiB filled\nfrom their number, and {LATENCY * 1e3:g} ms of waiting for each request that reaches it. "
+        "All else is real, and measured as it runs.\n"
     )
     with tempfile.TemporaryDirectory(prefix="forecache-demo-") as folder:
         for title in ("Cold: both are empty", "Again, after a restart: memory is empty, the disk is as the first run left it"):

@@ -12,7 +12,7 @@ from concurrent.futures import TimeoutError as StillWaiting
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from forecache.config import is_async
+from forecache.checks import is_async
 from forecache.flight import Abandoned, Flight, Flights, Loop, block, loading, own, unblock
 
 T = TypeVar("T")

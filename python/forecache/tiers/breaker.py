@@ -116,11 +116,15 @@ class Breaker:
 
     def flush(self) -> Flow[None]:
         """See `Tier`. What is owed is settled, too."""
-        yield from self._ask(self.tier.flush, _is_none, self._owed.keys)
+        yield from self._ask(self.tier.flush, _is_none, self._owed.keys())
 
     def close(self) -> Flow[None]:
-        """See `Tier`."""
-        yield from self._ask(self.tier.close, _is_none, self._owed.keys)
+        """See `Tier`. What is owed is settled before, if it can be."""
+        try:
+            if self._owed:
+                yield from self.flush()
+        finally:
+            yield from self._watch.over(self.tier.close())
 
     def stats(self) -> TierStats:
         """See `Tier`."""

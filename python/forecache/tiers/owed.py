@@ -48,6 +48,11 @@ class Owed:
         """Keys to be deleted; None if all are."""
         return None if ALL in self._clearings else len(self._keys)
 
+    def keys(self) -> list[str]:
+        """Keys to be deleted, beside what is to be cleared."""
+        with self._changing:
+            return list(self._keys)
+
     def add(self, keys: Iterable[str]) -> None:
         """These are to be deleted."""
         with self._changing:

@@ -1,0 +1,26 @@
+"""Every tier and every layer keeps what `Tier` promises."""
+
+import pytest
+
+from forecache.testing import DictTier, FaultyTier, check_tier, tier_cases
+from forecache.tiers.breaker import Breaker
+
+
+def dict_again(tier, now):
+    return DictTier(tier.entries, now=now, shared=tier.shared)
+
+
+CASES = {
+    "dict": tier_cases(lambda now: DictTier(now=now), again=dict_again),
+    "shared dict": tier_cases(lambda now: DictTier(now=now, shared=True), again=dict_again, shared=True),
+    "breaker": tier_cases(
+        lambda now: Breaker(DictTier(now=now), now=now, timeout=60),
+        again=lambda tier, now: Breaker(dict_again(tier.tier, now), now=now),
+    ),
+    "faulty without faults": tier_cases(lambda now: FaultyTier(DictTier(now=now))),
+}
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=f"{name}: {case}") for name, cases in CASES.items() for case in cases])
+def test_a_tier_keeps_its_promises(case):
+    case()

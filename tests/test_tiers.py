@@ -2,7 +2,7 @@
 
 import pytest
 
-from forecache.testing import DictTier, FaultyTier, check_tier, tier_cases
+from forecache.testing import DictTier, FaultyTier, tier_cases
 from forecache.tiers.breaker import Breaker
 
 

@@ -156,7 +156,7 @@ def swaps_count_right_whoever_races(scene: Scene) -> None:
             found = yield from scene.tier.get_many(["count"])
             entry = found.get("count")
             number = int(entry.payload) + 1 if entry else 1
-            times -= yield from scene.tier.swap("count", entry and entry.version, Entry(b"%d" % number))
+            times -= yield from scene.tier.swap("count", entry.version if entry else None, Entry(b"%d" % number))
 
     scene.together([count(50) for _ in range(4)])
     same(scene.payloads("count"), {"count": b"200"}, "the count after 4 times 50")
@@ -219,7 +219,7 @@ def a_scan_gives_every_key_once(scene: Scene) -> None:
     scene.delete("key:13")
     keys.remove("key:13")
     same(sorted(scene.scan()), sorted(keys), "scan")
-    same(sorted(scene.scan("key:1?")), [f"key:1{digit}" for digit in range(10) if digit != 3], "scan of key:1?")  # noqa: PLR2004
+    same(sorted(scene.scan("key:1?")), [f"key:1{digit}" for digit in range(10) if digit != 3], "scan of key:1?")
     same(scene.scan("*th*"), ["other"], "scan of *th*")
     same(scene.scan("nothing*"), [], "scan of nothing*")
 
@@ -245,7 +245,9 @@ def a_scan_misses_nothing_that_stays(scene: Scene) -> None:
 def values_of_any_size_come_back(scene: Scene) -> None:
     """From none to a mebibyte, alone and in one batch."""
     sizes = (0, 1, 1023, 1024, 4096, 16_383, 16_384, 16_385, 65_536, 2**20)
-    payloads = {f"size:{size}": bytes(number * 7 % 251 for number in range(min(size, 1009))) * (size // 1009 + 1) for size in sizes}
+    payloads = {
+        f"size:{size}": bytes(number * 7 % 251 for number in range(min(size, 1009))) * (size // 1009 + 1) for size in sizes
+    }
     payloads = {key: payload[: int(key[5:])] for key, payload in payloads.items()}
     for key, payload in payloads.items():
         same(len(scene.set({key: payload}).refused), 0, f"refused of {key}")
@@ -346,7 +348,7 @@ def those_who_share_it_count_together(scene: Scene) -> None:
         while times:
             entry = (yield from tier.get_many(["count"])).get("count")
             number = int(entry.payload) + 1 if entry else 1
-            times -= yield from tier.swap("count", entry and entry.version, Entry(b"%d" % number))
+            times -= yield from tier.swap("count", entry.version if entry else None, Entry(b"%d" % number))
 
     scene.together([count(tier, 50) for tier in tiers * 2])
     same(scene.payloads("count"), {"count": b"200"}, "the count after 4 times 50")
@@ -370,8 +372,8 @@ def it_stays_within_its_capacity(scene: Scene) -> None:
     assert found, "it holds nothing after 400 writes of a hundredth of its capacity"
     assert not gave.intersection(found), "what it gave back as evicted is still there"
     for key, payload in found.items():
-        _, turn, number = key.split(":")
-        assert payload == _noise(size, 10 * int(turn) + int(number)), f"{key} has other bytes than were written"
+        _, first, second = key.split(":")
+        assert payload == _noise(size, 10 * int(first) + int(second)), f"{key} has other bytes than were written"
 
 
 def what_is_too_large_is_refused(scene: Scene) -> None:

@@ -123,7 +123,7 @@ class FaultyTier:
             self.clock.advance(fault.seconds)
         if isinstance(fault, Hang):
             # All in one call, as a client's is: whoever gives it up can't keep it from being done.
-            return (yield Call(self._late, (flow,), {}))
+            return (yield Call(self._late, (flow,), {}))  # type: ignore[no-any-return]
         answer = yield from flow
         if isinstance(fault, Lose):
             raise fault.error

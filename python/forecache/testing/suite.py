@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class Scene:
         made = {key: value if isinstance(value, Entry) else Entry(value) for key, value in entries.items()}
         return self.do(self.tier.set_many(made, absent=absent))
 
-    def delete(self, *keys: str) -> set[str]:
+    def delete(self, *keys: str) -> builtins.set[str]:
         """Deletes keys."""
         return self.do(self.tier.delete_many(keys))
 

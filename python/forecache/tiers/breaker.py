@@ -249,7 +249,7 @@ def _is_bool(answer: object) -> bool:
 
 
 def _is_batch(answer: object) -> bool:
-    return isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], list)  # noqa: PLR2004
+    return isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], list)
 
 
 def _is_count(answer: object) -> bool:

@@ -44,7 +44,12 @@ class DictTier:
     """
 
     def __init__(
-        self, entries: MutableMapping[str, Held] | None = None, *, name: str = "dict", shared: bool = False, now: Now | None = None
+        self,
+        entries: MutableMapping[str, Held] | None = None,
+        *,
+        name: str = "dict",
+        shared: bool = False,
+        now: Now | None = None,
     ) -> None:
         """`now` gives milliseconds since 1970; the system's time if None."""
         self.entries: MutableMapping[str, Held] = {} if entries is None else entries
@@ -144,7 +149,7 @@ class DictTier:
 
     def stats(self) -> TierStats:
         """See `Tier`."""
-        return TierStats(self.name, **self._counts, entries=len(self.entries))
+        return TierStats(self.name, entries=len(self.entries), **self._counts)  # type: ignore[arg-type]
 
 
 def matcher(pattern: str | None) -> Callable[[str], bool]:

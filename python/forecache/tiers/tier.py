@@ -8,13 +8,13 @@ The verbs are those that a cache can't make of others, and each takes as many ke
 - `scan` and `clear`: what keys there are, and an end to all or some of them, which nobody could do by knowing keys;
 - `flush`, `close`, `stats`.
 
-All but `stats` are flows (see `forecache.flow`): generators that yield requests, as `Call(function, arguments, keywords)` for what takes
-longer than some microseconds, and return the answer. Threads and tasks are then the driver's affair. A verb that yields nothing is
+All but `stats` are flows (see `forecache.flow`): generators that yield requests, such as `Call(function, arguments)` for what takes
+longer than some microseconds, and return the answer; threads and tasks are the driver's affair. A verb that yields nothing is
 answered at once, in either colour.
 
 ```python
 def get_many(self, keys):
-    records = yield Call(self.client.mget, (keys,), {})
+    records = yield Call(self.client.mget, (keys,))
     return {key: Entry.open(self.namespace, key, record) for key, record in zip(keys, records) if record is not None}
 ```
 

@@ -1,5 +1,5 @@
-"""Checks of options: each gives the value in the form that the package reads, or a `ConfigError` that names the field, what was given
-and what is allowed."""
+"""Checks of options: each gives the value in the form that the package reads, or a `ConfigError` that names the field, what was
+given and what is allowed."""
 
 from __future__ import annotations
 

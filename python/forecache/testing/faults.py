@@ -127,7 +127,7 @@ class FaultyTier:
         answer = yield from flow
         if isinstance(fault, Lose):
             raise fault.error
-        return fault.answer if isinstance(fault, Garble) else answer  # type: ignore[no-any-return]
+        return fault.answer if isinstance(fault, Garble) else answer
 
     def _late(self, flow: Flow[T]) -> T:
         self.hanging.release()

@@ -151,13 +151,13 @@ def tier_cases(
 def check_tier(
     make: Make, *, colours: Iterable[str] = COLOURS, again: Again | None = None, evicts: bool = False, shared: bool = False
 ) -> None:
-    """Checks that tiers which `make` makes keep what `forecache.tiers.tier.Tier` promises.
+    """Raises `AssertionError` if the tiers of `make` don't keep what `forecache.tiers.tier.Tier` promises.
 
     `make(now)` gives a new, empty tier that takes the time, milliseconds since 1970, from `now`. `again(tier, now)` gives another
     tier over the data of that one, which `shared` tiers have open at the same time and others after it was closed; without it,
     nothing of this is checked. `evicts` says that there is a `capacity` in its stats that it doesn't exceed.
 
-    Raises `AssertionError` that names the promise, the colour and what was found.
+    The error names the promise, the colour and what was found.
 
     >>> from forecache.testing import DictTier
     >>> check_tier(lambda now: DictTier(now=now))

@@ -159,7 +159,7 @@ def matcher(pattern: str | None) -> Callable[[str], bool]:
     ['page:1']
     """
     if pattern is None:
-        return lambda key: True
+        return lambda _key: True
     wild = {"*": ".*", "?": "."}
     expression = re.compile("".join(wild.get(each) or re.escape(each) for each in pattern), re.DOTALL)
     return lambda key: expression.fullmatch(key) is not None

@@ -64,7 +64,7 @@ class Owed:
                 self._clearings[ALL] = next(self._numbers)
 
     def add_clearing(self, clearing: Clearing) -> None:
-        """This is to be cleared."""
+        """All that it names is to be deleted."""
         with self._changing:
             self._clearings[clearing] = next(self._numbers)
             self._bound()

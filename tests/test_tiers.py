@@ -2,8 +2,13 @@
 
 import pytest
 
+from forecache import POLICIES
 from forecache.testing import DictTier, FaultyTier, tier_cases
+from forecache.testing.contract import BOUNDED as BOUNDED_CHECKS
 from forecache.tiers.breaker import Breaker
+from forecache.tiers.zmemory import ZMemory
+
+BOUNDED = {check.__name__ for check in BOUNDED_CHECKS}
 
 
 def dict_again(tier, now):
@@ -17,6 +22,14 @@ CASES = {
         lambda now: Breaker(DictTier(now=now), now=now, timeout=60),
         again=lambda tier, now: Breaker(dict_again(tier.tier, now), now=now),
     ),
+    "zmemory": tier_cases(lambda now: ZMemory("100MB").make("space", now)),
+    "small zmemory": [
+        case
+        for policy in POLICIES
+        for case in tier_cases(lambda now, policy=policy: ZMemory("300KB", policy=policy, seed=1).make("", now), evicts=True)
+        if case.check.__name__ in BOUNDED
+    ],
+    "zmemory by zstd": tier_cases(lambda now: ZMemory(compression="zstd", min_size=0, min_ratio=1).make("", now)),
     "faulty without faults": tier_cases(lambda now: FaultyTier(DictTier(now=now))),
 }
 

@@ -137,7 +137,7 @@ class Case:
 def tier_cases(
     make: Make, *, colours: Iterable[str] = COLOURS, again: Again | None = None, evicts: bool = False, shared: bool = False
 ) -> list[Case]:
-    """The cases of `check_tier`, one by one: `@pytest.mark.parametrize("case", tier_cases(make), ids=str)`."""
+    """The cases of `check_tier`, one by one, for `@pytest.mark.parametrize("case", …, ids=str)`."""
     checks = list(contract.ALWAYS)
     if again is not None:
         checks += contract.LASTING
@@ -153,9 +153,9 @@ def check_tier(
 ) -> None:
     """Raises `AssertionError` if the tiers of `make` don't keep what `forecache.tiers.tier.Tier` promises.
 
-    `make(now)` gives a new, empty tier that takes the time, milliseconds since 1970, from `now`. `again(tier, now)` gives another
-    tier over the data of that one, which `shared` tiers have open at the same time and others after it was closed; without it,
-    nothing of this is checked. `evicts` says that there is a `capacity` in its stats that it doesn't exceed.
+    What `make(now)` gives is a new, empty tier that takes the time, milliseconds since 1970, from `now`. `again(tier, now)` gives
+    another tier over the data of that one, which `shared` tiers have open at the same time and others after it was closed;
+    without it, nothing of this is checked. `evicts` says that there is a `capacity` in its stats that it doesn't exceed.
 
     The error names the promise, the colour and what was found.
 

@@ -151,6 +151,10 @@ class Breaker:
             if not fits(answer):
                 raise TierUnavailable(f"its answer was {answer!r:.100}")
             ended = True
+        except UnicodeEncodeError:  # the caller's key, not the tier
+            ended = True
+            self._leave(probes)
+            raise
         except Exception as error:
             ended = True
             self._owed.add(owed)

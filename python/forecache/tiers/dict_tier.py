@@ -12,12 +12,10 @@ from typing import NamedTuple
 from forecache._core import Entry
 from forecache.errors import TierUnavailable
 from forecache.flow import Flow
-from forecache.tiers.tier import Now, Stored, TierStats, lives, versioned, wall_time
+from forecache.tiers.tier import SCANNED, Now, Stored, TierStats, lives, versioned, wall_time
 
 __all__ = ["DictTier", "Held", "matcher"]
 
-SCANNED = 100
-"""Keys that a scan gives at a time."""
 _versions = itertools.count(1)
 _changing = threading.RLock()
 """One for all of them, since several may have the same dict; a tier for tests needs no better."""

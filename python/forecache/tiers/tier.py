@@ -37,6 +37,10 @@ __all__ = ["Now", "Reader", "Stored", "Streams", "Tier", "TierStats", "lives", "
 Now: TypeAlias = Callable[[], int]
 """Wall time: milliseconds since 1970."""
 
+INLINE = 16_384
+"""Bytes of payload up to which a local tier reads and writes where it stands, whatever the face: it takes less than a thread."""
+SCANNED = 256
+"""Places that a scan looks at, at a time."""
 FAKE_START = 1_577_836_800_000
 """Wall time at which a `FakeClock` begins: 2020-01-01 00:00 UTC."""
 

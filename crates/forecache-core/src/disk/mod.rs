@@ -1,0 +1,4 @@
+//! The disk tier.
+
+pub mod doorkeeper;
+pub mod judge;

@@ -22,8 +22,8 @@ fn var(name: &str, default: usize) -> usize {
 fn sampled(trace: &Trace, policy: &str, capacity: usize, words: Option<usize>) -> (u64, u64) {
     let judge = Judge::named(policy).expect("a policy of the disk tier");
     let (sample, newcomers, runners) = (var("SAMPLE", 16), var("NEWCOMERS", 1), var("RUNNERS", 4));
-    let note = var("NOTE", 0) == 1;
-    let table: Vec<AtomicU32> = (0..words.unwrap_or(0)).map(|_| AtomicU32::new(0)).collect();
+    let ghosts = var("GHOSTS", 0);
+    let table: Vec<AtomicU32> = (0..Doorkeeper::words(words.unwrap_or(capacity * ghosts))).map(|_| AtomicU32::new(0)).collect();
     let prints: Vec<u64> = (0..trace.unique() as u32).map(|id| fingerprint(trace.key(id).text().as_bytes(), 0)).collect();
     let mut place = vec![NONE; trace.unique()];
     let mut held: Vec<(u32, Access)> = Vec::new();
@@ -41,7 +41,9 @@ fn sampled(trace: &Trace, policy: &str, capacity: usize, words: Option<usize>) -
         misses += 1;
         judge.request(print, 0, false, entries);
         judge.request(print, 1, false, entries);
-        let seen = words.is_none() || Doorkeeper::seen(&table, print);
+        let mut access = Access::new(tick, 1, 1.0, u64::MAX);
+        let seen = match ghosts { 0 => words.is_none() || Doorkeeper::seen(&table, print), _ => Doorkeeper::recall(&table, print, &mut access) || words.is_none() };
+        if ghosts > 0 && (words.is_some() && !seen) { Doorkeeper::remember(&table, print, &access) }
         if held.len() >= capacity {
             if !seen {
                 continue;
@@ -58,8 +60,8 @@ fn sampled(trace: &Trace, policy: &str, capacity: usize, words: Option<usize>) -
             ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
             pool = ranked[1..].iter().take(runners).map(|&(_, id)| id).collect();
             let victim = ranked[0].1;
-            if note {
-                Doorkeeper::seen(&table, prints[victim as usize]);
+            if ghosts > 0 {
+                Doorkeeper::remember(&table, prints[victim as usize], &held[place[victim as usize] as usize].1);
             }
             let at = std::mem::replace(&mut place[victim as usize], NONE);
             held.swap_remove(at as usize);
@@ -69,7 +71,7 @@ fn sampled(trace: &Trace, policy: &str, capacity: usize, words: Option<usize>) -
         }
         written += 1;
         place[id as usize] = held.len() as u32;
-        held.push((id, Access::new(tick, 1, 1.0, u64::MAX)));
+        held.push((id, access));
         newest = if newcomers > 0 { vec![id] } else { vec![] };
     }
     (misses, written)
@@ -92,7 +94,7 @@ fn main() {
                 print!("{name:16},{share},{capacity:7},{policy:8},{:6.2},{:6.2}", exact.misses as f64 / all, misses as f64 / all);
                 if var("ADMIT", 0) == 1 {
                     for size in [capacity / 4, capacity, capacity * 4] {
-                        let (missed, wrote) = sampled(&trace, policy, capacity, Some(size / 16 * 16));
+                        let (missed, wrote) = sampled(&trace, policy, capacity, Some(size));
                         print!(",{:6.2},{:4.0}%", missed as f64 / all, 100.0 - wrote as f64 / written as f64 * 100.0);
                     }
                 }

@@ -4,34 +4,67 @@
 //! the second time. The table is shared by all processes and lives in a mapped file; it is a memory, not a record: any words are a valid
 //! table, and what two processes note at once may be lost.
 
+use super::judge::Access;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Words of a bucket, which fills a cache line: a count of the keys noted in it, and the latest of them.
 const BUCKET: usize = 16;
-const WAYS: usize = BUCKET - 1;
+/// A key's mark, last access, and uses with gap.
+const WORDS: usize = 3;
+const WAYS: usize = (BUCKET - 1) / WORDS;
 
 /// See the head of this file.
 #[derive(Debug)]
 pub struct Doorkeeper;
 
 impl Doorkeeper {
-    /// Whether a key was noted among about the last `words.len()` others; notes it if not. One stranger in 280 million is taken for
-    /// one who was.
-    pub fn seen(words: &[AtomicU32], fingerprint: u64) -> bool {
-        let buckets = words.len() / BUCKET;
-        let index = ((u128::from(fingerprint) * buckets as u128) >> 64) as usize;
-        let Some((count, ways)) = words.get(index * BUCKET..(index + 1) * BUCKET).and_then(<[_]>::split_first) else {
-            return false;
-        };
-        // An empty place is 0. The upper bits have chosen the bucket.
-        let mark = (fingerprint as u32).max(1);
-        if ways.iter().any(|way| way.load(Relaxed) == mark) {
-            return true;
-        }
-        let oldest = count.fetch_add(1, Relaxed) as usize % WAYS;
-        ways[oldest].store(mark, Relaxed);
-        false
+    /// Words for a table of so many keys.
+    pub fn words(keys: usize) -> usize {
+        keys.div_ceil(WAYS) * BUCKET
     }
+
+    /// Whether a key is known; if it is, `access`, that of a newcomer, becomes what it was when it left or was refused, used once more.
+    pub fn recall(words: &[AtomicU32], fingerprint: u64, access: &mut Access) -> bool {
+        let Some((_, ways)) = bucket(words, fingerprint) else { return false };
+        let Some(way) = ways.chunks_exact(WORDS).find(|way| way[0].load(Relaxed) == mark(fingerprint)) else { return false };
+        let (tick, used) = (access.last, way[2].load(Relaxed));
+        (access.last, access.uses, access.gap) = (way[1].load(Relaxed), used as u8, (used >> 8) as u8);
+        access.touch(tick);
+        true
+    }
+
+    /// Notes a key that is refused or leaves.
+    pub fn remember(words: &[AtomicU32], fingerprint: u64, access: &Access) {
+        let Some((count, ways)) = bucket(words, fingerprint) else { return };
+        let known = ways.chunks_exact(WORDS).find(|way| way[0].load(Relaxed) == mark(fingerprint));
+        let way = known.unwrap_or_else(|| {
+            let oldest = count.fetch_add(1, Relaxed) as usize % WAYS;
+            &ways[oldest * WORDS..(oldest + 1) * WORDS]
+        });
+        let values = [mark(fingerprint), access.last, u32::from(access.uses) | u32::from(access.gap) << 8];
+        way.iter().zip(values).for_each(|(word, value)| word.store(value, Relaxed));
+    }
+
+    /// Whether a key is known; notes it if not.
+    pub fn seen(words: &[AtomicU32], fingerprint: u64) -> bool {
+        let mut access = Access::new(0, 1, 1.0, u64::MAX);
+        let known = Doorkeeper::recall(words, fingerprint, &mut access);
+        if !known {
+            Doorkeeper::remember(words, fingerprint, &access);
+        }
+        known
+    }
+}
+
+fn bucket(words: &[AtomicU32], fingerprint: u64) -> Option<(&AtomicU32, &[AtomicU32])> {
+    let buckets = words.len() / BUCKET;
+    let index = ((u128::from(fingerprint) * buckets as u128) >> 64) as usize;
+    words.get(index * BUCKET..(index + 1) * BUCKET)?.split_first()
+}
+
+/// An empty place is 0. The upper bits have chosen the bucket.
+fn mark(fingerprint: u64) -> u32 {
+    (fingerprint as u32).max(1)
 }
 
 #[cfg(test)]

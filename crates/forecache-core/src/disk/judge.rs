@@ -289,6 +289,7 @@ impl Miniature {
 
     /// Whether the weights are others than when this was asked last.
     fn has_learnt(&mut self) -> bool {
-        self.lesson != std::mem::replace(&mut self.lesson, self.policy.lesson())
+        let before = std::mem::replace(&mut self.lesson, self.policy.lesson());
+        self.lesson != before
     }
 }

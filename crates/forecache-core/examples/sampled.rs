@@ -72,7 +72,7 @@ impl Sampled {
     fn evict(&mut self, prints: &[u64], tick: u32) {
         let drawn = (0..SAMPLE).map(|_| {
             self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let at = ((self.random >> 32) * self.held.len() as u64 >> 32) as usize;
+            let at = (((self.random >> 32) * self.held.len() as u64) >> 32) as usize;
             (self.judge.worth(&self.held[at].1, tick, 0), at)
         });
         let (_, at) = drawn.min_by(|left, right| left.0.total_cmp(&right.0)).expect("the sample isn't empty");

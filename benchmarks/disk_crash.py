@@ -2,9 +2,9 @@
 """Directories of the disk tier after crashes of the machine and damage: `python benchmarks/disk_crash.py`, or `make campaign`.
 
 *Crashes.* The files are mapped, so no call tells what is written; therefore after each operation all files are compared with
-what they were, page by page. A crash leaves, of the names and lengths of files, those at some moment since the last flush, and of each
-page (at times, of each sector) any content that it has had since. From that a directory is rebuilt, opened and read: every key holds
-a value that was stored under it, not older than the last flush, or nothing.
+what they were, page by page. A crash leaves, of the names and lengths of files, those at some moment since the last flush, and of
+each page (at times, of each sector) any content that it has had since. From that a directory is rebuilt, opened and read: every
+key holds a value that was stored under it, not older than the last flush, or nothing.
 *Copies.* The same of a directory copied file by file while a process writes it.
 *Flips.* A bit of a file is turned over: a key holds its value, or nothing, and that was counted.
 """

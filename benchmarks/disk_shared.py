@@ -2,9 +2,9 @@
 """Four processes in one directory of the disk tier: `python benchmarks/disk_shared.py --seconds 60 --check`.
 
 Each reads, writes and deletes values of 100 bytes to 1 MB, of many more keys than there is room for, so that all evict; they
-count together to 40,000; and each deletes keys of its own, which the others must not read 10 ms later. Meanwhile the blocks that the
-directory has are sampled. Then one process does the same operations alone, once with and once without admission. `--check` fails
-where a bar is missed.
+count together to 40,000; and each deletes keys of its own, which the others must not read 10 ms later. Meanwhile the blocks that
+the directory has are sampled. Then one process does the same operations alone, once with and once without admission. `--check`
+fails where a bar is missed.
 """
 
 from __future__ import annotations

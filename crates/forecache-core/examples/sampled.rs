@@ -1,7 +1,8 @@
-//! What the disk tier's way to evict gets: `sampled TRACE... `.
+//! What the disk tier's way to evict is worth (`sampled TRACE...`), each entry weighing 1.
 //!
-//! A cache in memory that evicts as the disk tier does, by samples that a judge ranks, replays a trace beside the exact policies.
-//! Prints CSV: the misses of both at several sizes, and with the doorkeeper the bytes written.
+//! A cache in memory that evicts as the disk tier does, the worst of a random sample by a judge's word, replays traces beside the exact
+//! policies. Prints CSV, at 1 % and 10 % of a trace's keys: the miss ratios (in per cent) of the exact policy, of the samples, of samples
+//! with a table that knows who left, and of the same with admission, with the share of writes (in per cent) that admission saves.
 
 use forecache_core::disk::doorkeeper::Doorkeeper;
 use forecache_core::disk::judge::{Access, Judge};
@@ -12,99 +13,98 @@ use forecache_core::trace::Trace;
 use std::path::Path;
 use std::sync::atomic::AtomicU32;
 
+const SAMPLE: usize = 32;
 const NONE: u32 = u32::MAX;
 
-fn var(name: &str, default: usize) -> usize {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+struct Sampled {
+    judge: Judge,
+    capacity: usize,
+    table: Vec<AtomicU32>,
+    admits_all: bool,
+    /// Where in `held` a key is.
+    places: Vec<u32>,
+    held: Vec<(u32, Access)>,
+    random: u64,
+    misses: u64,
+    written: u64,
 }
 
-/// Misses and entries written.
-fn sampled(trace: &Trace, policy: &str, capacity: usize, words: Option<usize>) -> (u64, u64) {
-    let judge = Judge::named(policy).expect("a policy of the disk tier");
-    let (sample, newcomers, runners) = (var("SAMPLE", 16), var("NEWCOMERS", 1), var("RUNNERS", 4));
-    let ghosts = var("GHOSTS", 0);
-    let table: Vec<AtomicU32> = (0..Doorkeeper::words(words.unwrap_or(capacity * ghosts))).map(|_| AtomicU32::new(0)).collect();
-    let prints: Vec<u64> = (0..trace.unique() as u32).map(|id| fingerprint(trace.key(id).text().as_bytes(), 0)).collect();
-    let mut place = vec![NONE; trace.unique()];
-    let mut held: Vec<(u32, Access)> = Vec::new();
-    let (mut misses, mut written, mut random) = (0, 0, 0x9E37_79B9_7F4A_7C15u64);
-    let mut pool: Vec<u32> = Vec::new();
-    let mut newest: Vec<u32> = Vec::new();
-    for (row, &id) in trace.ids.iter().enumerate() {
-        let (tick, print) = (row as u32, prints[id as usize]);
-        let entries = held.len() as u64;
-        if place[id as usize] != NONE {
-            judge.request(print, 1, true, entries);
-            held[place[id as usize] as usize].1.touch(tick);
-            continue;
-        }
-        misses += 1;
-        judge.request(print, 0, false, entries);
-        judge.request(print, 1, false, entries);
-        let mut access = Access::new(tick, 1, 1.0, u64::MAX);
-        let seen = match ghosts {
-            0 => words.is_none() || Doorkeeper::seen(&table, print),
-            _ => Doorkeeper::recall(&table, print, &mut access) || words.is_none(),
+impl Sampled {
+    /// Replays a trace; `known` is the number of keys in the table, for each that the cache holds.
+    fn run(trace: &Trace, prints: &[u64], policy: &str, capacity: usize, known: usize, admits_all: bool) -> Self {
+        let mut cache = Sampled {
+            judge: Judge::named(policy).expect("a policy of the disk tier"),
+            capacity,
+            table: (0..Doorkeeper::words(known * capacity)).map(|_| AtomicU32::new(0)).collect(),
+            admits_all,
+            places: vec![NONE; trace.unique()],
+            held: Vec::new(),
+            random: 1,
+            misses: 0,
+            written: 0,
         };
-        if ghosts > 0 && (words.is_some() && !seen) {
-            Doorkeeper::remember(&table, print, &access)
-        }
-        if held.len() >= capacity {
-            if !seen {
-                continue;
-            }
-            let mut ids: Vec<u32> = pool.iter().chain(&newest).copied().filter(|&id| place[id as usize] != NONE).collect();
-            for _ in 0..sample {
-                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                ids.push(held[(((random >> 32) * entries) >> 32) as usize].0);
-            }
-            ids.sort();
-            ids.dedup();
-            let mut ranked: Vec<(f32, u32)> =
-                ids.iter().map(|&id| (judge.worth(&held[place[id as usize] as usize].1, tick, 0), id)).collect();
-            ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
-            pool = ranked[1..].iter().take(runners).map(|&(_, id)| id).collect();
-            let victim = ranked[0].1;
-            if ghosts > 0 {
-                Doorkeeper::remember(&table, prints[victim as usize], &held[place[victim as usize] as usize].1);
-            }
-            let at = std::mem::replace(&mut place[victim as usize], NONE);
-            held.swap_remove(at as usize);
-            if let Some(moved) = held.get(at as usize) {
-                place[moved.0 as usize] = at;
-            }
-        }
-        written += 1;
-        place[id as usize] = held.len() as u32;
-        held.push((id, access));
-        newest = if newcomers > 0 { vec![id] } else { vec![] };
+        trace.ids.iter().zip(0..).for_each(|(&id, tick)| cache.get(id, prints, tick));
+        cache
     }
-    (misses, written)
+
+    fn get(&mut self, id: u32, prints: &[u64], tick: u32) {
+        let (print, entries) = (prints[id as usize], self.held.len() as u64);
+        if let Some((_, access)) = self.held.get_mut(self.places[id as usize] as usize) {
+            self.judge.request(print, 1, true, entries);
+            return access.touch(tick);
+        }
+        self.misses += 1;
+        self.judge.request(print, 0, false, entries);
+        self.judge.request(print, 1, false, entries);
+        let mut access = Access::new(tick, 1, 1.0, u64::MAX);
+        let known = Doorkeeper::recall(&self.table, print, &mut access);
+        if self.held.len() == self.capacity {
+            if !known && !self.admits_all {
+                return Doorkeeper::remember(&self.table, print, &access);
+            }
+            self.evict(prints, tick);
+        }
+        self.written += 1;
+        self.places[id as usize] = self.held.len() as u32;
+        self.held.push((id, access));
+    }
+
+    fn evict(&mut self, prints: &[u64], tick: u32) {
+        let drawn = (0..SAMPLE).map(|_| {
+            self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = (((self.random >> 32) * self.held.len() as u64) >> 32) as usize;
+            (self.judge.worth(&self.held[at].1, tick, 0), at)
+        });
+        let (_, at) = drawn.min_by(|left, right| left.0.total_cmp(&right.0)).expect("the sample isn't empty");
+        let (id, access) = self.held.swap_remove(at);
+        Doorkeeper::remember(&self.table, prints[id as usize], &access);
+        self.places[id as usize] = NONE;
+        if let Some(moved) = self.held.get(at) {
+            self.places[moved.0 as usize] = at as u32;
+        }
+    }
 }
 
 fn main() {
-    println!("trace,share,entries,policy,exact,sampled,admit quarter,,admit once,,admit four times,");
+    println!("trace,share,entries,policy,exact,sampled,knowing,admitting,saved,admitting_of_four,saved");
     for path in std::env::args().skip(1) {
         let trace = Trace::open(Path::new(&path), None).unwrap_or_else(|error| panic!("{error}"));
-        for share in [0.01, 0.1] {
-            let capacity = (trace.unique() as f64 * share) as usize;
-            if capacity < 50 {
-                continue;
+        let prints: Vec<u64> = (0..trace.unique() as u32).map(|id| fingerprint(trace.key(id).text().as_bytes(), 0)).collect();
+        let name = Path::new(&path).file_name().expect("a file").to_string_lossy();
+        let percent = |part: u64, of: u64| 100.0 * part as f64 / of as f64;
+        for (share, policy) in [0.01, 0.1].into_iter().flat_map(|share| Judge::NAMES.map(|name| (share, name))) {
+            let (capacity, all) = ((trace.unique() as f64 * share).max(50.0) as usize, trace.len() as u64);
+            let exact = AnyPolicy::named(policy).expect("a policy of memory as well");
+            let exact = simulate(&trace, exact, Limit::Entries(capacity), 0).unwrap_or_else(|error| panic!("{error}"));
+            print!("{name},{share},{capacity},{policy},{:.2}", percent(exact.misses, all));
+            let run = |known, admits_all| Sampled::run(&trace, &prints, policy, capacity, known, admits_all);
+            let [plain, knowing] = [run(0, true), run(2, true)];
+            print!(",{:.2},{:.2}", percent(plain.misses, all), percent(knowing.misses, all));
+            for admitting in [run(1, false), run(4, false)] {
+                let saved = 100.0 - percent(admitting.written, knowing.written);
+                print!(",{:.2},{saved:.0}", percent(admitting.misses, all));
             }
-            for policy in Judge::NAMES {
-                let all = trace.len() as f64 / 100.0;
-                let exact = simulate(&trace, AnyPolicy::named(policy).unwrap(), Limit::Entries(capacity), 0).unwrap();
-                let (misses, written) = sampled(&trace, policy, capacity, None);
-                let name = Path::new(&path).file_stem().unwrap().to_str().unwrap().split('.').next().unwrap().to_owned();
-                print!("{name:16},{share},{capacity:7},{policy:8},{:6.2},{:6.2}", exact.misses as f64 / all, misses as f64 / all);
-                if var("ADMIT", 0) == 1 {
-                    for size in [capacity / 4, capacity, capacity * 4] {
-                        let (missed, wrote) = sampled(&trace, policy, capacity, Some(size));
-                        print!(",{:6.2},{:4.0}%", missed as f64 / all, 100.0 - wrote as f64 / written as f64 * 100.0);
-                    }
-                }
-                println!();
-            }
+            println!();
         }
     }
 }

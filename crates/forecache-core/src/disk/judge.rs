@@ -293,3 +293,149 @@ impl Miniature {
         self.lesson != before
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint::fingerprint;
+    use proptest::prelude::*;
+
+    fn used(last: u32, uses: u8) -> Access {
+        Access { uses, ..Access::new(last, 100, 1.0, u64::MAX) }
+    }
+
+    fn judge(name: &str) -> Judge {
+        Judge::named(name).unwrap()
+    }
+
+    fn key(number: u32) -> u64 {
+        fingerprint(&number.to_le_bytes(), 7)
+    }
+
+    #[test]
+    fn the_least_recent_the_least_frequent_and_what_has_expired_go_first() {
+        let order =
+            |name: &str, left: &Access, right: &Access| judge(name).worth(left, 1000, 50) < judge(name).worth(right, 1000, 50);
+        assert!(order("lru", &used(10, 9), &used(11, 0)));
+        assert!(order("lfu", &used(900, 1), &used(10, 2)));
+        assert!(order("lfu", &used(10, 2), &used(900, 2)));
+        assert!(order("adaptive", &used(10, 0), &used(900, 0)));
+        assert!(order("adaptive", &used(900, 0), &used(900, 3)));
+        for name in Judge::NAMES {
+            assert!(order(name, &Access { deadline_ms: 50, ..used(999, 9) }, &used(0, 0)));
+            assert!(Judge::named(name).is_some());
+        }
+        assert!(Judge::named("arc").is_none());
+    }
+
+    #[test]
+    fn what_expires_soon_is_worth_less_to_adaptive() {
+        let judge = judge("adaptive");
+        judge.request(key(1), 100, false, 1000);
+        let worth = |deadline_ms| judge.worth(&Access { deadline_ms, ..used(900, 1) }, 2000, 2_000_000);
+        // A thousand requests, which is a turnover, take half a minute.
+        judge.worth(&used(900, 1), 1000, 1_970_000);
+        assert!(worth(2_001_000) < worth(2_300_000) / 5.0);
+        assert!(worth(2_300_000) < worth(u64::MAX));
+    }
+
+    #[test]
+    fn an_entry_that_another_process_used_just_now_is_new() {
+        for name in Judge::NAMES {
+            let [ahead, now] = [1003, 1000].map(|last| judge(name).worth(&used(last, 1), 1000, 0));
+            assert_eq!(ahead, now, "{name}");
+        }
+    }
+
+    #[test]
+    fn uses_are_counted_far_beyond_what_a_byte_holds() {
+        let counts = [100, 1_000, 10_000, 100_000].map(|times| {
+            let mut access = Access::new(0, 1, 1.0, u64::MAX);
+            (1..=times).for_each(|tick| access.touch(tick));
+            access.uses
+        });
+        assert_eq!(counts[0], 100);
+        assert!(counts.is_sorted_by(|fewer, more| fewer < more) && counts[3] < u8::MAX, "{counts:?}");
+    }
+
+    /// Hits of a full cache of `capacity` keys that are asked for in a ring of `ring`, the worst of 16 leaving.
+    fn hits_in_a_ring(judge: &Judge, capacity: usize, ring: u32, rounds: u32) -> u32 {
+        let mut held: Vec<(u32, Access)> = Vec::new();
+        let (mut hits, mut random) = (0, 1u64);
+        for tick in 0..ring * rounds {
+            let number = tick % ring;
+            let place = held.iter().position(|(other, _)| *other == number);
+            if let Some(place) = place {
+                judge.request(key(number), 1, true, held.len() as u64);
+                held[place].1.touch(tick);
+                hits += 1;
+                continue;
+            }
+            judge.request(key(number), 0, false, held.len() as u64);
+            judge.request(key(number), 1, false, held.len() as u64);
+            if held.len() == capacity {
+                let sample = (0..16).map(|_| {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    ((random >> 33) % capacity as u64) as usize
+                });
+                let worth = |at: &usize| judge.worth(&held[*at].1, tick, 0);
+                let victim = sample.min_by(|left, right| worth(left).total_cmp(&worth(right))).unwrap();
+                held.swap_remove(victim);
+            }
+            held.push((number, Access::new(tick, 1, 1.0, u64::MAX)));
+        }
+        hits
+    }
+
+    #[test]
+    fn adaptive_learns_a_ring_in_which_recency_hits_nothing() {
+        let [lru, adaptive] = ["lru", "adaptive"].map(|name| hits_in_a_ring(&judge(name), 200, 300, 60));
+        assert!(lru < 1_000 && adaptive > 6_000, "{lru} and {adaptive} of 18000");
+    }
+
+    #[test]
+    fn the_miniature_holds_some_thousands_however_many_there_are() {
+        let mut miniature = Miniature::default();
+        for (entries, most) in [(1_000u64, 1_100), (300_000, 4_300), (9_000, 4_300), (500, 600)] {
+            for number in 0..(entries as u32 * 2) {
+                miniature.fit(entries);
+                if sampled(key(number), miniature.shift) {
+                    miniature.request(key(number), 1, false);
+                }
+            }
+            let held = miniature.slots.len();
+            assert!(held <= most && held >= (entries as usize).min(900), "{held} for {entries}");
+            assert_eq!(miniature.held.len(), held + miniature.free.len());
+        }
+    }
+
+    #[test]
+    fn a_miss_and_the_set_that_follows_are_one_request() {
+        let mut miniature = Miniature::default();
+        miniature.fit(10);
+        miniature.request(key(1), 5, false);
+        let uses = |miniature: &Miniature| crate::policy::Inspect::hits(&miniature.policy, miniature.slots[&key(1)]);
+        assert_eq!(uses(&miniature), 0);
+        miniature.request(key(1), 0, false);
+        miniature.request(key(1), 5, false);
+        assert_eq!(uses(&miniature), 1);
+        miniature.request(key(1), 5, true);
+        miniature.request(key(1), 6, false);
+        assert_eq!(uses(&miniature), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn stamps_survive_the_words_and_any_words_are_a_stamp(words: [u64; 2], length: u32, deadline_ms: u64, tick: u32, now_ms: u64) {
+            let mut access = Access::from_words(words, length, deadline_ms);
+            prop_assert_eq!(Access::from_words(access.to_words(), length, deadline_ms), access);
+            for name in Judge::NAMES {
+                let worth = judge(name).worth(&access, tick, now_ms);
+                prop_assert!(!worth.is_nan() && worth < f32::INFINITY);
+                prop_assert_eq!(worth == f32::NEG_INFINITY, deadline_ms <= now_ms);
+            }
+            access.touch(tick);
+            prop_assert_eq!(access.last, tick);
+        }
+    }
+}

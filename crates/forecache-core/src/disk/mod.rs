@@ -210,9 +210,12 @@ impl Disk {
         Disk::open_as(&self.directory, self.options.clone(), self.hash)
     }
 
-    /// The lock; `None` if it is taken and `wait` isn't asked for.
+    /// The lock; `None` if it is taken, or if a repair is called for, and `wait` isn't asked for.
     fn lock(&self, wait: bool) -> Result<Option<Writing<'_>>> {
         let Some(held) = self.lock.take(wait)? else { return Ok(None) };
+        if !wait && self.control.get(Word::Busy) != 0 {
+            return Ok(None);
+        }
         let index = self.index()?;
         let mut writing = Writing { disk: self, held, index, broken: true };
         if self.control.word(Word::Busy).swap(1, Relaxed) != 0 {

@@ -88,7 +88,7 @@ def test_who_asks_twice_in_one_miss_loads_once(cache, crew):
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
 def test_a_flight_may_land_between_boarding_and_waiting(cache, colour):
-    from forecache.flow import Join
+    from forecache.boarding import Join
 
     flights = cache._flights
     flight, leads = flights.board("a", None)

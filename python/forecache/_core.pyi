@@ -179,12 +179,14 @@ class Packing:
         """`algorithm` is none, lz4, zstd, snappy or gzip; `level` 1 to 19 for zstd and 1 to 9 for gzip. A payload shorter than
         `min_size` bytes, or that doesn't get `min_ratio` times smaller, stays as it is. Raises `ConfigError` otherwise."""
 
-class Envelope:
-    """What is stored beside a value. Times are milliseconds since 1970, None for never."""
+class Entry:
+    """A value in the form that tiers exchange: its payload, and what is stored beside it. Times are milliseconds since 1970 (but
+    `time_to_idle`: milliseconds), None for never. `version` means something to the tier that holds the entry only; `compression` and
+    `stored_bytes` tell how it was stored."""
 
+    payload: Final[bytes]
     codec: Final[int]
     compression: Final[str]
-    payload: Final[bytes]
     stored_bytes: Final[int]
     written: Final[int]
     soft: Final[int | None]
@@ -199,30 +201,163 @@ class Envelope:
     immutable: Final[bool]
     pinned: Final[bool]
 
-def seal(
-    namespace: str,
-    key: str,
-    payload: bytes,
-    *,
-    codec: int,
-    packing: Packing,
-    written: int = 0,
-    soft: int | None = None,
-    hard: int | None = None,
-    time_to_idle: int | None = None,
-    version: int = 0,
-    owner: str = "",
-    generation: int = 0,
-    epoch: int = 0,
-    tags: list[str] = ...,
-    cost: float = 1.0,
-    immutable: bool = False,
-    pinned: bool = False,
-) -> bytes:
-    """The record of a payload, to be read under the same namespace and key only."""
+    def __init__(
+        self,
+        payload: bytes,
+        *,
+        codec: int = 0,
+        written: int = 0,
+        soft: int | None = None,
+        hard: int | None = None,
+        time_to_idle: int | None = None,
+        version: int = 0,
+        owner: str = "",
+        generation: int = 0,
+        epoch: int = 0,
+        tags: list[str] = ...,
+        cost: float = 1.0,
+        immutable: bool = False,
+        pinned: bool = False,
+    ) -> None: ...
+    def seal(self, namespace: str, key: str, packing: Packing) -> bytes:
+        """The record of the entry, to be read under the same namespace and key only."""
+    @staticmethod
+    def open(namespace: str, key: str, record: bytes) -> Entry:
+        """A record taken apart. Raises `CodecError` if it is damaged, was stored under another key, or by a newer forecache."""
 
-def unseal(namespace: str, key: str, record: bytes) -> Envelope:
-    """A record taken apart. Raises `CodecError` if it is damaged, was stored under another key, or by a newer forecache."""
+class Disk:
+    """Entries on disk that processes of a host share, within a budget of bytes. `now` is in milliseconds since 1970.
+
+    What changes something takes the directory's lock. With `wait=False` it gives None, having done nothing, if the lock is taken or the
+    work would take long. Every call can raise `OSError`."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        namespace: str = "",
+        capacity: int = ...,
+        policy: str = "adaptive",
+        admission: str = "seen",
+        packing: Packing | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Opens a directory, and makes it if there is none. `capacity` is in bytes, of all namespaces, and at least 8 MiB. `policy` is lru,
+        lfu or adaptive. `admission`: `"seen"` has a full directory take only keys that it was given lately (and immutable and pinned
+        entries), `"all"` takes all. `seed` fixes hashing and sampling. Raises `OSError` with the reason if the directory can't be used
+        (another's, a newer format, a network file system), `ConfigError` for a wrong option."""
+    def get(self, key: str, now: int, most: int | None = None) -> Entry | int | None:
+        """The entry; None for a miss; the bytes of its record if they are more than `most`, and then it wasn't read."""
+    def get_many(self, keys: Sequence[str], now: int, most: int | None = None) -> tuple[dict[str, Entry], list[str]]:
+        """What was found, and the keys whose records are longer than `most`."""
+    def set_many(
+        self, entries: dict[str, Entry], now: int, *, absent: bool = False, wait: bool = True
+    ) -> list[str] | None:
+        """Stores entries, with `absent` only under keys that hold nothing. Gives the keys that were refused: too long, not admitted,
+        expired, or changed by others since the entry was queued. A key that was refused holds nothing afterwards."""
+    def delete_many(self, keys: Sequence[str], now: int, *, wait: bool = True) -> list[str] | None:
+        """Deletes, and gives the keys that were there."""
+    def swap(self, key: str, version: int | None, entry: Entry | None, now: int, *, wait: bool = True) -> bool | None:
+        """Stores the entry, or deletes with None, if what is there has that version, None being nothing; says whether it did. Raises
+        `ValueError` if there is no room for it."""
+    def lacks(self, keys: Sequence[str], now: int) -> list[str]:
+        """Those of the keys that hold nothing."""
+    def scan(self, cursor: int, most: int, pattern: str | None, now: int) -> tuple[int | None, list[str]]:
+        """Some keys, those that match `pattern` (`*` and `?`) of about `most`, and the next cursor, None at the end. Begin with 0. A key
+        that is there all the while comes once."""
+    def clear(self, tags: Sequence[str], owner: str | None, now: int) -> int:
+        """Removes all entries of the namespace, or those that carry any of the tags or are the owner's; says how many."""
+    def flush(self) -> None:
+        """Waits until all that was stored would survive a crash of the machine."""
+    def close(self) -> None: ...
+    def stats(self) -> dict[str, int]:
+        """Entries of the namespace, bytes of the directory and repairs, and what this process did."""
+    def counters(self) -> Counters:
+        """The directory's counters of changes."""
+    def forked(self) -> None:
+        """To be called in the child of a fork."""
+    @staticmethod
+    def info(path: str | os.PathLike[str]) -> dict[str, Any]:
+        """What a directory holds: format, capacity, bytes, entries, dead (entries of emptied namespaces), slots of the index, clean
+        (whether it needed no repair), classes (bytes of a place, places, places in use, bytes) and namespaces (name, entries, bytes)."""
+    @staticmethod
+    def verify(path: str | os.PathLike[str], progress: Callable[[float], object] | None = None) -> dict[str, int]:
+        """Reads and checks everything, and removes what is damaged: good, corrupt, unreachable. `progress` hears from 0 to 1."""
+    @staticmethod
+    def gc(path: str | os.PathLike[str], now: int) -> dict[str, int]:
+        """Drops what is expired or dead, and gives space back: entries dropped, bytes freed."""
+
+class Counters:
+    """Counters of changes that processes share, one a stripe of keys. `other`: another view of the same counters, as another process
+    has it; without one, they are shared with nobody."""
+
+    def __init__(self, other: Counters | None = None) -> None: ...
+    def stripe(self, namespace: str, key: str) -> int:
+        """Where a key counts."""
+    def epoch(self, stripe: int) -> int:
+        """A number, never 0, that is another than before if others changed a key of the stripe meanwhile."""
+    def bump(self, stripe: int) -> None:
+        """A key of the stripe was changed through this view."""
+
+class Disk:
+    """A directory that processes share, opened. `wait=False` gives None instead of waiting for who changes it just now."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        namespace: str,
+        capacity: int,
+        policy: str,
+        admission: str,
+        packing: Packing,
+        seed: int | None = None,
+    ) -> None:
+        """Opens or makes it. `OSError` or `ConfigError` with the reason if that can't be."""
+    def get(self, key: str, now: int, most: int | None) -> Entry | int | None:
+        """The entry; its bytes if they are more than `most`; None if there is none."""
+    def get_many(self, keys: Sequence[str], now: int, most: int | None) -> tuple[dict[str, Entry], list[str]]:
+        """The entries that are there, and the keys of those of more than `most`."""
+    def set_many(self, entries: Mapping[str, Entry], now: int, *, absent: bool, wait: bool) -> list[str] | None:
+        """Keys that were refused."""
+    def delete_many(self, keys: Sequence[str], now: int, *, wait: bool) -> list[str] | None:
+        """Keys that were there."""
+    def swap(self, key: str, version: int | None, entry: Entry | None, now: int, *, wait: bool) -> bool | None: ...
+    def lacks(self, keys: Sequence[str], now: int) -> list[str]: ...
+    def scan(self, cursor: int, most: int, pattern: str | None, now: int) -> tuple[int | None, list[str]]: ...
+    def clear(self, tags: Sequence[str], owner: str | None) -> int: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+    def stats(self) -> dict[str, Any]: ...
+    def counters(self) -> Counters: ...
+    def forked(self) -> None: ...
+    @staticmethod
+    def info(path: str) -> dict[str, Any]: ...
+    @staticmethod
+    def verify(path: str, progress: Any = None) -> dict[str, Any]: ...
+    @staticmethod
+    def gc(path: str) -> dict[str, Any]: ...
+
+class ZMemory:
+    """Sealed, compressed records in memory. `now` is milliseconds since 1970. `most` are the bytes of a payload above which an
+    entry isn't read: ask again in another thread, with None."""
+
+    def __init__(self, *, namespace: str, capacity: int, policy: str, packing: Packing, seed: int | None = None) -> None: ...
+    def get(self, key: str, now: int, most: int | None) -> Entry | int | None:
+        """The entry; its bytes if they are more than `most`; None if there is none."""
+    def get_many(self, keys: Sequence[str], now: int, most: int | None) -> tuple[dict[str, Entry], list[str]]:
+        """The entries that are there, and the keys of those of more than `most`."""
+    def set_many(self, entries: Sequence[tuple[str, Entry]], now: int, absent: bool) -> tuple[list[str], dict[str, Entry]]:
+        """Keys that were refused, and what was evicted."""
+    def delete_many(self, keys: Sequence[str], now: int) -> list[str]:
+        """Keys that were there."""
+    def swap(self, key: str, version: int | None, entry: Entry | None, now: int) -> bool: ...
+    def scan(self, cursor: int, most: int, pattern: str | None, now: int) -> tuple[int | None, list[str]]:
+        """Keys of the next `most` places and where to go on."""
+    def clear(self, tags: Sequence[str], owner: str | None, now: int) -> int: ...
+    def resize(self, capacity: int, now: int) -> dict[str, Entry]:
+        """What was evicted."""
+    def stats(self) -> dict[str, int]: ...
 
 def is_plain(value: object) -> bool:
     """Whether `value` is made of nothing but None, bool, int (of 64 bits), float, str, bytes, list, and dict with str as keys: of

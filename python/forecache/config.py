@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FunctionType, MethodType
 from typing import Any, TypeAlias
 
-from forecache import sources
+from forecache import checks, sources
 from forecache._core import POLICIES, FakeClock
+from forecache.codec import Codec, codec
+from forecache.events import OnRemove
+from forecache.tiers.boundary import Boundary, as_boundary
+from forecache.tiers.disk import Disk
+from forecache.tiers.tier import Tier
+from forecache.tiers.zmemory import ZMemory
 from forecache.units import Duration, Size, parse_duration, parse_size, wrong
 
 __all__ = ["Config", "Group", "parse_count", "parse_duration", "parse_size"]
 
 MOST_PATTERNS = 4095
+KINDS: Mapping[str, Callable[..., Boundary]] = {"zmemory": ZMemory, "disk": Disk}
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,8 @@ class Group:
     tti: Duration | None = None
 
 
-IN_LINE = "not async, since it is called in line: hand over to your loop, as with loop.call_soon_threadsafe(queue.put_nowait, …)"
-
 Groups: TypeAlias = Mapping[str, "Group | Duration | Mapping[str, Any]"] | Iterable[tuple[str, float | None, float | None]]
 Weigher: TypeAlias = Callable[[str, Any], int]
-OnRemove: TypeAlias = Callable[[str, Any, str], object]
 
 
 @dataclass(frozen=True, init=False)
@@ -66,6 +68,9 @@ class Config:
     on_remove: OnRemove | None
     clock: FakeClock | None
     control: str | None
+    tiers: tuple[Boundary, ...]
+    codec: str | Codec
+    secret: bytes | None = field(repr=False)
 
     def __init__(
         self,
@@ -83,22 +88,29 @@ class Config:
         on_remove: OnRemove | None = None,
         clock: FakeClock | None = None,
         control: str | os.PathLike[str] | None = None,
+        tiers: Iterable[Boundary | Tier] = (),
+        codec: str | Codec = "msgpack",
+        secret: str | bytes | None = None,
     ) -> None:
+        key = secret.encode() if isinstance(secret, str) else secret
         valid = {
             "capacity": parse_size(capacity, "capacity"),
-            "max_entries": _whole("max_entries", max_entries, 1, 2**32 - 1),
-            "policy": _one_of("policy", policy, POLICIES),
-            "ttl": _time("ttl", ttl),
-            "tti": _time("tti", tti),
-            "jitter": _share("jitter", jitter),
-            "weigher": _function("weigher", weigher, "a function (key, value) -> weight as a whole number"),
-            "copy": _flag("copy", copy),
+            "max_entries": checks.whole("max_entries", max_entries, 1, 2**32 - 1),
+            "policy": checks.one_of("policy", policy, POLICIES),
+            "ttl": checks.time("ttl", ttl),
+            "tti": checks.time("tti", tti),
+            "jitter": checks.share("jitter", jitter),
+            "weigher": checks.function("weigher", weigher, "a function (key, value) -> weight as a whole number"),
+            "copy": checks.flag("copy", copy),
             "groups": tuple(_groups(groups)),
-            "namespace": _text("namespace", namespace),
-            "seed": _whole("seed", seed, 0, 2**64 - 1),
-            "on_remove": _function("on_remove", on_remove, "a function (key, value, cause)"),
+            "namespace": checks.text("namespace", namespace),
+            "seed": checks.whole("seed", seed, 0, 2**64 - 1),
+            "on_remove": checks.function("on_remove", on_remove, "a function (key, value, cause)"),
             "clock": clock,
-            "control": _path("control", control),
+            "control": checks.path("control", control),
+            "tiers": _tiers(tiers),
+            "codec": _codec(codec, key),
+            "secret": key,
         }
         if clock is not None and not isinstance(clock, FakeClock):
             raise wrong("clock", clock, "None for the real one, or a forecache.testing.FakeClock")
@@ -107,14 +119,15 @@ class Config:
 
     @classmethod
     def from_url(cls, *urls: str, **options: Any) -> Config:
-        """Reads one URL a tier, options as its query; `options` (those of `Cache`) go before them.
+        """Reads one URL a tier, options as its query, the fastest tier first; `options` (those of `Cache`) go before them.
 
-        Raises `ConfigError` for an unknown tier or option.
+        Memory is there also if it isn't named. Raises `ConfigError` for an unknown tier or option.
 
-        >>> Config.from_url("memory://?capacity=512MB&policy=lru&ttl=5m").capacity
-        512000000
+        >>> config = Config.from_url("memory://?capacity=512MB&policy=lru&ttl=5m", "disk:///var/cache/app?capacity=20GB")
+        >>> config.capacity, config.tiers[0].path
+        (512000000, '/var/cache/app')
         """
-        return cls(**{**sources.from_urls(urls), **options})
+        return cls(**{**_made(sources.from_urls(urls)), **options})
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str], **options: Any) -> Config:
@@ -128,6 +141,10 @@ class Config:
         capacity = "512MB"
         policy = "lru"
 
+        [disk]
+        path = "/var/cache/app"
+        enabled = false         # a switch
+
         [groups]                # the first pattern that matches a key wins
         "token:*" = "5m"
         "page:*" = { ttl = "1h", tti = "10m" }
@@ -136,7 +153,7 @@ class Config:
         `options` (those of `Cache`) go before the file's. Raises `ConfigError` for what is wrong in it, `OSError` if it can't
         be read.
         """
-        return cls(**{**sources.from_toml(Path(path)), **options})
+        return cls(**{**_made(sources.from_toml(Path(path))), **options})
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Config:
@@ -148,78 +165,51 @@ class Config:
         >>> Config.from_env({"FORECACHE_MEMORY_CAPACITY": "1GB", "FORECACHE_GROUPS": '{"page:*": "1h"}'}).groups
         (('page:*', 3600.0, None),)
         """
-        return cls(**{**sources.from_env(os.environ if environ is None else environ), **options})
+        return cls(**{**_made(sources.from_env(os.environ if environ is None else environ)), **options})
 
 
 def parse_count(value: int, field: str) -> int:
     """A whole number of entries, at least 1; `ConfigError` that names `field` for anything else."""
-    count = _whole(field, value, 1, 2**32 - 1)
+    count = checks.whole(field, value, 1, 2**32 - 1)
     if count is None:
         raise wrong(field, value, "a whole number")
     return count
 
 
-def _time(field: str, value: Duration | None) -> float | None:
-    return None if value is None else parse_duration(value, field)
+def _made(given: dict[str, Any]) -> dict[str, Any]:
+    """Options out of a source, its tiers made."""
+    tiers: sources.Tiers = given.get("tiers", [])
+    for name, options in tiers:
+        if name == "disk" and "path" not in options:
+            raise wrong(
+                "disk.path", None, "the directory, as an absolute path; enabled = false or FORECACHE_DISK=off for no disk"
+            )
+    return given | {"tiers": [KINDS[name](**options) for name, options in tiers]}
 
 
-def _whole(field: str, value: int | None, least: int, most: int) -> int | None:
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise wrong(field, value, f"a whole number from {least} to {most}, or None")
-    return value
+def _tiers(tiers: Iterable[Any]) -> tuple[Boundary, ...]:
+    if isinstance(tiers, str | Mapping) or not isinstance(tiers, Iterable):
+        raise wrong("tiers", tiers, "a list of tiers, the fastest first: [Disk('/var/cache/app')]")
+    made = tuple(map(as_boundary, tiers))
+    seen = {"memory"}
+    for tier in made:
+        if tier.name in seen:
+            raise wrong("tiers", tier, f"one tier of each name: there is a {tier.name!r} before it")
+        seen.add(tier.name)
+    return made
 
 
-def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> str:
-    if not isinstance(value, str) or value not in allowed:
-        raise wrong(field, value, sources.nearest(value, allowed))
-    return value
-
-
-def _share(field: str, value: float) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
-        raise wrong(field, value, "a share from 0 up to but not including 1: 0.1 ends entries up to 10 % early")
-    return float(value)
-
-
-def _function(field: str, value: Any, allowed: str) -> Any:
-    if value is not None and not callable(value):
-        raise wrong(field, value, allowed)
-    if is_async(value):
-        raise wrong(field, value, f"{allowed}; {IN_LINE}")
-    return value
-
-
-def is_async(function: object) -> bool:
-    """Whether calling `function` makes a coroutine, as far as can be seen before."""
-    if isinstance(function, FunctionType | MethodType):
-        return inspect.iscoroutinefunction(function)
-    called = getattr(type(function), "__call__", None)  # noqa: B004  what it is matters, not whether it is
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
-
-
-def _flag(field: str, value: bool) -> bool:
-    if not isinstance(value, bool):
-        raise wrong(field, value, "True or False")
-    return value
-
-
-def _text(field: str, value: str) -> str:
-    try:
-        value.encode()
-    except (AttributeError, UnicodeEncodeError):
-        raise wrong(field, value, "a str that can be encoded as UTF-8") from None
-    return str(value)
-
-
-def _path(field: str, value: str | os.PathLike[str] | None) -> str | None:
-    if value is None:
-        return None
-    path = os.fspath(value) if isinstance(value, str | os.PathLike) else value
-    if not isinstance(path, str) or not path or "\0" in path:
-        raise wrong(field, value, "a path for a socket, or a directory")
-    return path
+def _codec(given: str | Codec, secret: bytes | None) -> str | Codec:
+    if isinstance(given, str):
+        codec(given, secret)
+        return given
+    if not all(hasattr(given, name) for name in ("number", "encode", "decode")):
+        raise wrong("codec", given, "msgpack, json, pickle, or an object with number, encode and decode")
+    if not isinstance(given.number, int) or not 128 <= given.number <= 255:
+        raise wrong("codec.number", given.number, "128 to 255 for a codec of one's own")
+    if secret is not None:
+        raise wrong("secret", "bytes", "none: a codec of one's own has its own")
+    return given
 
 
 def _groups(groups: Groups | None) -> Iterable[tuple[str, float | None, float | None]]:
@@ -233,7 +223,7 @@ def _groups(groups: Groups | None) -> Iterable[tuple[str, float | None, float | 
         raise wrong("groups", f"{len(pairs)} patterns", f"at most {MOST_PATTERNS}")
     for pattern, group in pairs:
         field = f"groups[{pattern!r}]"
-        _text(field, pattern)
+        checks.text(field, pattern)
         if isinstance(group, Mapping):
             for name in group:
                 if name not in ("ttl", "tti"):
@@ -241,4 +231,4 @@ def _groups(groups: Groups | None) -> Iterable[tuple[str, float | None, float | 
             times = Group(**group)
         else:
             times = group if isinstance(group, Group) else Group(ttl=group)
-        yield pattern, _time(f"{field}.ttl", times.ttl), _time(f"{field}.tti", times.tti)
+        yield pattern, checks.time(f"{field}.ttl", times.ttl), checks.time(f"{field}.tti", times.tti)

@@ -14,9 +14,10 @@ from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from forecache._core import MISSING
+from forecache.boarding import Board, Join, Lead
 from forecache.errors import CacheClosed
 from forecache.flight import Abandoned
-from forecache.flow import Board, Call, Flow, Join, Lead
+from forecache.flow import Call, Flow
 from forecache.units import Duration, parse_duration
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ ForecacheError
  ├── TraceError      (ValueError)    a trace is corrupt or cut short: names the byte or line
  ├── ImmutableError  (ValueError)    other content for an entry that was stored with `immutable=True`
  ├── CodecError      (ValueError)    a value can't be stored below memory, or a stored one can't be read
+ ├── TierUnavailable (ConnectionError) a tier below memory can't answer: names it and why
  ├── CacheClosed     (RuntimeError)  the cache was closed before
  └── ReentrantLoad   (RuntimeError)  a loader waits, directly or through others, for the key that it loads
 ```
@@ -32,6 +33,10 @@ class ImmutableError(ForecacheError, ValueError):
 
 class CodecError(ForecacheError, ValueError):
     """A value has no stored form, or a stored form no value; the message names the type and what to register."""
+
+
+class TierUnavailable(ForecacheError, ConnectionError):
+    """A tier below memory can't answer; the message says which and why."""
 
 
 class CacheClosed(ForecacheError, RuntimeError):

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import inspect
-from collections.abc import Callable, Generator
+import logging
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as StillWaiting
+from concurrent.futures import TimeoutError as StillRunning
 from dataclasses import dataclass
+from functools import partial
+from time import sleep
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from forecache.config import is_async
-from forecache.flight import Abandoned, Flight, Flights, Loop, block, loading, own, unblock
+from forecache.checks import is_async
+from forecache.threads import in_thread
 
 T = TypeVar("T")
 
-WATCH = 0.5
-"""Seconds between two looks at whether the loop of a task that is waited for still lives."""
+STALLED = 1.0
+"""Seconds that a thread waits which runs an event loop: what it waits for may need that loop."""
+_log = logging.getLogger("forecache")
+_spawned: set[asyncio.Task[Any]] = set()  # a loop holds its tasks weakly
 
 
 class Request(Protocol):
@@ -34,22 +38,32 @@ Flow: TypeAlias = Generator[Request, Any, T]
 def run(flow: Flow[T]) -> T:
     """Drives a flow to its end on this thread."""
     try:
-        request = next(flow)
-        while True:
-            try:
-                answer = request.run()
-            except BaseException as error:
-                request = flow.throw(error)
-            else:
-                request = flow.send(answer)
+        return _go_on(flow, next(flow))
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
+
+
+def _go_on(flow: Flow[T], request: Request) -> T:
+    while True:
+        try:
+            answer = request.run()
+        except BaseException as error:
+            request = flow.throw(error)
+        else:
+            request = flow.send(answer)
 
 
 async def arun(flow: Flow[T]) -> T:
     """Drives a flow to its end in this task."""
     try:
         request = next(flow)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    return await _ago_on(flow, request)
+
+
+async def _ago_on(flow: Flow[T], request: Request) -> T:
+    try:
         while True:
             try:
                 answer = await request.arun()
@@ -63,32 +77,63 @@ async def arun(flow: Flow[T]) -> T:
 
 @dataclass(slots=True)
 class Call:
-    """Calls a function of the user's: in a thread under the async face, unless it is async itself."""
+    """Calls a function that may take its time: in a thread under the async face, unless it is async itself.
+
+    After `timeout` seconds it raises `TimeoutError`; a plain function goes on in its thread then, and nobody hears of it.
+    """
 
     function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    keywords: dict[str, Any]
+    arguments: tuple[Any, ...] = ()
+    keywords: dict[str, Any] | None = None
+    timeout: float | None = None
 
     def run(self) -> Any:
         if is_async(self.function):
             raise self._wrong_colour()
-        answer = self._plain()
+        answer = self._plain() if self.timeout is None else self._in_time()
         if inspect.isawaitable(answer):
             getattr(answer, "close", lambda: None)()
             raise self._wrong_colour()
         return answer
 
+    def _in_time(self) -> Any:
+        work = in_thread(self._plain)
+        try:
+            return work.result(self.timeout)
+        except StillRunning:
+            if work.done():  # the function's own error
+                raise
+            raise self._late() from None
+
     async def arun(self) -> Any:
+        if self.timeout is None:
+            return await self._await()
+        work = asyncio.ensure_future(self._await())
+        try:
+            await asyncio.wait((work,), timeout=self.timeout)
+            if not work.done():
+                raise self._late()
+            return work.result()
+        finally:
+            work.cancel()
+
+    async def _await(self) -> Any:
         if is_async(self.function):
-            return await self.function(*self.arguments, **self.keywords)
-        answer = await _in_thread(self._plain)
+            return await self.function(*self.arguments, **(self.keywords or {}))
+        if self.timeout is None:
+            answer = await _in_thread(self._plain)
+        else:
+            answer = await asyncio.wrap_future(in_thread(self._plain))
         return await answer if inspect.isawaitable(answer) else answer
 
     def _plain(self) -> Any:
         try:
-            return self.function(*self.arguments, **self.keywords)
+            return self.function(*self.arguments, **(self.keywords or {}))
         except StopIteration as error:  # no future and no generator can carry it
             raise RuntimeError("the loader raised StopIteration") from error
+
+    def _late(self) -> TimeoutError:
+        return TimeoutError(f"no answer within {self.timeout:g} s")
 
     def _wrong_colour(self) -> TypeError:
         name = getattr(self.function, "__qualname__", repr(self.function))
@@ -109,138 +154,113 @@ async def _in_thread(function: Callable[[], Any]) -> Any:
 
 
 @dataclass(slots=True)
-class Board:
-    """Registers the caller with the flight of a key; answers with the flight and whether the caller leads it."""
+class All:
+    """Drives flows side by side; answers with what they return, in their order, or raises the first error when all have ended.
 
-    flights: Flights
-    key: str
-
-    def run(self) -> tuple[Flight, bool]:
-        return self.flights.board(self.key, None)
-
-    async def arun(self) -> tuple[Flight, bool]:
-        return self.flights.board(self.key, asyncio.get_running_loop())
-
-
-@dataclass(slots=True)
-class Join:
-    """Waits until a flight has landed; answers with its value or raises what it ended with."""
-
-    flights: Flights
-    flight: Flight
-
-    def run(self) -> Any:
-        loop = asyncio._get_running_loop()
-        if loop is not None:
-            block(self.flight, loop)
-        try:
-            return _outcome(self._landing())
-        finally:
-            if loop is not None:
-                unblock(loop)
-
-    def _landing(self) -> Future[Any]:
-        landing = self.flight.landing
-        while True:
-            try:
-                landing.exception(None if self.flight.loop is None else WATCH)
-            except StillWaiting:
-                self._check()
-            else:
-                return landing
-
-    async def arun(self) -> Any:
-        loop = asyncio.get_running_loop()
-        landing = self.flight.landing
-        woken = loop.create_future()
-        landing.add_done_callback(lambda _: _wake(loop, woken))
-        if self.flight.loop is None or self.flight.loop is loop:
-            await woken
-        while not woken.done():
-            await asyncio.wait((woken,), timeout=WATCH)
-            self._check()
-        return _outcome(landing)
-
-    def _check(self) -> None:
-        if self.flight.lost():
-            self.flights.land(self.flight, error=Abandoned())
-
-
-def _wake(loop: Loop, woken: asyncio.Future[None]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop that waited is closed
-        loop.call_soon_threadsafe(_set, woken)
-
-
-def _set(woken: asyncio.Future[None]) -> None:
-    if not woken.done():  # not cancelled
-        woken.set_result(None)
-
-
-def _outcome(landing: Future[Any]) -> Any:
-    error = landing.exception()
-    if error is not None:
-        raise own(error)
-    return landing.result()
-
-
-@dataclass(slots=True)
-class Lead:
-    """Runs the flow of a flight that the caller has registered, and lands it, whatever happens.
-
-    Under the async face it runs in a task of its own, so that a caller who is cancelled takes nothing from the others.
+    What they do before they first yield is done here, one after the other: flows that yield nothing cost no thread and no task.
     """
 
-    flights: Flights
-    flight: Flight
+    flows: Iterable[Flow[Any]]
+
+    def run(self) -> list[Any]:
+        begun = [_begin(flow) for flow in self.flows]
+        waiting = [(ending, flow, request) for ending, flow, request in begun if request is not None]
+        for ending, flow, request in waiting[1:]:
+            in_thread(partial(_finish, ending, flow, request))
+        for ending, flow, request in waiting[:1]:
+            _finish(ending, flow, request)
+        return _all([ending for ending, *_ in begun])
+
+    async def arun(self) -> list[Any]:
+        begun = [_begin(flow) for flow in self.flows]
+        waiting = [(ending, flow, request) for ending, flow, request in begun if request is not None]
+        if waiting:
+            ends = await asyncio.gather(*(_ago_on(flow, request) for _, flow, request in waiting), return_exceptions=True)
+            for (ending, *_), end in zip(waiting, ends, strict=True):
+                ending.set_exception(end) if isinstance(end, BaseException) else ending.set_result(end)
+        return _all([ending for ending, *_ in begun])
+
+
+def _begin(flow: Flow[Any]) -> tuple[Future[Any], Flow[Any], Request | None]:
+    ending: Future[Any] = Future()
+    try:
+        return ending, flow, next(flow)
+    except StopIteration as end:
+        ending.set_result(end.value)
+    except BaseException as error:
+        ending.set_exception(error)
+    return ending, flow, None
+
+
+def _finish(ending: Future[Any], flow: Flow[Any], request: Request) -> None:
+    try:
+        _go_on(flow, request)
+    except StopIteration as end:
+        ending.set_result(end.value)
+    except BaseException as error:
+        ending.set_exception(error)
+
+
+def _all(endings: list[Future[Any]]) -> list[Any]:
+    errors = [error for error in (ending.exception() for ending in endings) if error is not None]
+    if errors:
+        raise errors[0]
+    return [ending.result() for ending in endings]
+
+
+@dataclass(slots=True)
+class Sleep:
+    """Waits so many seconds."""
+
+    seconds: float
+
+    def run(self) -> None:
+        sleep(self.seconds)
+
+    async def arun(self) -> None:
+        await asyncio.sleep(self.seconds)
+
+
+@dataclass(slots=True)
+class Spawn:
+    """Begins a flow that goes on by itself, in a thread or task of its own; what it raises is logged."""
+
     flow: Flow[Any]
-    error: BaseException | None = None
 
-    def run(self) -> Any:
-        before = loading.set(self.flight)
-        try:
-            value = run(self.flow)
-        except Exception as error:
-            self.flights.land(self.flight, error=error)
-            raise
-        else:
-            self.flights.land(self.flight, value)
-            return value
-        finally:
-            loading.reset(before)
-            self.flights.land(self.flight, error=Abandoned())  # unless it has
+    def run(self) -> None:
+        in_thread(self._alone)
 
-    async def arun(self) -> Any:
-        flight = self.flight
+    def _alone(self) -> None:
         try:
-            flight.task = asyncio.get_running_loop().create_task(self._fly())
-            flight.task.add_done_callback(self._ended)
-        except BaseException:
-            self.flights.land(flight, error=Abandoned())
-            raise
-        try:
-            return await Join(self.flights, flight).arun()
-        except Exception as error:  # not a cancellation, which is the caller's own
-            ended = self.error or error
-        try:
-            raise ended
-        finally:
-            del ended, self.error  # else they would hold themselves, through their traceback
+            run(self.flow)
+        except Exception:
+            _log.exception("a flow in the background failed")
 
-    async def _fly(self) -> None:
-        loading.set(self.flight)
-        try:
-            value = await arun(self.flow)
-        except Exception as error:
-            self.error = error
-            self.flights.land(self.flight, error=error)
-        except BaseException as error:
-            self.error = error
-            self.flights.land(self.flight, error=Abandoned())
-            raise
-        else:
-            self.flights.land(self.flight, value)
+    async def arun(self) -> None:
+        task = asyncio.ensure_future(arun(self.flow))
+        _spawned.add(task)
+        task.add_done_callback(_ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() and not self.flight.landed:
-            self.error = asyncio.CancelledError()
-        self.flights.land(self.flight, error=Abandoned())  # unless it has
+
+def _ended(task: asyncio.Task[Any]) -> None:
+    _spawned.discard(task)
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("a flow in the background failed", exc_info=task.exception())
+
+
+@dataclass(slots=True)
+class Until:
+    """Waits for a future that is the caller's alone, and says whether it came: not if this thread runs a loop and it took long."""
+
+    future: Future[None]
+
+    def run(self) -> bool:
+        try:
+            self.future.result(None if asyncio._get_running_loop() is None else STALLED)
+        except StillRunning:
+            return False
+        return True
+
+    async def arun(self) -> bool:
+        await asyncio.wrap_future(self.future)
+        return True

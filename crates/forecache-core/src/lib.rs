@@ -7,6 +7,7 @@ pub mod bare;
 pub mod belady;
 pub mod compress;
 pub mod curve;
+pub mod disk;
 pub mod envelope;
 pub mod expiry;
 pub mod fingerprint;

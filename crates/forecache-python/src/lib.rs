@@ -1,6 +1,7 @@
 //! The border between Python and [`forecache_core`]: this list is all that crosses it.
 
 mod clock;
+mod disk;
 mod envelope;
 mod errors;
 mod foreign;
@@ -14,6 +15,7 @@ mod recorder;
 mod report;
 mod trace;
 mod weight;
+mod zmemory;
 
 use forecache_core::policy::AnyPolicy;
 use pyo3::prelude::*;
@@ -47,6 +49,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<memory::Memory>()?;
     module.add_function(wrap_pyfunction!(plain::is_plain, module)?)?;
     envelope::register(module)?;
+    module.add_class::<zmemory::ZMemory>()?;
+    disk::register(module)?;
     module.add_class::<recorder::Recorder>()?;
     trace::register(module)
 }

@@ -1,0 +1,1 @@
+"""What lies below memory: tiers, and the layers around them."""

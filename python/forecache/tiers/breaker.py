@@ -1,0 +1,279 @@
+"""A circuit breaker: a tier that fails or hangs is left alone for a while, and what it missed is made good before it answers
+again.
+
+Source: Nygard, "Release It!" (2007), chapter 5. While the tier is up every call goes through, until `failures` of them fail one
+after the other. Then it is down: reads are misses and writes are dropped at once, until `pause` is over. One call then probes
+the tier, the others go on as before; if it is answered the tier is up, if not, another pause begins.
+
+What the tier may have missed is a delete, or a write in whose place an older entry would come back. Their keys are *owed*: they
+are deleted before the tier answers for them again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias, TypeVar
+
+from forecache._core import Counters, Entry
+from forecache.errors import TierUnavailable
+from forecache.events import TierClosed, TierOpened
+from forecache.flow import Flow
+from forecache.tiers.calls import Watch
+from forecache.tiers.owed import ALL, Owed
+from forecache.tiers.tier import Now, Stored, Tier, TierStats, wall_time
+
+__all__ = ["Breaker"]
+
+T = TypeVar("T")
+Tell: TypeAlias = Callable[[TierOpened | TierClosed], object]
+
+QUIET = 60_000
+"""Milliseconds between two lines in the log about one tier, at least."""
+_FAILED: Any = object()
+_log = logging.getLogger("forecache")
+
+
+class Breaker:
+    """A layer: a `Tier` around a `Tier`. What fails is a miss, or a write that wasn't made; `strict` raises `TierUnavailable`
+    instead.
+
+    `timeout` bounds, in seconds, each `Call` that the tier yields; what it does without yielding can't be cut short, and counts
+    as a failure if it comes later. A call that was given up may still run: until it has ended the tier isn't asked, so that it
+    doesn't come after what was done since. `pause` is in seconds, `now` in milliseconds since 1970. `tell` gets `TierOpened`
+    and `TierClosed`.
+    """
+
+    def __init__(
+        self,
+        tier: Tier,
+        *,
+        timeout: float | None = None,
+        failures: int = 5,
+        pause: float = 1.0,
+        strict: bool = False,
+        now: Now | None = None,
+        tell: Tell | None = None,
+    ) -> None:
+        self.tier = tier
+        self.name = tier.name
+        self.shared = tier.shared
+        self._watch = Watch(timeout)
+        self._owed = Owed()
+        self._failures = failures
+        self._pause = int(pause * 1000)
+        self._strict = strict
+        self._now = now or wall_time()
+        self._tell = tell or (lambda _event: None)
+        self._changing = threading.Lock()
+        self._state = "up"
+        self._reason: str | None = None
+        self._in_a_row = self._failed = self._dropped = 0
+        self._paused = self._fell = 0
+        self._logged: int | None = None
+
+    def get_many(self, keys: Sequence[str]) -> Flow[dict[str, Entry]]:
+        """See `Tier`. What can't be read is a miss."""
+        found = yield from self._ask(lambda: self.tier.get_many(keys), _is_entries, keys)
+        return {} if found is _FAILED else found
+
+    def set_many(self, entries: Mapping[str, Entry], *, absent: bool = False) -> Flow[Stored]:
+        """See `Tier`. What can't be written is dropped, and what it would have replaced is owed."""
+        owed = () if absent else entries
+        stored = yield from self._ask(lambda: self.tier.set_many(entries, absent=absent), _is_stored, entries, owed)
+        if stored is not _FAILED:
+            return stored  # type: ignore[no-any-return]
+        with self._changing:
+            self._dropped += len(entries)
+        return Stored()
+
+    def delete_many(self, keys: Sequence[str]) -> Flow[set[str]]:
+        """See `Tier`. What can't be deleted is owed."""
+        deleted = yield from self._ask(lambda: self.tier.delete_many(keys), _is_set, keys, keys)
+        return set() if deleted is _FAILED else deleted
+
+    def swap(self, key: str, version: int | None, entry: Entry | None) -> Flow[bool]:
+        """See `Tier`. Nothing stands for a decision: if there is none it raises `TierUnavailable`, and it may have been made."""
+        swapped = yield from self._ask(lambda: self.tier.swap(key, version, entry), _is_bool, (key,))
+        if swapped is _FAILED:
+            raise self._unavailable()
+        return swapped  # type: ignore[no-any-return]
+
+    def scan(self, cursor: int, pattern: str | None) -> Flow[tuple[int | None, list[str]]]:
+        """See `Tier`. A tier that can't answer has no keys."""
+        batch = yield from self._ask(lambda: self.tier.scan(cursor, pattern), _is_batch)
+        end, keys = (None, []) if batch is _FAILED else batch
+        return end, [key for key in keys if key not in self._owed] if self._owed else keys
+
+    def clear(self, *, tags: Sequence[str] = (), owner: str | None = None) -> Flow[int | None]:
+        """See `Tier`. What can't be cleared is owed."""
+        cleared = _FAILED
+        try:
+            cleared = yield from self._ask(lambda: self.tier.clear(tags=tags, owner=owner), _is_count)
+        finally:
+            if cleared is _FAILED:
+                self._owed.add_clearing((tuple(tags), owner))
+        return None if cleared is _FAILED else cleared
+
+    def flush(self) -> Flow[None]:
+        """See `Tier`. What is owed is settled, too."""
+        yield from self._ask(self.tier.flush, _is_none, self._owed.keys())
+
+    def close(self) -> Flow[None]:
+        """See `Tier`. What is owed is settled before, if it can be."""
+        try:
+            if self._owed:
+                yield from self.flush()
+        finally:
+            yield from self._watch.over(self.tier.close())
+
+    def stats(self) -> TierStats:
+        """See `Tier`."""
+        told = self.tier.stats()
+        return replace(
+            told,
+            state=told.state if self._state == "up" else self._state,
+            reason=self._reason or told.reason,
+            failures=self._failed,
+            dropped=self._dropped,
+            owed=self._owed.count,
+        )
+
+    def counters(self) -> Counters | None:
+        """See `Counted`."""
+        counters: Counters | None = getattr(self.tier, "counters", lambda: None)()
+        return counters
+
+    def _ask(
+        self, verb: Callable[[], Flow[Any]], fits: Callable[[Any], bool], keys: Iterable[str] = (), owed: Iterable[str] = ()
+    ) -> Flow[Any]:
+        """The tier's answer about `keys`, or `_FAILED`; then `owed` are to be deleted."""
+        probes = self._enter()
+        if probes is None:
+            self._owed.add(owed)
+            return self._failed_call()
+        began = self._now()
+        ended = False
+        try:
+            if self._owed:
+                yield from self._settle(keys)
+            answer = yield from self._watch.over(verb())
+            if not fits(answer):
+                raise TierUnavailable(f"its answer was {answer!r:.100}")
+            ended = True
+        except UnicodeEncodeError:  # the caller's key, not the tier
+            ended = True
+            self._leave(probes)
+            raise
+        except Exception as error:
+            ended = True
+            self._owed.add(owed)
+            self._fail(_text(error), probes)
+            return self._failed_call(error)
+        finally:
+            if not ended:  # the caller was, and what the tier did isn't known
+                self._owed.add(owed)
+                self._leave(probes)
+        took = self._now() - began
+        if self._watch.timeout is not None and took > self._watch.timeout * 1000:
+            self._fail(f"it took {took / 1000:g} s", probes)
+        elif probes or self._in_a_row:
+            self._succeed(probes)
+        return answer
+
+    def _settle(self, keys: Iterable[str]) -> Flow[None]:
+        """Does what is to be done before the tier answers for `keys`."""
+        due = self._owed.due(keys)
+        for tags, owner in due.clearings:
+            yield from self._watch.over(self.tier.clear(tags=tags, owner=owner))
+        if due.keys and ALL not in due.clearings:
+            yield from self._watch.over(self.tier.delete_many(list(due.keys)))
+        self._owed.settle(due)
+
+    def _failed_call(self, error: Exception | None = None) -> Any:
+        if self._strict:
+            raise self._unavailable() from error
+        return _FAILED
+
+    def _unavailable(self) -> TierUnavailable:
+        return TierUnavailable(f"{self.name}: {self._reason or 'a call that was given up still runs'}")
+
+    def _enter(self) -> bool | None:
+        """Whether a call may go through: None if not, True if it probes."""
+        if self._state == "up":
+            return None if self._watch.abandoned else False
+        with self._changing:
+            # A clock that went back must not make the pause longer.
+            pausing = self._paused <= self._now() < self._paused + self._pause
+            if self._state != "down" or pausing or self._watch.abandoned:
+                return None
+            self._state = "probing"
+            return True
+
+    def _leave(self, probes: bool) -> None:
+        if probes:
+            with self._changing:
+                self._state = "down"
+
+    def _fail(self, reason: str, probes: bool) -> None:
+        now = self._now()
+        with self._changing:
+            self._reason = reason
+            self._failed += 1
+            self._in_a_row += 1
+            opens = self._state == "up" and self._in_a_row >= self._failures
+            if opens:
+                self._fell = now
+            if opens or probes:
+                self._state, self._paused = "down", now
+            logs = self._logged is None or not self._logged <= now < self._logged + QUIET
+            if logs:
+                self._logged = now
+        if logs:
+            _log.warning("tier %s: %s; the cache goes on without what it can't do", self.name, reason)
+        if opens:
+            self._tell(TierOpened(self.name, reason))
+
+    def _succeed(self, probes: bool) -> None:
+        with self._changing:
+            self._reason, self._in_a_row = None, 0
+            if probes:
+                self._state = "up"
+        if probes:
+            self._tell(TierClosed(self.name, (self._now() - self._fell) / 1000))
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return str(error) or "no answer in time"
+    return str(error) if isinstance(error, TierUnavailable) else f"{type(error).__name__}: {error}"
+
+
+def _is_entries(answer: object) -> bool:
+    return isinstance(answer, dict) and all(isinstance(each, Entry) for each in answer.values())
+
+
+def _is_stored(answer: object) -> bool:
+    return isinstance(answer, Stored)
+
+
+def _is_set(answer: object) -> bool:
+    return isinstance(answer, set)
+
+
+def _is_bool(answer: object) -> bool:
+    return isinstance(answer, bool)
+
+
+def _is_batch(answer: object) -> bool:
+    return isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], list)
+
+
+def _is_count(answer: object) -> bool:
+    return answer is None or isinstance(answer, int)
+
+
+def _is_none(answer: object) -> bool:
+    return answer is None

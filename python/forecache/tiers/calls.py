@@ -1,0 +1,82 @@
+"""Calls that are bounded in time, and what is known of those that were given up and still run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from forecache.checks import is_async
+from forecache.errors import TierUnavailable
+from forecache.flow import All, Call, Flow, Request
+
+__all__ = ["Watch"]
+
+T = TypeVar("T")
+
+
+class Watch:
+    """Bounds the calls of flows, and counts those that were given up and haven't ended."""
+
+    def __init__(self, timeout: float | None) -> None:
+        """`timeout` is in seconds; None bounds nothing, and calls of an own timeout keep it."""
+        self.timeout = timeout
+        self.abandoned = 0
+        self.changing = threading.Lock()
+
+    def over(self, flow: Flow[T]) -> Flow[T]:
+        """`flow`, its calls bounded and watched."""
+        answer: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                request = flow.send(answer) if error is None else flow.throw(error)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            call = _Watched(self, request.function) if isinstance(request, Call) and not is_async(request.function) else None
+            try:
+                answer, error = (yield self._bounded(request, call)), None
+            except GeneratorExit:
+                flow.close()
+                raise
+            except BaseException as raised:
+                answer, error = None, raised
+            finally:
+                if call is not None:
+                    call.let_go()
+
+    def _bounded(self, request: Request, call: _Watched | None) -> Request:
+        if isinstance(request, All):
+            return All([self.over(flow) for flow in request.flows])
+        if not isinstance(request, Call):
+            return request
+        timeout = self.timeout if request.timeout is None else request.timeout
+        return replace(request, function=call or request.function, timeout=timeout)
+
+
+class _Watched:
+    """A function that is called once, by whoever; it may go on when nobody waits for it any more."""
+
+    def __init__(self, watch: Watch, function: Callable[..., Any]) -> None:
+        self._watch = watch
+        self._function = function
+        self._runs = self._ended = self._let_go = False
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        with self._watch.changing:
+            if self._let_go:  # it waited for a thread until nobody waited for it
+                raise TierUnavailable("given up before it began")
+            self._runs = True
+        try:
+            return self._function(*arguments, **keywords)
+        finally:
+            with self._watch.changing:
+                self._ended = True
+                self._watch.abandoned -= self._let_go
+
+    def let_go(self) -> None:
+        """Nobody waits for it any more: it has ended, or it is given up."""
+        with self._watch.changing:
+            self._let_go = self._let_go or not self._ended
+            self._watch.abandoned += self._runs and not self._ended

@@ -1,6 +1,6 @@
 //! What is done to entries beside reading and writing them: removed, put off, pinned, emptied, resized, swept, listed.
 
-use super::entry::{Budget, Entry, IDLE, Idle, PINNED, Removed};
+use super::entry::{Budget, Entry, IDLE, IMMUTABLE, Idle, PINNED, Removed, Rest};
 use super::{Key, Lookup, Store};
 use crate::expiry::NEVER;
 use crate::index::Index;
@@ -194,6 +194,23 @@ impl<K: Key, V> Store<K, V> {
         let hard = if entry.flags & IDLE != 0 { self.idle[slot as usize].hard } else { entry.deadline };
         let rest = if hard == NEVER { NEVER } else { hard.saturating_sub(self.clock.now()) };
         (&entry.key, entry.weight, rest, entry.owner)
+    }
+
+    /// All that was said of what is in `slot`.
+    #[cold]
+    pub(super) fn rest(&self, slot: Slot) -> Box<Rest> {
+        let entry = self.entry(slot);
+        let Idle { time_to_idle, hard } =
+            if entry.flags & IDLE != 0 { self.idle[slot as usize] } else { Idle { time_to_idle: NEVER, hard: entry.deadline } };
+        Box::new(Rest {
+            slot,
+            weight: entry.weight,
+            hard,
+            time_to_idle,
+            owner: self.owners.name(entry.owner).into(),
+            tags: self.tags.names(slot),
+            immutable: entry.flags & IMMUTABLE != 0,
+        })
     }
 
     /// The slot of a live entry.

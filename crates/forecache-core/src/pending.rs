@@ -220,6 +220,15 @@ impl<K: Key, O> Pending<K, O> {
             .flat_map(|place| place.flying.iter().chain(&place.waiting).map(move |(operation, _)| (&place.key, operation)))
     }
 
+    /// All operations.
+    pub fn into_operations(self) -> impl Iterator<Item = O> {
+        self.places
+            .into_iter()
+            .flatten()
+            .flat_map(|place| place.flying.into_iter().chain(place.waiting))
+            .map(|(operation, _)| operation)
+    }
+
     /// Keys whose operation is in flight.
     pub fn in_flight(&self) -> impl Iterator<Item = &K> {
         self.places.iter().flatten().filter(|place| place.flying.is_some()).map(|place| &place.key).take(self.flying)

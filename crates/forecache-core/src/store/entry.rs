@@ -91,6 +91,8 @@ pub struct Rest {
     pub hard: u64,
     /// Nanoseconds from the last access; [`NEVER`] for none.
     pub time_to_idle: u64,
+    /// When it would have expired if nobody had read it any more.
+    pub deadline: u64,
     /// The name of its owner.
     pub owner: Box<str>,
     /// Its tags.

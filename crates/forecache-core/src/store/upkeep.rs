@@ -14,6 +14,13 @@ impl<K: Key, V> Store<K, V> {
         Some(self.take(slot, Cause::Explicit))
     }
 
+    /// Removes a live entry of which somebody else says that it is out of date.
+    pub fn invalidate(&mut self, lookup: &Lookup<impl Fn(&K) -> bool>, gone: &mut Vec<Removed<K, V>>) {
+        if let Some(slot) = self.live(lookup, gone) {
+            gone.push(self.take(slot, Cause::Invalidated));
+        }
+    }
+
     /// Gives a live entry new times, counted from now; `None` leaves one as it was. Says whether there is such an entry.
     pub fn touch(
         &mut self,
@@ -120,9 +127,14 @@ impl<K: Key, V> Store<K, V> {
         invalidated
     }
 
+    /// Slots of the live entries with this tag.
+    pub fn with_tag(&self, tag: &str) -> impl Iterator<Item = Slot> {
+        self.tags.slots(tag).into_iter().filter(|&slot| self.ended(slot).is_none())
+    }
+
     /// Live entries with this tag.
     pub fn tagged(&self, tag: &str) -> usize {
-        self.tags.slots(tag).into_iter().filter(|&slot| self.ended(slot).is_none()).count()
+        self.with_tag(tag).count()
     }
 
     /// Another budget; evicts until it holds. Whether entries or weights are balanced was settled when the store was made.
@@ -207,6 +219,7 @@ impl<K: Key, V> Store<K, V> {
             weight: entry.weight,
             hard,
             time_to_idle,
+            deadline: entry.deadline,
             owner: self.owners.name(entry.owner).into(),
             tags: self.tags.names(slot),
             immutable: entry.flags & IMMUTABLE != 0,

@@ -237,6 +237,27 @@ class Counters:
     def bump(self, stripe: int) -> None:
         """A key of the stripe was changed through this view."""
 
+class ZMemory:
+    """Sealed, compressed records in memory. `now` is milliseconds since 1970. `most` are the bytes of a payload above which an
+    entry isn't read: ask again in another thread, with None."""
+
+    def __init__(self, *, namespace: str, capacity: int, policy: str, packing: Packing, seed: int | None = None) -> None: ...
+    def get(self, key: str, now: int, most: int | None) -> Entry | int | None:
+        """The entry; its bytes if they are more than `most`; None if there is none."""
+    def get_many(self, keys: Sequence[str], now: int, most: int | None) -> tuple[dict[str, Entry], list[str]]:
+        """The entries that are there, and the keys of those of more than `most`."""
+    def set_many(self, entries: Sequence[tuple[str, Entry]], now: int, absent: bool) -> tuple[list[str], dict[str, Entry]]:
+        """Keys that were refused, and what was evicted."""
+    def delete_many(self, keys: Sequence[str], now: int) -> list[str]:
+        """Keys that were there."""
+    def swap(self, key: str, version: int | None, entry: Entry | None, now: int) -> bool: ...
+    def scan(self, cursor: int, most: int, pattern: str | None, now: int) -> tuple[int | None, list[str]]:
+        """Keys of the next `most` places and where to go on."""
+    def clear(self, tags: Sequence[str], owner: str | None, now: int) -> int: ...
+    def resize(self, capacity: int, now: int) -> dict[str, Entry]:
+        """What was evicted."""
+    def stats(self) -> dict[str, int]: ...
+
 def is_plain(value: object) -> bool:
     """Whether `value` is made of nothing but None, bool, int (of 64 bits), float, str, bytes, list, and dict with str as keys: of
     these very types, not of others derived from them."""

@@ -11,9 +11,9 @@ from forecache import control as reach
 from forecache import engine, recording
 from forecache._core import MISSING, FakeClock, Memory
 from forecache.aio import AsyncCache
-from forecache.config import Config, Groups, OnRemove, Weigher
+from forecache.config import Config, Groups, Weigher
 from forecache.decorators import CachedMethods, Names
-from forecache.events import Hub, Listener
+from forecache.events import Hub, Listener, OnRemove
 from forecache.flight import Flights
 from forecache.flow import run
 from forecache.recording import Recording

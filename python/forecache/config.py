@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FunctionType, MethodType
 from typing import Any, TypeAlias
 
-from forecache import sources
+from forecache import checks, sources
 from forecache._core import POLICIES, FakeClock
+from forecache.events import OnRemove
 from forecache.units import Duration, Size, parse_duration, parse_size, wrong
 
 __all__ = ["Config", "Group", "parse_count", "parse_duration", "parse_size"]
@@ -32,11 +31,8 @@ class Group:
     tti: Duration | None = None
 
 
-IN_LINE = "not async, since it is called in line: hand over to your loop, as with loop.call_soon_threadsafe(queue.put_nowait, …)"
-
 Groups: TypeAlias = Mapping[str, "Group | Duration | Mapping[str, Any]"] | Iterable[tuple[str, float | None, float | None]]
 Weigher: TypeAlias = Callable[[str, Any], int]
-OnRemove: TypeAlias = Callable[[str, Any, str], object]
 
 
 @dataclass(frozen=True, init=False)
@@ -86,19 +82,19 @@ class Config:
     ) -> None:
         valid = {
             "capacity": parse_size(capacity, "capacity"),
-            "max_entries": _whole("max_entries", max_entries, 1, 2**32 - 1),
-            "policy": _one_of("policy", policy, POLICIES),
-            "ttl": _time("ttl", ttl),
-            "tti": _time("tti", tti),
-            "jitter": _share("jitter", jitter),
-            "weigher": _function("weigher", weigher, "a function (key, value) -> weight as a whole number"),
-            "copy": _flag("copy", copy),
+            "max_entries": checks.whole("max_entries", max_entries, 1, 2**32 - 1),
+            "policy": checks.one_of("policy", policy, POLICIES),
+            "ttl": checks.time("ttl", ttl),
+            "tti": checks.time("tti", tti),
+            "jitter": checks.share("jitter", jitter),
+            "weigher": checks.function("weigher", weigher, "a function (key, value) -> weight as a whole number"),
+            "copy": checks.flag("copy", copy),
             "groups": tuple(_groups(groups)),
-            "namespace": _text("namespace", namespace),
-            "seed": _whole("seed", seed, 0, 2**64 - 1),
-            "on_remove": _function("on_remove", on_remove, "a function (key, value, cause)"),
+            "namespace": checks.text("namespace", namespace),
+            "seed": checks.whole("seed", seed, 0, 2**64 - 1),
+            "on_remove": checks.function("on_remove", on_remove, "a function (key, value, cause)"),
             "clock": clock,
-            "control": _path("control", control),
+            "control": checks.path("control", control),
         }
         if clock is not None and not isinstance(clock, FakeClock):
             raise wrong("clock", clock, "None for the real one, or a forecache.testing.FakeClock")
@@ -153,73 +149,10 @@ class Config:
 
 def parse_count(value: int, field: str) -> int:
     """A whole number of entries, at least 1; `ConfigError` that names `field` for anything else."""
-    count = _whole(field, value, 1, 2**32 - 1)
+    count = checks.whole(field, value, 1, 2**32 - 1)
     if count is None:
         raise wrong(field, value, "a whole number")
     return count
-
-
-def _time(field: str, value: Duration | None) -> float | None:
-    return None if value is None else parse_duration(value, field)
-
-
-def _whole(field: str, value: int | None, least: int, most: int) -> int | None:
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise wrong(field, value, f"a whole number from {least} to {most}, or None")
-    return value
-
-
-def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> str:
-    if not isinstance(value, str) or value not in allowed:
-        raise wrong(field, value, sources.nearest(value, allowed))
-    return value
-
-
-def _share(field: str, value: float) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
-        raise wrong(field, value, "a share from 0 up to but not including 1: 0.1 ends entries up to 10 % early")
-    return float(value)
-
-
-def _function(field: str, value: Any, allowed: str) -> Any:
-    if value is not None and not callable(value):
-        raise wrong(field, value, allowed)
-    if is_async(value):
-        raise wrong(field, value, f"{allowed}; {IN_LINE}")
-    return value
-
-
-def is_async(function: object) -> bool:
-    """Whether calling `function` makes a coroutine, as far as can be seen before."""
-    if isinstance(function, FunctionType | MethodType):
-        return inspect.iscoroutinefunction(function)
-    called = getattr(type(function), "__call__", None)  # noqa: B004  what it is matters, not whether it is
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
-
-
-def _flag(field: str, value: bool) -> bool:
-    if not isinstance(value, bool):
-        raise wrong(field, value, "True or False")
-    return value
-
-
-def _text(field: str, value: str) -> str:
-    try:
-        value.encode()
-    except (AttributeError, UnicodeEncodeError):
-        raise wrong(field, value, "a str that can be encoded as UTF-8") from None
-    return str(value)
-
-
-def _path(field: str, value: str | os.PathLike[str] | None) -> str | None:
-    if value is None:
-        return None
-    path = os.fspath(value) if isinstance(value, str | os.PathLike) else value
-    if not isinstance(path, str) or not path or "\0" in path:
-        raise wrong(field, value, "a path for a socket, or a directory")
-    return path
 
 
 def _groups(groups: Groups | None) -> Iterable[tuple[str, float | None, float | None]]:
@@ -233,7 +166,7 @@ def _groups(groups: Groups | None) -> Iterable[tuple[str, float | None, float | 
         raise wrong("groups", f"{len(pairs)} patterns", f"at most {MOST_PATTERNS}")
     for pattern, group in pairs:
         field = f"groups[{pattern!r}]"
-        _text(field, pattern)
+        checks.text(field, pattern)
         if isinstance(group, Mapping):
             for name in group:
                 if name not in ("ttl", "tti"):
@@ -241,4 +174,4 @@ def _groups(groups: Groups | None) -> Iterable[tuple[str, float | None, float | 
             times = Group(**group)
         else:
             times = group if isinstance(group, Group) else Group(ttl=group)
-        yield pattern, _time(f"{field}.ttl", times.ttl), _time(f"{field}.tti", times.tti)
+        yield pattern, checks.time(f"{field}.ttl", times.ttl), checks.time(f"{field}.tti", times.tti)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar,
 
 from forecache import engine
 from forecache._core import MISSING
-from forecache.config import is_async
+from forecache.checks import is_async
 from forecache.flow import Call, Flow, arun, run
 from forecache.keys import Binder, Template, key_maker
 from forecache.units import Duration, wrong

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
-from forecache.config import IN_LINE, OnRemove, is_async
+from forecache.checks import IN_LINE, is_async
 from forecache.units import wrong
 
 _log = logging.getLogger("forecache")
@@ -27,7 +27,22 @@ class Refused(NamedTuple):
     value: Any
 
 
-Event: TypeAlias = Removed | Refused
+class TierOpened(NamedTuple):
+    """A tier failed too often and isn't asked for now: its breaker opened."""
+
+    tier: str
+    reason: str
+
+
+class TierClosed(NamedTuple):
+    """A tier answers again: its breaker closed, after so many seconds."""
+
+    tier: str
+    seconds: float
+
+
+Event: TypeAlias = Removed | Refused | TierOpened | TierClosed
+OnRemove: TypeAlias = Callable[[str, Any, str], object]
 Listener: TypeAlias = Callable[[Event], object]
 Connect: TypeAlias = Callable[[Callable[[str, str, Any], None] | None], None]
 
@@ -59,8 +74,11 @@ class Hub:
         return unsubscribe
 
     def deliver(self, cause: str, key: str, value: Any) -> None:
+        """Tells that an entry left or wasn't taken."""
+        self.tell(Refused(key, value) if cause == "refused" else Removed(key, value, cause))
+
+    def tell(self, event: Event) -> None:
         """Tells every listener; one that raises is logged and keeps nobody else from hearing."""
-        event: Event = Refused(key, value) if cause == "refused" else Removed(key, value, cause)
         for listener in self._listeners:
             try:
                 answer = listener(event)
@@ -68,4 +86,5 @@ class Hub:
                     getattr(answer, "close", lambda: None)()
                     raise TypeError("a listener can't be async: it is called in line")
             except Exception:
-                _log.exception("a listener failed on %s of %r", cause, key)
+                what = event.cause if isinstance(event, Removed) else type(event).__name__
+                _log.exception("a listener failed on %s of %r", what, event[0])

@@ -14,7 +14,7 @@ from functools import partial
 from time import sleep
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from forecache.config import is_async
+from forecache.checks import is_async
 from forecache.threads import in_thread
 
 T = TypeVar("T")

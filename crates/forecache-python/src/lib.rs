@@ -17,6 +17,7 @@ mod report;
 mod tiered;
 mod trace;
 mod weight;
+mod zmemory;
 
 use forecache_core::policy::AnyPolicy;
 use pyo3::prelude::*;
@@ -58,6 +59,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<memory::Memory>()?;
     module.add_function(wrap_pyfunction!(plain::is_plain, module)?)?;
     envelope::register(module)?;
+    module.add_class::<zmemory::ZMemory>()?;
     disk::register(module)?;
     module.add_class::<recorder::Recorder>()?;
     trace::register(module)

@@ -1,11 +1,12 @@
-"""A circuit breaker: a tier that fails or hangs is left alone for a while, and what it missed is made good before it answers again.
+"""A circuit breaker: a tier that fails or hangs is left alone for a while, and what it missed is made good before it answers
+again.
 
-Source: Nygard, "Release It!" (2007), chapter 5. While the tier is up every call goes through, until `failures` of them fail one after
-the other. Then it is down: reads are misses and writes are dropped at once, until `pause` is over. One call then probes the tier, the
-others go on as before; if it is answered the tier is up, if not, another pause begins.
+Source: Nygard, "Release It!" (2007), chapter 5. While the tier is up every call goes through, until `failures` of them fail one
+after the other. Then it is down: reads are misses and writes are dropped at once, until `pause` is over. One call then probes
+the tier, the others go on as before; if it is answered the tier is up, if not, another pause begins.
 
-What the tier may have missed is a delete, or a write in whose place an older entry would come back. Their keys are *owed*: they are
-deleted before the tier answers for them again.
+What the tier may have missed is a delete, or a write in whose place an older entry would come back. Their keys are *owed*: they
+are deleted before the tier answers for them again.
 """
 
 from __future__ import annotations
@@ -36,11 +37,13 @@ _log = logging.getLogger("forecache")
 
 
 class Breaker:
-    """A layer: a `Tier` around a `Tier`. What fails is a miss, or a write that wasn't made; `strict` raises `TierUnavailable` instead.
+    """A layer: a `Tier` around a `Tier`. What fails is a miss, or a write that wasn't made; `strict` raises `TierUnavailable`
+    instead.
 
-    `timeout` bounds, in seconds, each `Call` that the tier yields; what it does without yielding can't be cut short, and counts as a
-    failure if it comes later. A call that was given up may still run: until it has ended the tier isn't asked, so that it doesn't
-    come after what was done since. `pause` is in seconds, `now` in milliseconds since 1970. `tell` gets `TierOpened` and `TierClosed`.
+    `timeout` bounds, in seconds, each `Call` that the tier yields; what it does without yielding can't be cut short, and counts
+    as a failure if it comes later. A call that was given up may still run: until it has ended the tier isn't asked, so that it
+    doesn't come after what was done since. `pause` is in seconds, `now` in milliseconds since 1970. `tell` gets `TierOpened`
+    and `TierClosed`.
     """
 
     def __init__(
@@ -92,7 +95,7 @@ class Breaker:
         return set() if deleted is _FAILED else deleted
 
     def swap(self, key: str, version: int | None, entry: Entry | None) -> Flow[bool]:
-        """See `Tier`. Nothing can stand for a decision: raises `TierUnavailable` if there is none, and then it may have been made."""
+        """See `Tier`. Nothing stands for a decision: if there is none it raises `TierUnavailable`, and it may have been made."""
         swapped = yield from self._ask(lambda: self.tier.swap(key, version, entry), _is_bool, (key,))
         if swapped is _FAILED:
             raise self._unavailable()
@@ -116,11 +119,15 @@ class Breaker:
 
     def flush(self) -> Flow[None]:
         """See `Tier`. What is owed is settled, too."""
-        yield from self._ask(self.tier.flush, _is_none, self._owed.keys)
+        yield from self._ask(self.tier.flush, _is_none, self._owed.keys())
 
     def close(self) -> Flow[None]:
-        """See `Tier`."""
-        yield from self._ask(self.tier.close, _is_none, self._owed.keys)
+        """See `Tier`. What is owed is settled before, if it can be."""
+        try:
+            if self._owed:
+                yield from self.flush()
+        finally:
+            yield from self._watch.over(self.tier.close())
 
     def stats(self) -> TierStats:
         """See `Tier`."""
@@ -144,6 +151,10 @@ class Breaker:
             if not fits(answer):
                 raise TierUnavailable(f"its answer was {answer!r:.100}")
             ended = True
+        except UnicodeEncodeError:  # the caller's key, not the tier
+            ended = True
+            self._leave(probes)
+            raise
         except Exception as error:
             ended = True
             self._owed.add(owed)
@@ -245,7 +256,7 @@ def _is_bool(answer: object) -> bool:
 
 
 def _is_batch(answer: object) -> bool:
-    return isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], list)  # noqa: PLR2004
+    return isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], list)
 
 
 def _is_count(answer: object) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from forecache.checks import is_async
 from forecache.errors import TierUnavailable
-from forecache.flow import Call, Flow, Request
+from forecache.flow import All, Call, Flow, Request
 
 __all__ = ["Watch"]
 

@@ -12,12 +12,10 @@ from typing import NamedTuple
 from forecache._core import Entry
 from forecache.errors import TierUnavailable
 from forecache.flow import Flow
-from forecache.tiers.tier import Now, Stored, TierStats, lives, versioned, wall_time
+from forecache.tiers.tier import SCANNED, Now, Stored, TierStats, lives, versioned, wall_time
 
 __all__ = ["DictTier", "Held", "matcher"]
 
-SCANNED = 100
-"""Keys that a scan gives at a time."""
 _versions = itertools.count(1)
 _changing = threading.RLock()
 """One for all of them, since several may have the same dict; a tier for tests needs no better."""
@@ -144,7 +142,7 @@ class DictTier:
 
     def stats(self) -> TierStats:
         """See `Tier`."""
-        return TierStats(self.name, **self._counts, entries=len(self.entries))
+        return TierStats(self.name, entries=len(self.entries), **self._counts)  # type: ignore[arg-type]
 
 
 def matcher(pattern: str | None) -> Callable[[str], bool]:
@@ -154,7 +152,7 @@ def matcher(pattern: str | None) -> Callable[[str], bool]:
     ['page:1']
     """
     if pattern is None:
-        return lambda key: True
+        return lambda _key: True
     wild = {"*": ".*", "?": "."}
     expression = re.compile("".join(wild.get(each) or re.escape(each) for each in pattern), re.DOTALL)
     return lambda key: expression.fullmatch(key) is not None

@@ -48,6 +48,11 @@ class Owed:
         """Keys to be deleted; None if all are."""
         return None if ALL in self._clearings else len(self._keys)
 
+    def keys(self) -> list[str]:
+        """Keys to be deleted, beside what is to be cleared."""
+        with self._changing:
+            return list(self._keys)
+
     def add(self, keys: Iterable[str]) -> None:
         """These are to be deleted."""
         with self._changing:
@@ -59,7 +64,7 @@ class Owed:
                 self._clearings[ALL] = next(self._numbers)
 
     def add_clearing(self, clearing: Clearing) -> None:
-        """This is to be cleared."""
+        """All that it names is to be deleted."""
         with self._changing:
             self._clearings[clearing] = next(self._numbers)
             self._bound()

@@ -1,20 +1,21 @@
 """What a cache asks of a tier below memory. Whatever has these methods is one: nothing has to be derived from.
 
-The verbs are those that a cache can't make of others, and each takes as many keys as there are, so that a tier is touched once a call:
+The verbs are those that a cache can't make of others, and each takes as many keys as there are, so that a tier is touched once
+a call:
 
 - `get_many`, `set_many`, `delete_many`: reading (also for `exists` and `ttl`), writing, deleting;
-- `swap`: the one atomic step. `add`, `incr`, `pop`, `compare_and_set`, `touch` and `pin` are read, decide, swap, and again if another
-  was faster;
+- `swap`: the one atomic step. `add`, `incr`, `pop`, `compare_and_set`, `touch` and `pin` are read, decide, swap, and again if
+  another was faster;
 - `scan` and `clear`: what keys there are, and an end to all or some of them, which nobody could do by knowing keys;
 - `flush`, `close`, `stats`.
 
-All but `stats` are flows (see `forecache.flow`): generators that yield requests, as `Call(function, arguments, keywords)` for what takes
-longer than some microseconds, and return the answer. Threads and tasks are then the driver's affair. A verb that yields nothing is
-answered at once, in either colour.
+All but `stats` are flows (see `forecache.flow`): generators that yield requests, such as `Call(function, arguments)` for what
+takes longer than some microseconds, and return the answer; threads and tasks are the driver's affair. A verb that yields
+nothing is answered at once, in either colour.
 
 ```python
 def get_many(self, keys):
-    records = yield Call(self.client.mget, (keys,), {})
+    records = yield Call(self.client.mget, (keys,))
     return {key: Entry.open(self.namespace, key, record) for key, record in zip(keys, records) if record is not None}
 ```
 
@@ -36,6 +37,10 @@ __all__ = ["Now", "Reader", "Stored", "Streams", "Tier", "TierStats", "lives", "
 Now: TypeAlias = Callable[[], int]
 """Wall time: milliseconds since 1970."""
 
+INLINE = 16_384
+"""Bytes of payload up to which a local tier reads and writes where it stands, whatever the face: it takes less than a thread."""
+SCANNED = 256
+"""Places that a scan looks at, at a time."""
 FAKE_START = 1_577_836_800_000
 """Wall time at which a `FakeClock` begins: 2020-01-01 00:00 UTC."""
 

@@ -1,5 +1,0 @@
-"""What helps to test programs that use a cache."""
-
-from forecache._core import FakeClock
-
-__all__ = ["FakeClock"]

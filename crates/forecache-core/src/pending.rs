@@ -220,6 +220,11 @@ impl<K: Key, O> Pending<K, O> {
             .flat_map(|place| place.flying.iter().chain(&place.waiting).map(move |(operation, _)| (&place.key, operation)))
     }
 
+    /// Keys with an operation that waits or is in flight, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.places.iter().flatten().map(|place| &place.key)
+    }
+
     /// All operations.
     pub fn into_operations(self) -> impl Iterator<Item = O> {
         self.places

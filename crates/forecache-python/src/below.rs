@@ -322,8 +322,13 @@ pub fn text(py: Python<'_>, key: &Text) -> Py<PyString> {
     key.0.clone_ref(py)
 }
 
-/// Attaches counters.
-pub fn attach(state: &mut crate::memory::State, counters: Option<&Bound<'_, disk::Counters>>, namespace: &str) {
+/// Compares what memory has with counters from now on; what is there already counts as current.
+pub fn attach(py: Python<'_>, state: &mut crate::memory::State, counters: Option<&Bound<'_, disk::Counters>>, namespace: &str) {
     state.below.counters = counters.map(|counters| (counters.get().0.clone(), namespace.into()));
     state.below.marks.clear();
+    let marks: Vec<_> = state.store.slots().map(|slot| (slot, state.store.held(slot).0.0.to_str(py))).collect();
+    for (slot, key) in marks.into_iter().filter_map(|(slot, key)| Some((slot, key.ok()?.to_owned()))).collect::<Vec<_>>() {
+        let mark = state.below.mark(&key);
+        state.below.set_mark(slot, mark);
+    }
 }

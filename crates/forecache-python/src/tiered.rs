@@ -111,6 +111,36 @@ impl Kept {
     }
 }
 
+/// What an entry says, as if the caller had.
+fn said_of(entry: &Entry, now: u64) -> Said {
+    Said {
+        ttl: entry.hard.map(|hard| below::nanoseconds(Some(hard.saturating_sub(now)))),
+        tti: entry.time_to_idle.map(|time| below::nanoseconds(Some(time))),
+        owner: (!entry.owner.is_empty()).then(|| entry.owner.as_str().into()),
+        tags: entry.tags.iter().map(|tag| tag.as_str().into()).collect(),
+        cost: entry.cost,
+        immutable: entry.immutable,
+        pin: entry.pinned,
+    }
+}
+
+/// What the options come to, for tiers.
+fn shelf_of(said: &Said, options: &Options, payload: Py<PyBytes>, codec: u8, now: u64) -> Shelf {
+    let milliseconds = |time: u64| (time != NEVER).then(|| (time / 1_000_000).max(1));
+    Shelf {
+        payload,
+        codec,
+        written: now,
+        hard: milliseconds(options.time_to_live).map(|time| now.saturating_add(time)),
+        time_to_idle: milliseconds(options.time_to_idle),
+        owner: said.owner.clone().unwrap_or_default(),
+        tags: said.tags.clone(),
+        cost: said.cost,
+        immutable: said.immutable,
+        pinned: said.pin,
+    }
+}
+
 #[pymethods]
 impl Memory {
     /// Makes a queue for each tier: bytes, whether a full one refuses, whether other processes see the tier.
@@ -125,14 +155,15 @@ impl Memory {
     /// The counters by which other processes tell what they changed; None for none. What memory has counts as current.
     #[pyo3(signature = (counters, namespace))]
     fn _counters(&self, py: Python<'_>, counters: Option<&Bound<'_, disk::Counters>>, namespace: &str) -> PyResult<()> {
-        self.change(py, |state, _| below::attach(state, counters, namespace))
+        self.change(py, |state, _| below::attach(py, state, counters, namespace))
     }
 
     /// Sets memory (only drops what it has, unless `near`) and queues the payload for the tiers, in one step.
     ///
     /// `plan` has a letter a tier: `b` to write behind, `t` to write through, `d` to delete, `-` for nothing. With a ticket it is done only
-    /// if that still stands: else None. Negative: the queue of that tier, counted from -1, is full, and nothing was done.
-    #[pyo3(signature = (key, value, payload, codec, now, plan, near=true, ticket=None, *, ttl=None, tti=None, tags=None, owner=None,
+    /// if that still stands: else None. `like` gives all that the options would. Negative: the queue of that tier, counted from -1, is
+    /// full, and nothing was done.
+    #[pyo3(signature = (key, value, payload, codec, now, plan, near=true, ticket=None, like=None, *, ttl=None, tti=None, tags=None, owner=None,
         cost=None, immutable=false, pin=false))]
     #[expect(clippy::too_many_arguments, reason = "they are the keywords of the Python method")]
     fn _put(
@@ -145,6 +176,7 @@ impl Memory {
         plan: &[u8],
         near: bool,
         ticket: Option<u64>,
+        like: Option<&Bound<'_, Entry>>,
         ttl: Option<&Bound<'_, PyAny>>,
         tti: Option<&Bound<'_, PyAny>>,
         tags: Option<&Bound<'_, PyAny>>,
@@ -154,7 +186,10 @@ impl Memory {
         pin: bool,
     ) -> PyResult<Option<i64>> {
         let py = key.py();
-        let said = Said::new(py, ttl, tti, tags, owner, cost, immutable, pin)?;
+        let said = match like {
+            None => Said::new(py, ttl, tti, tags, owner, cost, immutable, pin)?,
+            Some(like) => said_of(like.get(), now),
+        };
         let item = self.item(key, value)?;
         let utf8 = item.name.utf8()?;
         let bytes = payload.as_bytes().len() as u64 + utf8.len() as u64 + OVERHEAD;
@@ -179,7 +214,10 @@ impl Memory {
             let group = state.store.groups.of(&utf8);
             let class = state.store.groups.get(group).class;
             let number = said.owner.as_deref().map_or(0, |owner| state.store.owners.number(NAMESPACE, owner));
-            let options = self.defaults.options(&said, class, group, number);
+            let mut options = self.defaults.options(&said, class, group, number);
+            if like.is_some() {
+                (options.time_to_live, options.time_to_idle) = (said.ttl.unwrap_or(NEVER), said.tti.unwrap_or(NEVER));
+            }
             let mut outcome = None;
             if near {
                 state.refresh(&lookup, gone);
@@ -214,19 +252,7 @@ impl Memory {
                 let (what, bytes) = match letter {
                     b'b' | b't' => {
                         answer |= TAKEN;
-                        let shelf = Shelf {
-                            payload: payload.clone().unbind(),
-                            codec,
-                            written: now,
-                            hard: (options.time_to_live != NEVER).then(|| now + (options.time_to_live / 1_000_000).max(1)),
-                            time_to_idle: (options.time_to_idle != NEVER).then(|| (options.time_to_idle / 1_000_000).max(1)),
-                            owner: said.owner.clone().unwrap_or_default(),
-                            tags: said.tags.clone(),
-                            cost: said.cost,
-                            immutable: said.immutable,
-                            pinned: said.pin,
-                        };
-                        (What::Set(shelf), bytes)
+                        (What::Set(shelf_of(&said, &options, payload.clone().unbind(), codec, now)), bytes)
                     }
                     b'd' => (What::Delete, OVERHEAD),
                     _ => continue,
@@ -462,14 +488,86 @@ impl Memory {
         })?
     }
 
-    /// Ends what was taken, and says whether more waits in the queue.
-    fn _done(&self, py: Python<'_>, depth: usize, keys: Vec<Bound<'_, PyAny>>) -> PyResult<bool> {
+    /// The entry that `set` with these options would give to a tier.
+    #[pyo3(signature = (key, payload, codec, now, *, ttl=None, tti=None, tags=None, owner=None, cost=None, immutable=false, pin=false))]
+    #[expect(clippy::too_many_arguments, reason = "they are the keywords of the Python method")]
+    fn _fresh(
+        &self,
+        key: &Bound<'_, PyAny>,
+        payload: Py<PyBytes>,
+        codec: u8,
+        now: u64,
+        ttl: Option<&Bound<'_, PyAny>>,
+        tti: Option<&Bound<'_, PyAny>>,
+        tags: Option<&Bound<'_, PyAny>>,
+        owner: Option<&str>,
+        cost: Option<f32>,
+        immutable: bool,
+        pin: bool,
+    ) -> PyResult<Entry> {
+        let py = key.py();
+        let said = Said::new(py, ttl, tti, tags, owner, cost, immutable, pin)?;
+        let name = Name::of(key)?;
+        let utf8 = name.utf8()?;
+        self.change(py, |state, _| {
+            let group = state.store.groups.of(&utf8);
+            let class = state.store.groups.get(group).class;
+            let options = self.defaults.options(&said, class, group, 0);
+            shelf_of(&said, &options, payload, codec, now).entry(py, Mark::default(), true)
+        })
+    }
+
+    /// The entry of what memory has, with an empty payload; None if it has nothing.
+    fn _held(&self, py: Python<'_>, key: &Bound<'_, PyAny>, now: u64) -> PyResult<Option<Entry>> {
+        let name = Name::of(key)?;
+        let empty = PyBytes::new(py, b"").unbind();
+        self.change(py, |state, gone| {
+            let lookup = name.lookup(NAMESPACE);
+            state.refresh(&lookup, gone);
+            let store_now = state.store.now();
+            let rest = state.store.slot(&lookup).map(|slot| state.store.rest(slot))?;
+            let mut shelf = Shelf::of(&rest, empty, 0, store_now, now);
+            shelf.hard = below::wall(rest.hard, store_now, now);
+            Some(shelf.entry(py, Mark::default(), true))
+        })
+    }
+
+    /// Has a tier delete a key, unless something newer waits for it.
+    fn _purge(&self, py: Python<'_>, depth: usize, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        let name = Name::of(key)?;
+        self.change(py, |state, _| {
+            let depth = state.depth(depth)?;
+            let lookup = name.lookup(NAMESPACE);
+            if depth.queue.waiting(&lookup).is_none() {
+                depth.queue.put(&lookup, name.text(), Operation::delete(), OVERHEAD);
+            }
+            Ok(())
+        })?
+    }
+
+    /// Keys in a queue.
+    fn _keys(&self, py: Python<'_>, depth: usize) -> Vec<Py<PyString>> {
+        self.state.with(py, |state| {
+            let depth = state.below.depths.get(depth);
+            depth.map_or_else(Vec::new, |depth| depth.queue.keys().map(|key| below::text(py, key)).collect())
+        })
+    }
+
+    /// Ends what was taken. With `failed`, nobody knows what became of it: the tier has to delete the keys, unless it is told better.
+    #[pyo3(signature = (depth, keys, failed=false))]
+    fn _done(&self, py: Python<'_>, depth: usize, keys: Vec<Bound<'_, PyAny>>, failed: bool) -> PyResult<bool> {
         let names = keys.iter().map(Name::of).collect::<PyResult<Vec<_>>>()?;
         let mut old = Vec::new();
         // A closed cache has let go of its queues.
         let more = self.state.with(py, |state| {
             let Some(depth) = state.below.depths.get_mut(depth) else { return false };
-            old.extend(names.iter().filter_map(|name| depth.queue.done(&name.lookup(NAMESPACE))));
+            for name in &names {
+                let lookup = name.lookup(NAMESPACE);
+                if failed && depth.queue.waiting(&lookup).is_none() {
+                    depth.queue.put(&lookup, name.text(), Operation::delete(), OVERHEAD);
+                }
+                old.extend(depth.queue.done(&lookup));
+            }
             depth.queue.is_ready()
         });
         below::release(py, old);
@@ -540,13 +638,19 @@ impl Memory {
         })
     }
 
-    /// See `_begin`.
+    /// See `_begin`; what was fetched meanwhile doesn't climb any more either.
     #[pyo3(signature = (key))]
     fn _end(&self, py: Python<'_>, key: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let hash = key.map(|key| Name::of(key).map(|name| name.lookup(NAMESPACE).hash)).transpose()?;
         self.state.with(py, |state| match hash {
-            Some(hash) => state.below.end(hash),
-            None => state.below.held = state.below.held.saturating_sub(1),
+            Some(hash) => {
+                state.strike(hash);
+                state.below.end(hash);
+            }
+            None => {
+                state.strike_all();
+                state.below.held = state.below.held.saturating_sub(1);
+            }
         });
         Ok(())
     }

@@ -208,9 +208,14 @@ impl<K: Key, V> Store<K, V> {
         (&entry.key, entry.weight, rest, entry.owner)
     }
 
+    /// Slots of the live entries.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+        (0..self.entries.len() as Slot).filter(|&slot| self.entries[slot as usize].is_some() && self.ended(slot).is_none())
+    }
+
     /// All that was said of what is in `slot`.
     #[cold]
-    pub(super) fn rest(&self, slot: Slot) -> Box<Rest> {
+    pub fn rest(&self, slot: Slot) -> Box<Rest> {
         let entry = self.entry(slot);
         let Idle { time_to_idle, hard } =
             if entry.flags & IDLE != 0 { self.idle[slot as usize] } else { Idle { time_to_idle: NEVER, hard: entry.deadline } };

@@ -79,6 +79,9 @@ campaign: $(VENV)/.installed $(VENV)/.group-test
 	@PROPTEST_CASES=100000 cargo test --quiet --release --locked --package forecache-core --test store
 	PROPTEST_CASES=2000 cargo test --quiet --release --locked --package forecache-core --lib
 	$(RUN) benchmarks/campaign.py --seconds 60
+	$(RUN) benchmarks/disk_kill.py
+	$(RUN) benchmarks/disk_crash.py
+	$(RUN) benchmarks/disk_shared.py --check
 
 clean:
 	rm -rf .venv .venv-* target

@@ -1,6 +1,8 @@
 """Every code block of README and docs runs."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,3 +36,9 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_the_example_of_a_tier_keeps_what_a_tier_promises() -> None:
+    source = ROOT / "examples" / "sqlite_tier.py"
+    done = subprocess.run([sys.executable, source], capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr

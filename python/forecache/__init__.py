@@ -19,11 +19,23 @@ from forecache.aio import AsyncCache
 from forecache.cache import Cache
 from forecache.config import Config, Group
 from forecache.decorators import CacheInfo
-from forecache.errors import CacheClosed, CodecError, ConfigError, ForecacheError, ImmutableError, ReentrantLoad, TraceError
-from forecache.events import Refused, Removed
+from forecache.errors import (
+    CacheClosed,
+    CodecError,
+    ConfigError,
+    ForecacheError,
+    ImmutableError,
+    ReentrantLoad,
+    TierUnavailable,
+    TraceError,
+)
+from forecache.events import Refused, Removed, TierClosed, TierOpened
 from forecache.recording import Recorded, Recording
 from forecache.replay import replay
 from forecache.stats import Stats
+from forecache.tiers.boundary import Custom
+from forecache.tiers.disk import Disk
+from forecache.tiers.zmemory import ZMemory
 
 __version__ = version("forecache")
 
@@ -38,6 +50,8 @@ __all__ = [
     "CodecError",
     "Config",
     "ConfigError",
+    "Custom",
+    "Disk",
     "ForecacheError",
     "Group",
     "ImmutableError",
@@ -47,7 +61,11 @@ __all__ = [
     "Refused",
     "Removed",
     "Stats",
+    "TierClosed",
+    "TierOpened",
+    "TierUnavailable",
     "TraceError",
+    "ZMemory",
     "__version__",
     "advise",
     "replay",

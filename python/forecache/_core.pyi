@@ -237,6 +237,45 @@ class Counters:
     def bump(self, stripe: int) -> None:
         """A key of the stripe was changed through this view."""
 
+class Disk:
+    """A directory that processes share, opened. `wait=False` gives None instead of waiting for who changes it just now."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        namespace: str,
+        capacity: int,
+        policy: str,
+        admission: str,
+        packing: Packing,
+        seed: int | None = None,
+    ) -> None:
+        """Opens or makes it. `OSError` or `ConfigError` with the reason if that can't be."""
+    def get(self, key: str, now: int, most: int | None) -> Entry | int | None:
+        """The entry; its bytes if they are more than `most`; None if there is none."""
+    def get_many(self, keys: Sequence[str], now: int, most: int | None) -> tuple[dict[str, Entry], list[str]]:
+        """The entries that are there, and the keys of those of more than `most`."""
+    def set_many(self, entries: Mapping[str, Entry], now: int, *, absent: bool, wait: bool) -> list[str] | None:
+        """Keys that were refused."""
+    def delete_many(self, keys: Sequence[str], now: int, *, wait: bool) -> list[str] | None:
+        """Keys that were there."""
+    def swap(self, key: str, version: int | None, entry: Entry | None, now: int, *, wait: bool) -> bool | None: ...
+    def lacks(self, keys: Sequence[str], now: int) -> list[str]: ...
+    def scan(self, cursor: int, most: int, pattern: str | None, now: int) -> tuple[int | None, list[str]]: ...
+    def clear(self, tags: Sequence[str], owner: str | None) -> int: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+    def stats(self) -> dict[str, Any]: ...
+    def counters(self) -> Counters: ...
+    def forked(self) -> None: ...
+    @staticmethod
+    def info(path: str) -> dict[str, Any]: ...
+    @staticmethod
+    def verify(path: str, progress: Any = None) -> dict[str, Any]: ...
+    @staticmethod
+    def gc(path: str) -> dict[str, Any]: ...
+
 class ZMemory:
     """Sealed, compressed records in memory. `now` is milliseconds since 1970. `most` are the bytes of a payload above which an
     entry isn't read: ask again in another thread, with None."""

@@ -11,6 +11,7 @@ from forecache import control as reach
 from forecache import engine, recording
 from forecache._core import MISSING, FakeClock, Memory
 from forecache.aio import AsyncCache
+from forecache.codec import Codec
 from forecache.config import Config, Groups, Weigher
 from forecache.decorators import CachedMethods, Names
 from forecache.events import Hub, Listener, OnRemove
@@ -18,6 +19,8 @@ from forecache.flight import Flights
 from forecache.flow import run
 from forecache.recording import Recording
 from forecache.stats import Loads, Stats
+from forecache.tiers.boundary import Boundary
+from forecache.tiers.tier import Tier
 from forecache.units import Duration, Size
 from forecache.views import Items, Values, batches
 
@@ -43,6 +46,9 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     | `on_remove` | None | function (key, value, cause), called for every entry that leaves |
     | `clock` | None | a `forecache.testing.FakeClock` |
     | `control` | None | where a Unix socket is made for `forecache trace record`; a directory: one a process |
+    | `tiers` | () | what lies below memory, the fastest first: `Disk(…)`, `ZMemory(…)`, or tiers of your own |
+    | `codec` | `"msgpack"` | how values are stored below memory: `msgpack`, `json`, `pickle`, or a codec of your own |
+    | `secret` | None | what pickled values are signed with, at least 16 bytes |
 
     Raises `ConfigError` for what isn't allowed. Keys are `str`: all methods raise `TypeError` for others,
     those that store `ValueError` for lone surrogates, and all `CacheClosed` after `close`.
@@ -75,13 +81,13 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         on_remove: OnRemove | None = None,
         clock: FakeClock | None = None,
         control: str | os.PathLike[str] | None = None,
+        tiers: Iterable[Boundary | Tier] = (),
+        codec: str | Codec = "msgpack",
+        secret: str | bytes | None = None,
     ) -> C:
         """See the class."""
-        return cls.from_config(
-            Config(
-                capacity, max_entries, policy, ttl, tti, jitter, weigher, copy, groups, namespace, seed, on_remove, clock, control
-            )
-        )
+        memory = (capacity, max_entries, policy, ttl, tti, jitter, weigher, copy, groups, namespace, seed, on_remove)
+        return cls.from_config(Config(*memory, clock, control, tiers, codec, secret))
 
     @classmethod
     def from_config(cls: type[C], config: Config) -> C:
@@ -98,7 +104,7 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
 
     @classmethod
     def from_url(cls: type[C], *urls: str, **options: Any) -> C:
-        """A cache of one URL a tier: `Cache.from_url("memory://?capacity=512MB&policy=lru")`. See `Config.from_url`."""
+        """A cache of one URL a tier: `Cache.from_url("memory://", "disk:///var/cache/app")`. See `Config.from_url`."""
         return cls.from_config(Config.from_url(*urls, **options))
 
     @classmethod

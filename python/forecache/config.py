@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from forecache import checks, sources
 from forecache._core import POLICIES, FakeClock
+from forecache.codec import Codec, codec
 from forecache.events import OnRemove
+from forecache.tiers.boundary import Boundary, as_boundary
+from forecache.tiers.disk import Disk
+from forecache.tiers.tier import Tier
+from forecache.tiers.zmemory import ZMemory
 from forecache.units import Duration, Size, parse_duration, parse_size, wrong
 
 __all__ = ["Config", "Group", "parse_count", "parse_duration", "parse_size"]
 
 MOST_PATTERNS = 4095
+KINDS: Mapping[str, Callable[..., Boundary]] = {"zmemory": ZMemory, "disk": Disk}
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,9 @@ class Config:
     on_remove: OnRemove | None
     clock: FakeClock | None
     control: str | None
+    tiers: tuple[Boundary, ...]
+    codec: str | Codec
+    secret: bytes | None = field(repr=False)
 
     def __init__(
         self,
@@ -79,7 +88,11 @@ class Config:
         on_remove: OnRemove | None = None,
         clock: FakeClock | None = None,
         control: str | os.PathLike[str] | None = None,
+        tiers: Iterable[Boundary | Tier] = (),
+        codec: str | Codec = "msgpack",
+        secret: str | bytes | None = None,
     ) -> None:
+        key = secret.encode() if isinstance(secret, str) else secret
         valid = {
             "capacity": parse_size(capacity, "capacity"),
             "max_entries": checks.whole("max_entries", max_entries, 1, 2**32 - 1),
@@ -95,6 +108,9 @@ class Config:
             "on_remove": checks.function("on_remove", on_remove, "a function (key, value, cause)"),
             "clock": clock,
             "control": checks.path("control", control),
+            "tiers": _tiers(tiers),
+            "codec": _codec(codec, key),
+            "secret": key,
         }
         if clock is not None and not isinstance(clock, FakeClock):
             raise wrong("clock", clock, "None for the real one, or a forecache.testing.FakeClock")
@@ -103,14 +119,15 @@ class Config:
 
     @classmethod
     def from_url(cls, *urls: str, **options: Any) -> Config:
-        """Reads one URL a tier, options as its query; `options` (those of `Cache`) go before them.
+        """Reads one URL a tier, options as its query, the fastest tier first; `options` (those of `Cache`) go before them.
 
-        Raises `ConfigError` for an unknown tier or option.
+        Memory is there also if it isn't named. Raises `ConfigError` for an unknown tier or option.
 
-        >>> Config.from_url("memory://?capacity=512MB&policy=lru&ttl=5m").capacity
-        512000000
+        >>> config = Config.from_url("memory://?capacity=512MB&policy=lru&ttl=5m", "disk:///var/cache/app?capacity=20GB")
+        >>> config.capacity, config.tiers[0].path
+        (512000000, '/var/cache/app')
         """
-        return cls(**{**sources.from_urls(urls), **options})
+        return cls(**{**_made(sources.from_urls(urls)), **options})
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str], **options: Any) -> Config:
@@ -124,6 +141,10 @@ class Config:
         capacity = "512MB"
         policy = "lru"
 
+        [disk]
+        path = "/var/cache/app"
+        enabled = false         # a switch
+
         [groups]                # the first pattern that matches a key wins
         "token:*" = "5m"
         "page:*" = { ttl = "1h", tti = "10m" }
@@ -132,7 +153,7 @@ class Config:
         `options` (those of `Cache`) go before the file's. Raises `ConfigError` for what is wrong in it, `OSError` if it can't
         be read.
         """
-        return cls(**{**sources.from_toml(Path(path)), **options})
+        return cls(**{**_made(sources.from_toml(Path(path))), **options})
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Config:
@@ -144,7 +165,7 @@ class Config:
         >>> Config.from_env({"FORECACHE_MEMORY_CAPACITY": "1GB", "FORECACHE_GROUPS": '{"page:*": "1h"}'}).groups
         (('page:*', 3600.0, None),)
         """
-        return cls(**{**sources.from_env(os.environ if environ is None else environ), **options})
+        return cls(**{**_made(sources.from_env(os.environ if environ is None else environ)), **options})
 
 
 def parse_count(value: int, field: str) -> int:
@@ -153,6 +174,42 @@ def parse_count(value: int, field: str) -> int:
     if count is None:
         raise wrong(field, value, "a whole number")
     return count
+
+
+def _made(given: dict[str, Any]) -> dict[str, Any]:
+    """Options out of a source, its tiers made."""
+    tiers: sources.Tiers = given.get("tiers", [])
+    for name, options in tiers:
+        if name == "disk" and "path" not in options:
+            raise wrong(
+                "disk.path", None, "the directory, as an absolute path; enabled = false or FORECACHE_DISK=off for no disk"
+            )
+    return given | {"tiers": [KINDS[name](**options) for name, options in tiers]}
+
+
+def _tiers(tiers: Iterable[Any]) -> tuple[Boundary, ...]:
+    if isinstance(tiers, str | Mapping) or not isinstance(tiers, Iterable):
+        raise wrong("tiers", tiers, "a list of tiers, the fastest first: [Disk('/var/cache/app')]")
+    made = tuple(map(as_boundary, tiers))
+    seen = {"memory"}
+    for tier in made:
+        if tier.name in seen:
+            raise wrong("tiers", tier, f"one tier of each name: there is a {tier.name!r} before it")
+        seen.add(tier.name)
+    return made
+
+
+def _codec(given: str | Codec, secret: bytes | None) -> str | Codec:
+    if isinstance(given, str):
+        codec(given, secret)
+        return given
+    if not all(hasattr(given, name) for name in ("number", "encode", "decode")):
+        raise wrong("codec", given, "msgpack, json, pickle, or an object with number, encode and decode")
+    if not isinstance(given.number, int) or not 128 <= given.number <= 255:
+        raise wrong("codec.number", given.number, "128 to 255 for a codec of one's own")
+    if secret is not None:
+        raise wrong("secret", "bytes", "none: a codec of one's own has its own")
+    return given
 
 
 def _groups(groups: Groups | None) -> Iterable[tuple[str, float | None, float | None]]:

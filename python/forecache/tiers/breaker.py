@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
-from forecache._core import Entry
+from forecache._core import Counters, Entry
 from forecache.errors import TierUnavailable
 from forecache.events import TierClosed, TierOpened
 from forecache.flow import Flow
@@ -131,8 +131,20 @@ class Breaker:
 
     def stats(self) -> TierStats:
         """See `Tier`."""
-        breaker = {"state": self._state, "reason": self._reason, "failures": self._failed, "dropped": self._dropped}
-        return replace(self.tier.stats(), **breaker, owed=self._owed.count)  # type: ignore[arg-type]
+        told = self.tier.stats()
+        return replace(
+            told,
+            state=told.state if self._state == "up" else self._state,
+            reason=self._reason or told.reason,
+            failures=self._failed,
+            dropped=self._dropped,
+            owed=self._owed.count,
+        )
+
+    def counters(self) -> Counters | None:
+        """See `Counted`."""
+        counters: Counters | None = getattr(self.tier, "counters", lambda: None)()
+        return counters
 
     def _ask(
         self, verb: Callable[[], Flow[Any]], fits: Callable[[Any], bool], keys: Iterable[str] = (), owed: Iterable[str] = ()

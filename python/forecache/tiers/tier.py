@@ -29,16 +29,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from forecache._core import Entry, FakeClock
+from forecache._core import Counters, Entry, FakeClock
 from forecache.flow import Flow
 
-__all__ = ["Now", "Reader", "Stored", "Streams", "Tier", "TierStats", "lives", "versioned", "wall_time"]
+__all__ = ["Counted", "Now", "Reader", "Stored", "Streams", "Tier", "TierStats", "lives", "versioned", "wall_time"]
 
 Now: TypeAlias = Callable[[], int]
 """Wall time: milliseconds since 1970."""
 
 INLINE = 16_384
 """Bytes of payload up to which a local tier reads and writes where it stands, whatever the face: it takes less than a thread."""
+BATCH = 64
+"""Keys up to which they do so."""
 SCANNED = 256
 """Places that a scan looks at, at a time."""
 FAKE_START = 1_577_836_800_000
@@ -154,6 +156,13 @@ class Streams(Protocol):
 
     def open(self, key: str) -> Flow[Reader | None]:
         """The entry of a key; None if there is none."""
+
+
+class Counted(Protocol):
+    """What a tier may have that other processes of the host share."""
+
+    def counters(self) -> Counters | None:
+        """Counters by which a read in memory sees in one look whether others changed its key; None while there are none."""
 
 
 def wall_time(clock: FakeClock | None = None) -> Now:

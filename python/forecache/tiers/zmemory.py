@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from forecache import _core, checks
+from forecache import checks
 from forecache._core import POLICIES, Entry
+from forecache._core import ZMemory as Store
 from forecache.errors import TierUnavailable
 from forecache.flow import Call, Flow
 from forecache.tiers.boundary import Boundary, Compressed
 from forecache.tiers.breaker import Tell
-from forecache.tiers.tier import INLINE, SCANNED, Now, Stored, Tier, TierStats, wall_time
+from forecache.tiers.tier import BATCH, INLINE, SCANNED, Now, Stored, Tier, TierStats, wall_time
 from forecache.units import Duration, Size, parse_size
 
 __all__ = ["ZMemory", "ZMemoryTier"]
@@ -76,7 +77,7 @@ class ZMemoryTier:
     def __init__(self, options: ZMemory, namespace: str = "", now: Now | None = None) -> None:
         self.name = options.name
         self._now = now or wall_time()
-        self._store: _core.ZMemory | None = _core.ZMemory(
+        self._store: Store | None = Store(
             namespace=namespace,
             capacity=options.capacity,
             policy=options.policy,
@@ -85,7 +86,7 @@ class ZMemoryTier:
         )
         self._last = TierStats(self.name)
 
-    def _open(self) -> _core.ZMemory:
+    def _open(self) -> Store:
         if self._store is None:
             raise TierUnavailable(f"{self.name}: closed")
         return self._store
@@ -93,6 +94,9 @@ class ZMemoryTier:
     def get_many(self, keys: Sequence[str]) -> Flow[dict[str, Entry]]:
         """See `Tier`."""
         store = self._open()
+        if len(keys) > BATCH:
+            found, _ = yield Call(store.get_many, (keys, self._now(), None))
+            return found  # type: ignore[no-any-return]
         found, large = store.get_many(keys, self._now(), INLINE)
         if large:
             more, _ = yield Call(store.get_many, (large, self._now(), None))
@@ -103,7 +107,7 @@ class ZMemoryTier:
         """See `Tier`."""
         store = self._open()
         arguments = (list(entries.items()), self._now(), absent)
-        if sum(len(entry.payload) for entry in entries.values()) > INLINE:
+        if len(entries) > BATCH or sum(len(entry.payload) for entry in entries.values()) > INLINE:
             return Stored(*(yield Call(store.set_many, arguments)))
         return Stored(*store.set_many(*arguments))
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// How many stripes there are.
 pub const STRIPES: usize = 1 << 16;
@@ -27,31 +27,30 @@ impl Words for Vec<AtomicU32> {
 /// A process's view of the shared counters.
 pub struct Counters {
     shared: Arc<dyn Words>,
-    seed: u64,
     /// By stripe: the shared counter that was seen last (high half) and the epoch less one (low half).
     seen: Box<[AtomicU64]>,
 }
 
 impl Counters {
-    /// A view of `shared`. Those who share counters need the same `seed`.
-    pub fn new(shared: Arc<dyn Words>, seed: u64) -> Self {
+    /// A view of `shared`.
+    pub fn new(shared: Arc<dyn Words>) -> Self {
         assert_eq!(shared.words().len(), STRIPES, "there is a counter for each stripe");
-        Counters { shared, seed, seen: (0..STRIPES).map(|_| AtomicU64::new(0)).collect() }
+        Counters { shared, seen: (0..STRIPES).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// Counters in plain memory.
     pub fn private() -> Self {
-        Counters::new(Arc::new((0..STRIPES).map(|_| AtomicU32::new(0)).collect::<Vec<_>>()), 0)
+        Counters::new(Arc::new((0..STRIPES).map(|_| AtomicU32::new(0)).collect::<Vec<_>>()))
     }
 
     /// Another view of the same counters, as another process has it.
     pub fn fresh(&self) -> Self {
-        Counters::new(self.shared.clone(), self.seed)
+        Counters::new(self.shared.clone())
     }
 
     /// Where a key counts.
     pub fn stripe(&self, namespace: &str, key: &str) -> u16 {
-        xxh3_64_with_seed(key.as_bytes(), xxh3_64_with_seed(namespace.as_bytes(), self.seed)) as u16
+        xxh3_64_with_seed(key.as_bytes(), xxh3_64(namespace.as_bytes())) as u16
     }
 
     /// A number, never 0, that is another than before if others changed a key of the stripe meanwhile.
@@ -81,6 +80,11 @@ impl Counters {
             known if known == new => seen,
             _ => moved(seen, new),
         });
+    }
+
+    /// This process changed keys of all stripes.
+    pub fn bump_all(&self) {
+        (0..=u16::MAX).for_each(|stripe| self.bump(stripe));
     }
 
     fn update(&self, stripe: u16, change: impl Fn(u64) -> u64) -> u16 {

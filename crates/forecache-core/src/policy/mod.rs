@@ -18,6 +18,7 @@ mod tinylfu;
 
 pub use crate::list::Slot;
 pub use adaptive::Adaptive;
+pub(crate) use adaptive::score::{Moment, Stamp, Weights};
 pub use arc::Arc;
 pub use clock2qplus::Clock2QPlus;
 pub use lfu::Lfu;

@@ -20,7 +20,7 @@ const NEVER: u64 = u64::MAX;
 /// What is known of an entry: all that a sampled store need keep to judge it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stamp {
-    /// Nanoseconds by the store's clock; `u64::MAX` for never.
+    /// By the store's clock, in nanoseconds in memory and milliseconds on disk; `u64::MAX` for never.
     pub deadline: u64,
     /// The number of the request that used it last, modulo 2^32.
     pub last: u32,
@@ -77,9 +77,9 @@ fn logarithm(requests: u32) -> u8 {
 pub struct Moment {
     /// The number of the latest request, modulo 2^32.
     pub tick: u32,
-    /// Nanoseconds by the store's clock.
+    /// By the same clock.
     pub now: u64,
-    /// Nanoseconds that a turnover takes; 0 if unknown.
+    /// What a turnover takes by it; 0 if unknown.
     pub turnover: f32,
 }
 
@@ -94,7 +94,7 @@ pub struct Kind {
 pub type Table = [[f32; AGES]; CLASSES];
 
 /// What entries of each class at each age are worth.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Weights {
     /// Entries in half octaves: the unit of ages.
     scale: u8,

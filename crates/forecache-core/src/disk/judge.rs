@@ -1,0 +1,441 @@
+//! What an entry on disk is worth: its access stamp, and the judge who holds the stamps of a sample against each other.
+//!
+//! `lru` and `lfu` go by the stamp alone. `adaptive` judges with the weights of the memory policy of that name
+//! ([`crate::policy::Adaptive`]), learnt in each process by a *miniature*: that policy itself over a sample of the keys, with as many
+//! entries as the sample has of those on disk, fed with the requests that this process makes. Ages and gaps are relative to the number of
+//! entries, so what the miniature learns holds for the whole; until it has learnt, its prior judges, by recency and frequency.
+//!
+//! Source of the sample: Waldspurger, Park, Garthwaite and Ahmad, "Efficient MRC construction with SHARDS" (FAST 2015).
+
+use crate::list::Slot;
+use crate::policy::{Adaptive, Cause, Change, Meta, Moment, Policy, Stamp, Weights};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError, RwLock};
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
+
+/// Uses that are counted one by one; above, one in 2, 4, 8, ... for each [`STEP`] of the count, by chance.
+const COUNTED: u8 = 128;
+const STEP: u8 = 8;
+
+/// The access stamp of an index slot.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Access {
+    /// The number of the request that used it last, modulo 2^32.
+    pub last: u32,
+    /// Uses after the first, above 128 in octaves of eight steps.
+    pub uses: u8,
+    /// Smoothed logarithm of the requests between accesses, in half octaves.
+    pub gap: u8,
+    /// How dear it is to load again.
+    pub cost: f32,
+    /// Bytes.
+    pub length: u32,
+    /// Milliseconds since 1970; `u64::MAX` for never.
+    pub deadline_ms: u64,
+}
+
+impl Access {
+    /// An entry that came with the request `tick`.
+    pub fn new(tick: u32, length: u32, cost: f32, deadline_ms: u64) -> Self {
+        Access { last: tick, uses: 0, gap: 0, cost, length, deadline_ms }
+    }
+
+    /// The request `tick` used the entry.
+    pub fn touch(&mut self, tick: u32) {
+        let uses = match self.uses {
+            u8::MAX => u8::MAX,
+            uses if uses < COUNTED => uses + 1,
+            uses => uses + u8::from(tick.wrapping_mul(0x9E37_79B1) >> (31 - (uses - COUNTED) / STEP) == 0),
+        };
+        let mut stamp = self.stamp(tick);
+        stamp.touch(tick);
+        (self.last, self.uses, self.gap) = (tick, uses, stamp.gap);
+    }
+
+    /// As two words of the index: last and cost; uses and gap, with 48 bits of the second left free.
+    pub fn to_words(self) -> [u64; 2] {
+        [u64::from(self.last) | u64::from(self.cost.to_bits()) << 32, u64::from(self.uses) | u64::from(self.gap) << 8]
+    }
+
+    /// What [`Access::to_words`] made; the free bits may be anything, and any word is a stamp.
+    pub fn from_words([first, second]: [u64; 2], length: u32, deadline_ms: u64) -> Self {
+        let cost = f32::from_bits((first >> 32) as u32);
+        // A damaged stamp must not make an entry stay for ever.
+        let cost = if cost.is_finite() && cost >= 0.0 { cost } else { 1.0 };
+        Access { last: first as u32, uses: second as u8, gap: (second >> 8) as u8, cost, length, deadline_ms }
+    }
+
+    /// Requests since the last use. Another process may have used it with a later request than `tick`.
+    fn age(&self, tick: u32) -> u32 {
+        (tick.wrapping_sub(self.last) as i32).max(0) as u32
+    }
+
+    fn stamp(&self, tick: u32) -> Stamp {
+        let last = tick.wrapping_sub(self.age(tick));
+        Stamp { uses: self.uses, gap: self.gap, ..Stamp::new(last, self.length.into(), self.cost, self.deadline_ms) }
+    }
+}
+
+/// Says which of the entries on disk are worth least.
+#[derive(Debug)]
+pub struct Judge(Rule);
+
+#[derive(Debug)]
+enum Rule {
+    Lru,
+    Lfu,
+    Adaptive(Box<Learnt>),
+}
+
+impl Judge {
+    /// The names that [`Judge::named`] takes: the policies that score an entry by itself.
+    pub const NAMES: [&str; 3] = ["lru", "lfu", "adaptive"];
+
+    /// The judge of that name.
+    pub fn named(name: &str) -> Option<Judge> {
+        match name {
+            "lru" => Some(Judge(Rule::Lru)),
+            "lfu" => Some(Judge(Rule::Lfu)),
+            "adaptive" => Some(Judge(Rule::Adaptive(Box::default()))),
+            _ => None,
+        }
+    }
+
+    /// What an entry is worth at the request `tick`. The least goes first; what has expired is worth less than anything.
+    pub fn worth(&self, access: &Access, tick: u32, now_ms: u64) -> f32 {
+        if access.deadline_ms <= now_ms {
+            return f32::NEG_INFINITY;
+        }
+        let age = access.age(tick);
+        match &self.0 {
+            Rule::Lru => -(age as f32),
+            // Among equals the one unused for longest.
+            Rule::Lfu => f32::from(access.uses) - age as f32 / u32::MAX as f32,
+            Rule::Adaptive(learnt) => learnt.worth(access, age, tick, now_ms),
+        }
+    }
+
+    /// Learns from a get or set of this process: the key's fingerprint, the record's length (0 for a get that found nothing), whether
+    /// it was there, and how many entries there are. A miss and the set that follows it are one request. Waits for nobody.
+    pub fn request(&self, fingerprint: u64, length: u32, hit: bool, entries: u64) {
+        if let Rule::Adaptive(learnt) = &self.0 {
+            learnt.request(fingerprint, length, hit, entries);
+        }
+    }
+}
+
+/// `adaptive`: weights, and the miniature that learns them.
+#[derive(Debug)]
+struct Learnt {
+    weights: RwLock<Weights>,
+    miniature: Mutex<Miniature>,
+    /// The miniature's sample: one key in two to this power.
+    shift: AtomicU32,
+    entries: AtomicU64,
+    pace: Pace,
+}
+
+impl Default for Learnt {
+    fn default() -> Self {
+        let miniature = Miniature::default();
+        Learnt {
+            weights: RwLock::new(miniature.policy.weights().clone()),
+            miniature: Mutex::new(miniature),
+            shift: AtomicU32::default(),
+            entries: AtomicU64::default(),
+            pace: Pace::default(),
+        }
+    }
+}
+
+impl Learnt {
+    fn worth(&self, access: &Access, age: u32, tick: u32, now_ms: u64) -> f32 {
+        let entries = self.entries.load(Relaxed).max(1);
+        let turnover = self.pace.milliseconds(entries, tick, now_ms);
+        let moment = Moment { tick, now: now_ms, turnover };
+        let worth = self.weights.read().unwrap_or_else(PoisonError::into_inner).worth(&access.stamp(tick), &moment);
+        // Entries of one class are worth the same, but for a thousandth that the longer unused one has less.
+        let old = age as f32 / (age as f32 + entries as f32);
+        worth.min(f32::MAX) * (1.0 - old / 1024.0)
+    }
+
+    fn request(&self, fingerprint: u64, length: u32, hit: bool, entries: u64) {
+        if !sampled(fingerprint, self.shift.load(Relaxed)) {
+            return;
+        }
+        let Ok(mut miniature) = self.miniature.try_lock() else { return };
+        miniature.fit(entries);
+        self.shift.store(miniature.shift, Relaxed);
+        miniature.request(fingerprint, length, hit);
+        let before = self.entries.load(Relaxed);
+        if miniature.has_learnt() || entries.abs_diff(before) > before / 16 {
+            let mut weights = miniature.policy.weights().clone();
+            weights.rescale(entries as usize);
+            *self.weights.write().unwrap_or_else(PoisonError::into_inner) = weights;
+            self.entries.store(entries, Relaxed);
+        }
+    }
+}
+
+/// Whether a key is one of the sample, in which every second key of a sample twice as large is.
+#[inline]
+fn sampled(fingerprint: u64, shift: u32) -> bool {
+    // Other bits than those that place the key in the index.
+    fingerprint.wrapping_mul(0x9E37_79B9_7F4A_7C15).leading_zeros() >= shift
+}
+
+/// How fast requests come, from two of them: the request's number and the milliseconds, both modulo 2^32, in one word.
+#[derive(Debug, Default)]
+struct Pace {
+    newer: AtomicU64,
+    older: AtomicU64,
+}
+
+impl Pace {
+    /// Milliseconds that as many requests take as there are entries.
+    fn milliseconds(&self, entries: u64, tick: u32, now_ms: u64) -> f32 {
+        let (newer, now) = (self.newer.load(Relaxed), now_ms << 32 | u64::from(tick));
+        if newer == 0 || u64::from(tick.wrapping_sub(newer as u32)) > entries {
+            self.older.store(if newer == 0 { now } else { newer }, Relaxed);
+            self.newer.store(now, Relaxed);
+        }
+        let older = self.older.load(Relaxed);
+        let requests = tick.wrapping_sub(older as u32).max(1);
+        let milliseconds = ((now >> 32) as u32).wrapping_sub((older >> 32) as u32);
+        milliseconds as f32 / requests as f32 * entries as f32
+    }
+}
+
+/// The most entries of the miniature; it has a quarter as many at least, if there are so many on disk.
+const MOST: u64 = 4000;
+
+/// A cache of lengths without values, over a sample of the keys.
+#[derive(Debug, Default)]
+struct Miniature {
+    policy: Adaptive,
+    slots: hashbrown::HashMap<u64, Slot, Xxh3DefaultBuilder>,
+    /// By slot.
+    held: Vec<Held>,
+    free: Vec<Slot>,
+    shift: u32,
+    limit: usize,
+    /// The lesson that was told last.
+    lesson: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    fingerprint: u64,
+    length: u32,
+    /// It was asked for last by a get that didn't find it on disk, so that a set will follow.
+    missed: bool,
+}
+
+impl Miniature {
+    /// Takes its size from the number of entries on disk.
+    fn fit(&mut self, entries: u64) {
+        while entries >> self.shift > MOST {
+            self.shift += 1;
+            let out: Vec<Slot> =
+                self.slots.iter().filter(|&(&fingerprint, _)| !sampled(fingerprint, self.shift)).map(|(_, &slot)| slot).collect();
+            out.into_iter().for_each(|slot| self.remove(slot, Cause::Explicit));
+        }
+        while self.shift > 0 && entries >> self.shift < MOST / 4 {
+            self.shift -= 1;
+        }
+        // A sample of the keys may by chance have more of them than its share; as long as there is room on disk, nothing should leave here.
+        self.limit = ((entries + entries / 16) >> self.shift) as usize + 16;
+    }
+
+    fn request(&mut self, fingerprint: u64, length: u32, hit: bool) {
+        let Some(&slot) = self.slots.get(&fingerprint) else {
+            if length > 0 {
+                self.insert(Held { fingerprint, length, missed: false });
+            }
+            return;
+        };
+        let held = &mut self.held[slot as usize];
+        let follows = std::mem::replace(&mut held.missed, !hit && length == 0) && !hit && length > 0;
+        if !follows {
+            self.policy.on_hit(slot);
+        }
+        if length > 0 && length != held.length {
+            held.length = length;
+            self.policy.configure(Change::Weight(slot, length.into()));
+        }
+    }
+
+    fn insert(&mut self, held: Held) {
+        while self.slots.len() >= self.limit {
+            match self.policy.victim(Some(held.fingerprint)) {
+                Some(victim) => self.remove(victim, Cause::Size),
+                None => break,
+            }
+        }
+        let slot = self.free.pop().unwrap_or(self.held.len() as Slot);
+        match self.held.get_mut(slot as usize) {
+            Some(place) => *place = held,
+            None => self.held.push(held),
+        }
+        self.slots.insert(held.fingerprint, slot);
+        self.policy.on_insert(slot, held.fingerprint, &Meta::of_weight(held.length.into()));
+    }
+
+    fn remove(&mut self, slot: Slot, cause: Cause) {
+        self.policy.on_remove(slot, cause);
+        self.slots.remove(&self.held[slot as usize].fingerprint);
+        self.free.push(slot);
+    }
+
+    /// Whether the weights are others than when this was asked last.
+    fn has_learnt(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.lesson, self.policy.lesson());
+        self.lesson != before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint::fingerprint;
+    use proptest::prelude::*;
+
+    fn used(last: u32, uses: u8) -> Access {
+        Access { uses, ..Access::new(last, 100, 1.0, u64::MAX) }
+    }
+
+    fn judge(name: &str) -> Judge {
+        Judge::named(name).unwrap()
+    }
+
+    fn key(number: u32) -> u64 {
+        fingerprint(&number.to_le_bytes(), 7)
+    }
+
+    #[test]
+    fn the_least_recent_the_least_frequent_and_what_has_expired_go_first() {
+        let order =
+            |name: &str, left: &Access, right: &Access| judge(name).worth(left, 1000, 50) < judge(name).worth(right, 1000, 50);
+        assert!(order("lru", &used(10, 9), &used(11, 0)));
+        assert!(order("lfu", &used(900, 1), &used(10, 2)));
+        assert!(order("lfu", &used(10, 2), &used(900, 2)));
+        assert!(order("adaptive", &used(10, 0), &used(900, 0)));
+        assert!(order("adaptive", &used(900, 0), &used(900, 3)));
+        for name in Judge::NAMES {
+            assert!(order(name, &Access { deadline_ms: 50, ..used(999, 9) }, &used(0, 0)));
+            assert!(Judge::named(name).is_some());
+        }
+        assert!(Judge::named("arc").is_none());
+    }
+
+    #[test]
+    fn what_expires_soon_is_worth_less_to_adaptive() {
+        let judge = judge("adaptive");
+        judge.request(key(1), 100, false, 1000);
+        let worth = |deadline_ms| judge.worth(&Access { deadline_ms, ..used(900, 1) }, 2000, 2_000_000);
+        // A thousand requests, which is a turnover, take half a minute.
+        judge.worth(&used(900, 1), 1000, 1_970_000);
+        assert!(worth(2_001_000) < worth(2_300_000) / 5.0);
+        assert!(worth(2_300_000) < worth(u64::MAX));
+    }
+
+    #[test]
+    fn an_entry_that_another_process_used_just_now_is_new() {
+        for name in Judge::NAMES {
+            let [ahead, now] = [1003, 1000].map(|last| judge(name).worth(&used(last, 1), 1000, 0));
+            assert_eq!(ahead, now, "{name}");
+        }
+    }
+
+    #[test]
+    fn uses_are_counted_far_beyond_what_a_byte_holds() {
+        let counts = [100, 1_000, 10_000, 100_000].map(|times| {
+            let mut access = Access::new(0, 1, 1.0, u64::MAX);
+            (1..=times).for_each(|tick| access.touch(tick));
+            access.uses
+        });
+        assert_eq!(counts[0], 100);
+        assert!(counts.is_sorted_by(|fewer, more| fewer < more) && counts[3] < u8::MAX, "{counts:?}");
+    }
+
+    /// Hits of a full cache of `capacity` keys that are asked for in a ring of `ring`, the worst of 16 leaving.
+    fn hits_in_a_ring(judge: &Judge, capacity: usize, ring: u32, rounds: u32) -> u32 {
+        let mut held: Vec<(u32, Access)> = Vec::new();
+        let (mut hits, mut random) = (0, 1u64);
+        for tick in 0..ring * rounds {
+            let number = tick % ring;
+            let place = held.iter().position(|(other, _)| *other == number);
+            if let Some(place) = place {
+                judge.request(key(number), 1, true, held.len() as u64);
+                held[place].1.touch(tick);
+                hits += 1;
+                continue;
+            }
+            judge.request(key(number), 0, false, held.len() as u64);
+            judge.request(key(number), 1, false, held.len() as u64);
+            if held.len() == capacity {
+                let sample = (0..16).map(|_| {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    ((random >> 33) % capacity as u64) as usize
+                });
+                let worth = |at: &usize| judge.worth(&held[*at].1, tick, 0);
+                let victim = sample.min_by(|left, right| worth(left).total_cmp(&worth(right))).unwrap();
+                held.swap_remove(victim);
+            }
+            held.push((number, Access::new(tick, 1, 1.0, u64::MAX)));
+        }
+        hits
+    }
+
+    #[test]
+    fn adaptive_learns_a_ring_in_which_recency_hits_nothing() {
+        let [lru, adaptive] = ["lru", "adaptive"].map(|name| hits_in_a_ring(&judge(name), 200, 300, 60));
+        assert!(lru < 1_000 && adaptive > 6_000, "{lru} and {adaptive} of 18000");
+    }
+
+    #[test]
+    fn the_miniature_holds_some_thousands_however_many_there_are() {
+        let mut miniature = Miniature::default();
+        for (entries, most) in [(1_000u64, 1_100), (300_000, 4_300), (9_000, 4_300), (500, 600)] {
+            for number in 0..(entries as u32 * 2) {
+                miniature.fit(entries);
+                if sampled(key(number), miniature.shift) {
+                    miniature.request(key(number), 1, false);
+                }
+            }
+            let held = miniature.slots.len();
+            assert!(held <= most && held >= (entries as usize).min(900), "{held} for {entries}");
+            assert_eq!(miniature.held.len(), held + miniature.free.len());
+        }
+    }
+
+    #[test]
+    fn a_miss_and_the_set_that_follows_are_one_request() {
+        let mut miniature = Miniature::default();
+        miniature.fit(10);
+        miniature.request(key(1), 5, false);
+        let uses = |miniature: &Miniature| crate::policy::Inspect::hits(&miniature.policy, miniature.slots[&key(1)]);
+        assert_eq!(uses(&miniature), 0);
+        miniature.request(key(1), 0, false);
+        miniature.request(key(1), 5, false);
+        assert_eq!(uses(&miniature), 1);
+        miniature.request(key(1), 5, true);
+        miniature.request(key(1), 6, false);
+        assert_eq!(uses(&miniature), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn stamps_survive_the_words_and_any_words_are_a_stamp(words: [u64; 2], length: u32, deadline_ms: u64, tick: u32, now_ms: u64) {
+            let mut access = Access::from_words(words, length, deadline_ms);
+            prop_assert_eq!(Access::from_words(access.to_words(), length, deadline_ms), access);
+            for name in Judge::NAMES {
+                let worth = judge(name).worth(&access, tick, now_ms);
+                prop_assert!(!worth.is_nan() && worth < f32::INFINITY);
+                prop_assert_eq!(worth == f32::NEG_INFINITY, deadline_ms <= now_ms);
+            }
+            access.touch(tick);
+            prop_assert_eq!(access.last, tick);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+"""The disk tier: it survives restarts, and the processes of a host share it. Its store is Rust's, `forecache-core/src/disk`."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from forecache import checks
+from forecache._core import Counters, Entry
+from forecache.errors import TierUnavailable
+from forecache.flow import Call, Flow
+from forecache.tiers.boundary import Boundary, Compressed
+from forecache.tiers.breaker import Tell
+from forecache.tiers.tier import BATCH, INLINE, SCANNED, Now, Stored, Tier, TierStats, wall_time
+from forecache.units import Duration, Size, parse_size, wrong
+
+if TYPE_CHECKING:
+    from forecache._core import Disk as Directory
+
+__all__ = ["Disk", "DiskTier"]
+
+T = TypeVar("T")
+
+POLICIES = ("lru", "lfu", "adaptive")
+"""Policies that tell an entry's worth by itself: the others need the order of all entries, which no process knows."""
+POLICY = "lru"
+ADMISSIONS = ("doorkeeper", "all")
+LEAST = 8 * 2**20
+"""Bytes that a directory may have, at least."""
+PATHS = "an absolute path, such as '/var/cache/app'"
+
+_alive: weakref.WeakSet[DiskTier] = weakref.WeakSet()
+
+
+@dataclass(frozen=True, init=False)
+class Disk(Boundary):
+    """A disk tier: `Cache(tiers=[Disk("/var/cache/app", "20GB")])`. The directory is made if it isn't there.
+
+    >>> Disk("/var/cache/app", "20GB").capacity
+    20000000000
+    """
+
+    path: str
+    capacity: int
+    policy: str
+    admission: str
+    packed: Compressed
+    seed: int | None
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        capacity: Size = "1GB",
+        *,
+        policy: str = POLICY,
+        admission: str = "doorkeeper",
+        write: str = "behind",
+        queue: Size = "64MB",
+        when_full: str = "wait",
+        compression: str = "lz4",
+        level: int | None = None,
+        min_size: Size = 1024,
+        min_ratio: float = 1.2,
+        strict: bool = False,
+        timeout: Duration | None = None,
+        seed: int | None = None,
+    ) -> None:
+        size = parse_size(capacity, "disk.capacity")
+        if size < LEAST:
+            raise wrong("disk.capacity", capacity, "8MiB or more: bytes of all files of the directory together")
+        self._take(
+            write=write,
+            queue=queue,
+            when_full=when_full,
+            strict=strict,
+            timeout=timeout,
+            path=_path(path),
+            capacity=size,
+            policy=checks.one_of("disk.policy", policy, POLICIES),
+            admission=checks.one_of("disk.admission", admission, ADMISSIONS),
+            packed=Compressed.checked("disk", compression, level, min_size, min_ratio),
+            seed=checks.whole("disk.seed", seed, 0, 2**64 - 1),
+        )
+
+    @property
+    def name(self) -> str:
+        """See `Boundary`."""
+        return "disk"
+
+    def make(self, namespace: str, now: Now, tell: Tell | None = None) -> Tier:
+        """See `Boundary`. Opens the directory. If it can't be, `stats` says so and it is tried later; `strict` raises."""
+        tier = DiskTier(self, namespace, now)
+        try:
+            tier.open()
+        except TierUnavailable:
+            if self.strict:
+                raise
+        return self._layered(tier, now, tell)
+
+
+def _path(path: str | os.PathLike[str]) -> str:
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise wrong("disk.path", path, PATHS)
+    if text.startswith("~"):
+        raise wrong("disk.path", path, f"{PATHS}; a home directory is written out: pathlib.Path(…).expanduser()")
+    if not os.path.isabs(text):  # noqa: PTH117  a text it stays
+        raise wrong("disk.path", path, f"{PATHS}; a relative one would be another in another working directory")
+    return text
+
+
+class DiskTier:
+    """See the head of this module. Small reads, and writes that needn't wait, are done at once; the others are calls."""
+
+    shared = True
+
+    def __init__(self, options: Disk, namespace: str = "", now: Now | None = None) -> None:
+        self.name = options.name
+        self._options = options
+        self._namespace = namespace
+        self._now = now or wall_time()
+        self._opening = threading.Lock()
+        self._disk: Directory | None = None
+        self._closed = False
+        self._last = TierStats(self.name, capacity=options.capacity)
+        _alive.add(self)
+
+    def open(self) -> Directory:
+        """The open directory; raises `TierUnavailable` with the reason if there is none."""
+        from forecache._core import Disk as Directory
+
+        with self._opening:
+            if self._closed:
+                raise TierUnavailable(f"{self.name}: closed")
+            if self._disk is None:
+                options = self._options
+                try:
+                    self._disk = Directory(
+                        options.path,
+                        namespace=self._namespace,
+                        capacity=options.capacity,
+                        policy=options.policy,
+                        admission=options.admission,
+                        packing=options.packed.packing(),
+                        seed=options.seed,
+                    )
+                except (OSError, ValueError) as error:
+                    reason = f"{options.path}: {error}"
+                    self._last = TierStats(self.name, capacity=options.capacity, state="down", reason=reason)
+                    raise TierUnavailable(reason) from error
+            return self._disk
+
+    def _opened(self) -> Flow[Directory]:
+        return self._disk or (yield Call(self.open))
+
+    def counters(self) -> Counters | None:
+        """See `Counted`."""
+        return None if self._disk is None else self._disk.counters()
+
+    def forked(self) -> None:
+        """For the child of a fork."""
+        self._opening = threading.Lock()
+        if self._disk is not None:
+            self._disk.forked()
+
+    def get_many(self, keys: Sequence[str]) -> Flow[dict[str, Entry]]:
+        """See `Tier`."""
+        disk = self._disk or (yield from self._opened())
+        if len(keys) == 1:
+            (key,) = keys
+            entry = disk.get(key, self._now(), INLINE)
+            if isinstance(entry, int):
+                entry = yield Call(disk.get, (key, self._now(), None))
+            return {} if entry is None else {key: entry}
+        if len(keys) > BATCH:
+            found, _ = yield Call(disk.get_many, (keys, self._now(), None))
+            return found  # type: ignore[no-any-return]
+        found, large = disk.get_many(keys, self._now(), INLINE)
+        if large:
+            more, _ = yield Call(disk.get_many, (large, self._now(), None))
+            found.update(more)
+        return found
+
+    def set_many(self, entries: Mapping[str, Entry], *, absent: bool = False) -> Flow[Stored]:
+        """See `Tier`."""
+        disk = yield from self._opened()
+        small = len(entries) <= BATCH and sum(len(entry.payload) for entry in entries.values()) <= INLINE
+        return Stored((yield from _change(disk.set_many, (entries, self._now()), {"absent": absent}, small)))
+
+    def delete_many(self, keys: Sequence[str]) -> Flow[set[str]]:
+        """See `Tier`."""
+        disk = yield from self._opened()
+        return set((yield from _change(disk.delete_many, (keys, self._now()), {}, len(keys) <= BATCH)))
+
+    def swap(self, key: str, version: int | None, entry: Entry | None) -> Flow[bool]:
+        """See `Tier`."""
+        disk = yield from self._opened()
+        small = entry is None or len(entry.payload) <= INLINE
+        return (yield from _change(disk.swap, (key, version, entry, self._now()), {}, small))
+
+    def scan(self, cursor: int, pattern: str | None) -> Flow[tuple[int | None, list[str]]]:
+        """See `Tier`."""
+        disk = yield from self._opened()
+        return (yield Call(disk.scan, (cursor, SCANNED, pattern, self._now())))  # type: ignore[no-any-return]
+
+    def clear(self, *, tags: Sequence[str] = (), owner: str | None = None) -> Flow[int | None]:
+        """See `Tier`."""
+        disk = yield from self._opened()
+        return (yield Call(disk.clear, (tags, owner)))  # type: ignore[no-any-return]
+
+    def flush(self) -> Flow[None]:
+        """See `Tier`. Syncs files."""
+        disk = yield from self._opened()
+        yield Call(disk.flush)
+
+    def close(self) -> Flow[None]:
+        """See `Tier`."""
+        self._last = self.stats()
+        self._closed = True
+        disk, self._disk = self._disk, None
+        if disk is not None:
+            yield Call(disk.close)
+
+    def stats(self) -> TierStats:
+        """See `Tier`."""
+        disk = self._disk
+        if disk is None:
+            return self._last
+        told = disk.stats()
+        return TierStats(self.name, **{field: told[field] for field in _TOLD if field in told})
+
+
+_TOLD = ("hits", "misses", "sets", "refused", "evicted", "corrupt", "entries", "bytes", "capacity")
+
+
+def _change(function: Callable[..., T | None], arguments: tuple[Any, ...], keywords: dict[str, Any], small: bool) -> Flow[T]:
+    """Done at once if it is `small` and nobody else is at it; else in a call that waits for the others."""
+    done = function(*arguments, **keywords, wait=False) if small else None
+    if done is None:
+        done = yield Call(function, arguments, keywords | {"wait": True})
+    return done
+
+
+def _forked() -> None:
+    for tier in list(_alive):
+        tier.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,409 @@
+"""The circuit breaker: when it opens and closes, and that nothing old comes back because of it."""
+
+import asyncio
+import logging
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecache import TierClosed, TierOpened, TierUnavailable
+from forecache._core import Entry
+from forecache.flow import arun, run
+from forecache.testing import Delay, DictTier, FakeClock, FaultyTier, Garble, Hang, Lose, Raise
+from forecache.tiers import owed
+from forecache.tiers.breaker import Breaker
+from forecache.tiers.tier import Stored, wall_time
+
+PATIENCE = 20
+
+
+class Scene:
+    """A breaker around a tier that fails as planned, its verbs plain calls in either colour."""
+
+    def __init__(self, colour="sync", **options):
+        self.colour = colour
+        self.clock = FakeClock()
+        now = wall_time(self.clock)
+        self.held = DictTier(now=now)
+        self.tier = FaultyTier(self.held, self.clock)
+        self.events = []
+        options = {"failures": 3, "pause": 10, "now": now, "tell": self.events.append} | options
+        self.breaker = Breaker(self.tier, **options)
+
+    def do(self, flow):
+        return run(flow) if self.colour == "sync" else asyncio.run(arun(flow))
+
+    def get(self, *keys):
+        return {key: entry.payload for key, entry in self.do(self.breaker.get_many(keys)).items()}
+
+    def set(self, key, payload, *, absent=False, **fields):
+        return self.do(self.breaker.set_many({key: Entry(payload, **fields)}, absent=absent))
+
+    def delete(self, *keys):
+        return self.do(self.breaker.delete_many(keys))
+
+    def stats(self):
+        return self.breaker.stats()
+
+    def fall(self):
+        """Has the tier fail until it is down."""
+        self.tier.always(Raise(OSError("no such device")))
+        while self.stats().state == "up":
+            self.get("any")
+
+    def rise(self):
+        """Has it answer again, to whoever asks next."""
+        self.tier.heal()
+        self.clock.advance(10)
+
+
+@pytest.fixture(params=["sync", "async"])
+def scene(request):
+    return Scene(request.param)
+
+
+def test_failures_one_after_the_other_open_it(scene):
+    scene.set("a", b"1")
+    scene.tier.always(Raise(OSError("no such device")))
+    for state in ("up", "up", "down"):
+        assert scene.get("a") == {}
+        assert (scene.stats().state, scene.stats().reason) == (state, "OSError: no such device")
+    assert scene.events == [TierOpened("dict", "OSError: no such device")]
+    assert scene.stats().failures == 3
+
+
+def test_an_answer_between_failures_keeps_it_closed(scene):
+    scene.set("a", b"1")
+    for _ in range(5):
+        scene.tier.plan("get_many", Raise(), Raise())
+        assert [scene.get("a"), scene.get("a"), scene.get("a")] == [{}, {}, {"a": b"1"}]
+    assert (scene.stats().state, scene.stats().reason, scene.events) == ("up", None, [])
+
+
+def test_while_it_is_open_the_tier_is_not_asked(scene):
+    scene.set("a", b"1")
+    scene.fall()
+    scene.tier.heal()
+    before = list(scene.tier.calls)
+    assert scene.get("a") == {}
+    assert scene.set("b", b"2") == Stored()
+    assert scene.delete("a") == set()
+    assert scene.do(scene.breaker.scan(0, None)) == (None, [])
+    assert scene.do(scene.breaker.clear()) is None
+    scene.do(scene.breaker.flush())
+    assert scene.tier.calls == before
+    assert scene.stats().dropped == 1
+
+
+def test_after_the_pause_a_call_that_is_answered_closes_it(scene):
+    scene.set("a", b"1")
+    scene.fall()
+    scene.clock.advance(9.999)
+    scene.tier.heal()
+    assert scene.get("a") == {}
+    scene.clock.advance(0.001)
+    assert scene.get("a") == {"a": b"1"}
+    assert scene.events[1:] == [TierClosed("dict", 10.0)]
+    assert (scene.stats().state, scene.stats().reason) == ("up", None)
+
+
+def test_a_probe_that_fails_begins_another_pause(scene):
+    scene.set("a", b"1")
+    scene.fall()
+    scene.clock.advance(10)
+    assert scene.get("a") == {}
+    scene.tier.heal()
+    scene.clock.advance(9)
+    assert scene.get("a") == {}
+    scene.clock.advance(1)
+    assert scene.get("a") == {"a": b"1"}
+    assert [type(event) for event in scene.events] == [TierOpened, TierClosed]
+
+
+def test_a_clock_that_goes_back_makes_no_pause_longer():
+    moment = [1_000_000]
+    tier = FaultyTier(DictTier())
+    breaker = Breaker(tier, failures=1, pause=10, now=lambda: moment[0])
+    tier.plan("get_many", Raise())
+    run(breaker.get_many(["a"]))
+    moment[0] -= 500_000
+    run(breaker.get_many(["a"]))
+    assert breaker.stats().state == "up"
+
+
+def test_one_call_probes_while_the_others_go_on_without(crew):
+    scene = Scene()
+    scene.set("a", b"1")
+    scene.fall()
+    scene.rise()
+    scene.tier.plan("get_many", Hang())
+    crew.send(scene.get, "a")
+    assert scene.tier.hanging.acquire(timeout=PATIENCE)
+    assert (scene.stats().state, scene.get("a")) == ("probing", {})
+    scene.tier.release()
+    crew.back()
+    assert (crew.results, scene.stats().state) == ([{"a": b"1"}], "up")
+
+
+def test_what_was_deleted_or_overwritten_meanwhile_does_not_come_back(scene):
+    for key in ("deleted", "overwritten", "kept"):
+        scene.set(key, b"old")
+    scene.fall()
+    scene.delete("deleted")
+    scene.set("overwritten", b"new")
+    assert scene.stats().owed == 2
+    scene.rise()
+    assert scene.get("deleted", "overwritten", "kept") == {"kept": b"old"}
+    assert scene.stats().owed == 0
+    assert sorted(scene.held.entries) == ["kept"]
+
+
+def test_what_is_owed_is_done_though_nobody_asks_for_it(scene):
+    scene.set("deleted", b"old")
+    scene.fall()
+    scene.delete("deleted")
+    scene.rise()
+    scene.get("other")
+    assert dict(scene.held.entries) == {}
+
+
+def test_a_write_after_it_recovered_stays(scene):
+    scene.set("a", b"old")
+    scene.fall()
+    scene.delete("a")
+    scene.rise()
+    scene.set("a", b"new")
+    assert scene.get("a") == {"a": b"new"}
+
+
+def test_a_demotion_that_was_dropped_takes_nothing_away(scene):
+    scene.set("a", b"1")
+    scene.fall()
+    scene.set("a", b"1", absent=True)
+    assert scene.stats().owed == 0
+    scene.rise()
+    assert scene.get("a") == {"a": b"1"}
+
+
+def test_clearings_are_made_good_first(scene):
+    scene.set("red", b"1", tags=["red"])
+    scene.set("acme", b"2", owner="acme")
+    scene.set("plain", b"3")
+    scene.fall()
+    scene.do(scene.breaker.clear(tags=["red"]))
+    scene.do(scene.breaker.clear(owner="acme"))
+    scene.rise()
+    assert scene.get("red", "acme", "plain") == {"plain": b"3"}
+
+
+def test_a_tier_that_was_cleared_meanwhile_is_empty(scene):
+    scene.set("a", b"1")
+    scene.fall()
+    scene.delete("b")
+    scene.do(scene.breaker.clear())
+    assert scene.stats().owed is None
+    scene.rise()
+    assert scene.get("a") == {}
+    assert scene.stats().owed == 0
+    scene.set("a", b"2")
+    assert scene.get("a") == {"a": b"2"}
+
+
+def test_a_tier_that_is_owed_too_much_is_cleared(scene):
+    scene.set("kept", b"1")
+    scene.set("key:7", b"2")
+    scene.fall()
+    scene.delete(*(f"key:{number}" for number in range(owed.MOST_KEYS)))
+    assert scene.stats().owed == owed.MOST_KEYS
+    scene.delete("one more")
+    assert scene.stats().owed is None
+    scene.rise()
+    assert scene.get("kept", "key:7") == {}
+    assert dict(scene.held.entries) == {}
+
+
+def test_what_is_owed_is_settled_by_flush_and_close(scene):
+    for number in range(600):
+        scene.set(f"key:{number}", b"1")
+    scene.fall()
+    scene.delete(*(f"key:{number}" for number in range(599)))
+    scene.rise()
+    scene.do(scene.breaker.flush())
+    assert (list(scene.held.entries), scene.stats().owed) == (["key:599"], 0)
+    scene.fall()
+    scene.delete("key:599")
+    scene.rise()
+    scene.do(scene.breaker.close())
+    assert dict(scene.held.entries) == {}
+
+
+def test_closing_closes_a_tier_that_is_down(scene):
+    scene.fall()
+    scene.tier.heal()
+    scene.do(scene.breaker.close())
+    assert scene.tier.calls[-1] == "close"
+
+
+def test_a_write_whose_answer_was_lost_is_not_trusted(scene):
+    scene.set("a", b"old")
+    scene.tier.plan("set_many", Lose())
+    scene.set("a", b"new")
+    assert scene.get("a") == {}
+
+
+@pytest.mark.parametrize(
+    ("verb", "call"),
+    [
+        ("get_many", lambda breaker: breaker.get_many(["a"])),
+        ("set_many", lambda breaker: breaker.set_many({"a": Entry(b"1")})),
+        ("delete_many", lambda breaker: breaker.delete_many(["a"])),
+        ("scan", lambda breaker: breaker.scan(0, None)),
+        ("clear", lambda breaker: breaker.clear()),
+        ("flush", lambda breaker: breaker.flush()),
+    ],
+)
+def test_an_answer_that_is_none_is_a_failure(scene, verb, call):
+    scene.tier.plan(verb, Garble({"a": "garbage"}))
+    scene.do(call(scene.breaker))
+    assert scene.stats().failures == 1
+    assert "garbage" in scene.stats().reason
+
+
+def test_a_swap_that_was_not_decided_raises(scene):
+    for fault in (Raise(OSError("gone")), Lose(), Garble()):
+        scene.tier.plan("swap", fault)
+        with pytest.raises(TierUnavailable, match="dict: "):
+            scene.do(scene.breaker.swap("a", None, Entry(b"1")))
+    assert scene.stats().state == "down"
+    with pytest.raises(TierUnavailable, match="dict: its answer was 'garbage'"):
+        scene.do(scene.breaker.swap("a", None, Entry(b"1")))
+
+
+def test_a_strict_one_raises_and_still_remembers(scene):
+    scene = Scene(scene.colour, strict=True)
+    scene.set("a", b"1")
+    scene.tier.always(Raise(OSError("no such device")))
+    for call in (lambda: scene.get("a"), lambda: scene.set("b", b"2"), lambda: scene.delete("a"), lambda: scene.get("a")):
+        with pytest.raises(TierUnavailable, match="dict: OSError: no such device"):
+            call()
+    scene.rise()
+    assert scene.get("a") == {}
+
+
+def test_a_key_that_is_no_text_is_not_the_tiers_fault():
+    scene = Scene()
+    scene.tier.plan("get_many", Raise(UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")))
+    with pytest.raises(UnicodeEncodeError):
+        scene.get("\ud800")
+    assert (scene.stats().failures, scene.stats().reason) == (0, None)
+
+
+def test_an_answer_that_comes_too_late_is_used_but_counts_as_a_failure(scene):
+    scene = Scene(scene.colour, timeout=2)
+    scene.set("a", b"1")
+    scene.tier.always(Delay(3), "get_many")
+    assert [scene.get("a") for _ in range(3)] == [{"a": b"1"}] * 3
+    assert (scene.stats().state, scene.stats().reason) == ("down", "it took 3 s")
+
+
+def test_a_call_that_hangs_is_given_up_and_what_it_does_later_is_undone(scene):
+    scene = Scene(scene.colour, timeout=0.05)
+    scene.set("a", b"old")
+    scene.tier.plan("set_many", Hang())
+    scene.set("a", b"late")
+    assert "0.05 s" in scene.stats().reason
+    # Until it has ended the tier isn't asked: what would be done now might be done before it.
+    assert scene.get("a") == {}
+    assert scene.tier.calls.count("get_many") == 0
+    scene.delete("a")
+    scene.set("a", b"new")
+    scene.tier.release()
+    settled = threading.Event()
+    while not settled.is_set():
+        found = scene.get("a", "b")
+        assert found == {}
+        if scene.stats().owed == 0:
+            settled.set()
+    assert dict(scene.held.entries) == {}
+
+
+def test_a_writer_who_is_cancelled_leaves_nothing_old():
+    scene = Scene(timeout=None)
+    scene.set("a", b"old")
+    scene.tier.plan("set_many", Hang())
+
+    async def cancel():
+        writing = asyncio.ensure_future(arun(scene.breaker.set_many({"a": Entry(b"new")})))
+        while not scene.tier.hanging.acquire(blocking=False):
+            await asyncio.sleep(0)
+        writing.cancel()
+        scene.tier.release()
+        await asyncio.wait((writing,))
+
+    asyncio.run(cancel())
+    assert scene.get("a") in ({}, {"a": b"new"})
+
+
+def test_the_log_says_it_once_a_minute(caplog):
+    scene = Scene()
+    with caplog.at_level(logging.WARNING, "forecache"):
+        scene.tier.always(Raise(OSError("no such device")))
+        for _ in range(59):
+            scene.get("a")
+            scene.clock.advance(1)
+        assert len(caplog.messages) == 1
+        assert "tier dict: OSError: no such device" in caplog.messages[0]
+        scene.clock.advance(11)
+        scene.get("a")
+        assert len(caplog.messages) == 2
+
+
+KEYS = st.sampled_from(["a", "b", "c"])
+FAULTS = st.sampled_from([Raise(), Lose(), Garble()])
+STEPS = st.one_of(
+    st.tuples(st.just("set"), KEYS),
+    st.tuples(st.just("demote"), KEYS),
+    st.tuples(st.just("delete"), KEYS),
+    st.tuples(st.just("get"), KEYS),
+    st.tuples(st.just("swap"), KEYS),
+    st.tuples(st.just("clear"), st.sampled_from([None, "red", "blue"])),
+    st.tuples(st.just("fault"), st.tuples(st.sampled_from(["get_many", "set_many", "delete_many", "swap", "clear"]), FAULTS)),
+    st.tuples(st.just("wait"), st.integers(0, 11)),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(STEPS, max_size=60))
+def test_whatever_fails_no_older_value_is_ever_read(steps):
+    scene = Scene()
+    latest = {}
+    colours = {"a": ["red"], "b": ["blue"], "c": ["red", "blue"]}
+    for number, (verb, what) in enumerate(steps):
+        value = b"%d" % number
+        if verb == "set":
+            latest[what] = {value}
+            scene.set(what, value, tags=colours[what])
+        elif verb == "demote" and len(latest.get(what, ())) == 1:
+            scene.set(what, *latest[what], absent=True, tags=colours[what])
+        elif verb == "delete":
+            latest.pop(what, None)
+            scene.delete(what)
+        elif verb == "get":
+            found = scene.get(what)
+            assert found.get(what) in {None, *latest.get(what, ())}
+        elif verb == "swap":
+            there = run(scene.breaker.get_many([what])).get(what)
+            try:
+                if run(scene.breaker.swap(what, there.version if there else None, Entry(value, tags=colours[what]))):
+                    latest[what] = {value}
+            except TierUnavailable:  # it may have been made
+                latest[what] = {value, *latest.get(what, ())}
+        elif verb == "clear":
+            latest = {key: each for key, each in latest.items() if what and what not in colours[key]}
+            run(scene.breaker.clear(tags=[what] if what else ()))
+        elif verb == "fault":
+            scene.tier.plan(*what)
+        elif verb == "wait":
+            scene.clock.advance(what)

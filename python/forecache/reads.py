@@ -178,17 +178,11 @@ def ttl(cache: TieredCache, key: str) -> Flow[float | None]:
     return max(0.0, min(ends)) if ends else None
 
 
-def scan(cache: TieredCache, pattern: str | None) -> Flow[list[str]]:
-    """Keys below memory, on their way or in tiers; those of memory aren't told again."""
+def scan(cache: TieredCache, depth: int, cursor: int, pattern: str | None) -> Flow[tuple[int | None, list[str]]]:
+    """Some keys of a tier, and where to go on."""
     stack = cache._stack
-    keys = set(cache._on_the_way())
-    for depth in stack.depths:
-        cursor: int | None = 0
-        while cursor is not None:
-            try:
-                cursor, some = yield from stack.tiers[depth].scan(cursor, pattern)
-            except FAILURES as error:
-                stack.failed(depth, "scan", (), error)
-                break
-            keys.update(some)
-    return list(keys)
+    try:
+        return (yield from stack.tiers[depth].scan(cursor, pattern))
+    except FAILURES as error:
+        stack.failed(depth, "scan", (), error)
+        return None, []

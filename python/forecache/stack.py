@@ -90,7 +90,7 @@ class Stack:
         """Has memory compare what it holds with the counters that processes share, as soon as there are any."""
         for counters_of in self._counted:
             counters = counters_of()
-            if counters is not None and counters is not self.counters:
+            if counters is not None and counters != self.counters:
                 if self.counters is not None:  # what other processes did meanwhile isn't known
                     cache.clear()
                 self.counters = counters

@@ -361,7 +361,7 @@ impl Memory {
         Ok((ticket, hidden, found).into_pyobject(py)?.into_any())
     }
 
-    /// Stores what a tier had, unless the key was changed since the ticket was given, which is taken back. True: the thread that writes
+    /// Stores what a tier had, unless the key was changed since the ticket was given. True: the thread that writes
     /// behind has to be woken.
     fn _promote(
         &self,
@@ -380,7 +380,6 @@ impl Memory {
         self.change(py, |state, gone| {
             let lookup = item.name.lookup(NAMESPACE);
             let standing = state.standing(lookup.hash, ticket);
-            state.redeem(lookup.hash, ticket);
             let Some(standing) = standing.filter(|_| !state.below.is_changing(lookup.hash)) else { return false };
             state.refresh(&lookup, gone);
             if state.store.peek(&lookup).is_some() || entry.hard.is_some_and(|hard| hard <= now) {
@@ -618,6 +617,22 @@ impl Memory {
         below::release(py, old);
         let lists = flying.into_iter().map(|keys| PyList::new(py, keys)).collect::<PyResult<Vec<_>>>()?;
         Ok((voided, lists))
+    }
+
+    /// Whether an operation of one of the keys waits that may be taken.
+    fn _ready(&self, py: Python<'_>, depth: usize, keys: Vec<Bound<'_, PyAny>>) -> PyResult<bool> {
+        let names = keys.iter().map(Name::of).collect::<PyResult<Vec<_>>>()?;
+        Ok(self.state.with(py, |state| {
+            state.below.depths.get(depth).is_some_and(|depth| {
+                let ready = |lookup| depth.queue.waiting(&lookup).is_some() && depth.queue.flying(&lookup).is_none();
+                names.iter().any(|name| ready(name.lookup(NAMESPACE)))
+            })
+        }))
+    }
+
+    /// Raises what `set` would raise for this key.
+    fn _check_key(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        Name::of(key)?.utf8().map(drop)
     }
 
     /// Keys of memory's entries with any of these tags.

@@ -200,8 +200,8 @@ class DiskTier:
             return (yield from _change(disk.swap, (key, version, entry, self._now()), {}, small=small))
         except UnicodeEncodeError:
             raise
-        except ValueError:  # there is no room for it: what was there is gone all the same
-            return (yield from _change(disk.swap, (key, version, None, self._now()), {}, small=True))
+        except ValueError:  # there is no room for it, and what was there is gone all the same
+            return True
 
     def scan(self, cursor: int, pattern: str | None) -> Flow[tuple[int | None, list[str]]]:
         """See `Tier`."""

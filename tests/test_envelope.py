@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecache import CodecError, ConfigError
-from forecache._core import Packing, seal, unseal
+from forecache._core import Counters, Entry, Packing
 
 ALGORITHMS = ["none", "lz4", "zstd", "snappy", "gzip"]
 TIMES = st.none() | st.integers(0, 2**64 - 2)
@@ -33,7 +33,9 @@ def test_what_is_sealed_comes_back(payload, codec, algorithm, times, owner, tags
         "generation": 9,
         "epoch": 10,
     }
-    opened = unseal("n", "kü", seal("n", "kü", payload, codec=codec, packing=Packing(algorithm), **said))
+    made = Entry(payload, codec=codec, **said)
+    assert {name: getattr(made, name) for name in said} == said
+    opened = Entry.open("n", "kü", made.seal("n", "kü", Packing(algorithm)))
     assert (opened.payload, opened.codec) == (payload, codec)
     assert {name: getattr(opened, name) for name in said} == said
 
@@ -41,7 +43,7 @@ def test_what_is_sealed_comes_back(payload, codec, algorithm, times, owner, tags
 @pytest.mark.parametrize("algorithm", ALGORITHMS[1:])
 def test_compression_is_kept_where_it_pays(algorithm):
     def compressed(payload, **options):
-        opened = unseal("", "k", seal("", "k", payload, codec=0, packing=Packing(algorithm, **options)))
+        opened = Entry.open("", "k", Entry(payload).seal("", "k", Packing(algorithm, **options)))
         assert opened.payload == payload
         return opened.compression
 
@@ -53,20 +55,20 @@ def test_compression_is_kept_where_it_pays(algorithm):
 
 
 def test_a_record_is_read_under_its_own_key_and_namespace_only():
-    record = seal("shop", "user:1", b"Ada", codec=0, packing=Packing())
-    assert unseal("shop", "user:1", record).payload == b"Ada"
+    record = Entry(b"Ada").seal("shop", "user:1", Packing())
+    assert Entry.open("shop", "user:1", record).payload == b"Ada"
     for namespace, key in [("shop", "user:2"), ("", "user:1"), ("shopuser:1", "")]:
         with pytest.raises(CodecError, match="damaged, or was stored under another key"):
-            unseal(namespace, key, record)
+            Entry.open(namespace, key, record)
 
 
 def test_a_record_of_a_newer_version_is_told_apart_from_a_damaged_one():
-    record = bytearray(seal("", "k", b"value", codec=0, packing=Packing()))
+    record = bytearray(Entry(b"value").seal("", "k", Packing()))
     record[-1] ^= 1
     with pytest.raises(CodecError, match="damaged"):
-        unseal("", "k", bytes(record))
+        Entry.open("", "k", bytes(record))
     with pytest.raises(CodecError, match="damaged"):
-        unseal("", "k", b"")
+        Entry.open("", "k", b"")
 
 
 @pytest.mark.parametrize(
@@ -87,3 +89,14 @@ def test_a_wrong_packing_is_told(arguments, options, message):
 
 def test_a_packing_shows_itself():
     assert repr(Packing("zstd")) == 'Packing("zstd", level=3, min_size=1024, min_ratio=1.2)'
+
+
+def test_counters_tell_foreign_changes_from_ones_own():
+    ours = Counters()
+    theirs = Counters(ours)
+    stripe = ours.stripe("shop", "user:1")
+    epoch = ours.epoch(stripe)
+    ours.bump(stripe)
+    assert ours.epoch(stripe) == epoch
+    theirs.bump(stripe)
+    assert ours.epoch(stripe) != epoch

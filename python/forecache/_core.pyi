@@ -179,12 +179,14 @@ class Packing:
         """`algorithm` is none, lz4, zstd, snappy or gzip; `level` 1 to 19 for zstd and 1 to 9 for gzip. A payload shorter than
         `min_size` bytes, or that doesn't get `min_ratio` times smaller, stays as it is. Raises `ConfigError` otherwise."""
 
-class Envelope:
-    """What is stored beside a value. Times are milliseconds since 1970, None for never."""
+class Entry:
+    """A value in the form that tiers exchange: its payload, and what is stored beside it. Times are milliseconds since 1970 (but
+    `time_to_idle`: milliseconds), None for never. `version` means something to the tier that holds the entry only; `compression` and
+    `stored_bytes` tell how it was stored."""
 
+    payload: Final[bytes]
     codec: Final[int]
     compression: Final[str]
-    payload: Final[bytes]
     stored_bytes: Final[int]
     written: Final[int]
     soft: Final[int | None]
@@ -199,30 +201,41 @@ class Envelope:
     immutable: Final[bool]
     pinned: Final[bool]
 
-def seal(
-    namespace: str,
-    key: str,
-    payload: bytes,
-    *,
-    codec: int,
-    packing: Packing,
-    written: int = 0,
-    soft: int | None = None,
-    hard: int | None = None,
-    time_to_idle: int | None = None,
-    version: int = 0,
-    owner: str = "",
-    generation: int = 0,
-    epoch: int = 0,
-    tags: list[str] = ...,
-    cost: float = 1.0,
-    immutable: bool = False,
-    pinned: bool = False,
-) -> bytes:
-    """The record of a payload, to be read under the same namespace and key only."""
+    def __init__(
+        self,
+        payload: bytes,
+        *,
+        codec: int = 0,
+        written: int = 0,
+        soft: int | None = None,
+        hard: int | None = None,
+        time_to_idle: int | None = None,
+        version: int = 0,
+        owner: str = "",
+        generation: int = 0,
+        epoch: int = 0,
+        tags: list[str] = ...,
+        cost: float = 1.0,
+        immutable: bool = False,
+        pinned: bool = False,
+    ) -> None: ...
+    def seal(self, namespace: str, key: str, packing: Packing) -> bytes:
+        """The record of the entry, to be read under the same namespace and key only."""
+    @staticmethod
+    def open(namespace: str, key: str, record: bytes) -> Entry:
+        """A record taken apart. Raises `CodecError` if it is damaged, was stored under another key, or by a newer forecache."""
 
-def unseal(namespace: str, key: str, record: bytes) -> Envelope:
-    """A record taken apart. Raises `CodecError` if it is damaged, was stored under another key, or by a newer forecache."""
+class Counters:
+    """Counters of changes that processes share, one a stripe of keys. `other`: another view of the same counters, as another process
+    has it; without one, they are shared with nobody."""
+
+    def __init__(self, other: Counters | None = None) -> None: ...
+    def stripe(self, namespace: str, key: str) -> int:
+        """Where a key counts."""
+    def epoch(self, stripe: int) -> int:
+        """A number, never 0, that is another than before if others changed a key of the stripe meanwhile."""
+    def bump(self, stripe: int) -> None:
+        """A key of the stripe was changed through this view."""
 
 def is_plain(value: object) -> bool:
     """Whether `value` is made of nothing but None, bool, int (of 64 bits), float, str, bytes, list, and dict with str as keys: of

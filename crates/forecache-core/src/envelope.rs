@@ -171,18 +171,27 @@ fn push_number(out: &mut Vec<u8>, field: u64, number: u64) {
 
 /// Takes a record apart. Nothing is copied and nothing unpacked.
 pub fn open(record: &[u8], binding: u64) -> Result<Envelope<'_>, Unreadable> {
+    check(record, binding)?;
+    parse(record)
+}
+
+/// Whether a record is whole and belongs where it is read.
+pub fn check(record: &[u8], binding: u64) -> Result<(), Unreadable> {
     if record.len() < SHORTEST {
         return Err(Unreadable::Corrupt);
     }
     let (body, check) = record.split_last_chunk::<CHECK>().ok_or(Unreadable::Corrupt)?;
-    let (length, mut rest) = body.split_first_chunk::<LENGTH>().ok_or(Unreadable::Corrupt)?;
+    let length = body.first_chunk::<LENGTH>().ok_or(Unreadable::Corrupt)?;
     let whole = u32::from_le_bytes(*length) as usize == record.len() - LENGTH;
-    if !whole || u64::from_le_bytes(*check) != xxh3_64_with_seed(body, binding) {
-        return Err(Unreadable::Corrupt);
-    }
-    let (&[version, codec, algorithm], fields) = rest.split_first_chunk::<3>().ok_or(Unreadable::Corrupt)?;
+    if whole && u64::from_le_bytes(*check) == xxh3_64_with_seed(body, binding) { Ok(()) } else { Err(Unreadable::Corrupt) }
+}
+
+/// Takes a record apart that was found right by [`check`].
+pub fn parse(record: &[u8]) -> Result<Envelope<'_>, Unreadable> {
+    let (body, _) = record.split_last_chunk::<CHECK>().ok_or(Unreadable::Corrupt)?;
+    let rest = body.get(LENGTH..).ok_or(Unreadable::Corrupt)?;
+    let (&[version, codec, algorithm], mut rest) = rest.split_first_chunk::<3>().ok_or(Unreadable::Corrupt)?;
     let algorithm = Algorithm::numbered(algorithm).filter(|_| version == VERSION).ok_or(Unreadable::Newer)?;
-    rest = fields;
     let (fields, length) = read_fields(&mut rest)?;
     Ok(Envelope { codec, algorithm, fields, length: length.unwrap_or(rest.len()), packed: rest })
 }

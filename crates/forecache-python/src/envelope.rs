@@ -5,34 +5,14 @@ use forecache_core::compress::{Algorithm, Compression};
 use forecache_core::envelope::{self, Fields, Unreadable};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::sync::atomic::AtomicU16;
 
 /// From so many bytes on, other threads run while a value is packed or unpacked.
 const LARGE: usize = 1 << 14;
 
-/// What is stored beside a value, and how it is compressed. Times are milliseconds since 1970.
-#[pyclass(frozen, get_all, module = "forecache._core")]
-pub struct Envelope {
-    codec: u8,
-    compression: &'static str,
-    payload: Py<PyBytes>,
-    stored_bytes: usize,
-    written: u64,
-    soft: Option<u64>,
-    hard: Option<u64>,
-    time_to_idle: Option<u64>,
-    version: u64,
-    owner: String,
-    generation: u64,
-    epoch: u64,
-    tags: Vec<String>,
-    cost: f32,
-    immutable: bool,
-    pinned: bool,
-}
-
 /// How payloads are compressed. `None` for `level` is the algorithm's usual one.
 #[pyclass(frozen, module = "forecache._core")]
-pub struct Packing(Compression);
+pub struct Packing(pub Compression);
 
 #[pymethods]
 impl Packing {
@@ -66,98 +46,180 @@ impl Packing {
     }
 }
 
-#[pyfunction]
-#[pyo3(signature = (namespace, key, payload, *, codec, packing, written=0, soft=None, hard=None, time_to_idle=None, version=0, owner="",
-    generation=0, epoch=0, tags=vec![], cost=1.0, immutable=false, pinned=false))]
-#[expect(clippy::too_many_arguments, reason = "keyword arguments are the interface")]
-fn seal<'py>(
-    py: Python<'py>,
-    namespace: &str,
-    key: &str,
-    payload: &[u8],
-    codec: u8,
-    packing: &Bound<'py, Packing>,
-    written: u64,
-    soft: Option<u64>,
-    hard: Option<u64>,
-    time_to_idle: Option<u64>,
-    version: u64,
-    owner: &str,
-    generation: u64,
-    epoch: u64,
-    tags: Vec<String>,
-    cost: f32,
-    immutable: bool,
-    pinned: bool,
-) -> PyResult<Bound<'py, PyBytes>> {
-    let never = |time: Option<u64>| time.unwrap_or(envelope::NEVER);
-    let fields = Fields {
-        written,
-        soft: never(soft),
-        hard: never(hard),
-        time_to_idle: never(time_to_idle),
-        version,
-        owner,
-        generation,
-        epoch,
-        tags: tags.iter().map(String::as_str).collect(),
-        cost,
-        immutable,
-        pinned,
-    };
-    let (packing, binding) = (&packing.get().0, envelope::binding(namespace, key));
-    let work = || envelope::seal(codec, packing, &fields, payload, binding);
-    let record = if payload.len() < LARGE { work() } else { py.detach(work) };
-    let record =
-        record.ok_or_else(|| codec_error(py, format!("a value of {} bytes; at most 4 GiB can be stored", payload.len())))?;
-    Ok(PyBytes::new(py, &record))
+/// A value in the form that tiers exchange: its payload, and what is stored beside it. Times are milliseconds since 1970.
+#[pyclass(frozen, module = "forecache._core")]
+pub struct Entry {
+    /// What a codec made of the value. Nobody copies it.
+    #[pyo3(get)]
+    pub payload: Py<PyBytes>,
+    /// The number of that codec.
+    #[pyo3(get)]
+    pub codec: u8,
+    #[pyo3(get)]
+    compression: &'static str,
+    /// Bytes of the record that it was read from; 0 if it was never stored.
+    #[pyo3(get)]
+    stored_bytes: usize,
+    #[pyo3(get)]
+    pub written: u64,
+    #[pyo3(get)]
+    pub soft: Option<u64>,
+    #[pyo3(get)]
+    pub hard: Option<u64>,
+    #[pyo3(get)]
+    pub time_to_idle: Option<u64>,
+    #[pyo3(get)]
+    pub version: u64,
+    #[pyo3(get)]
+    pub owner: String,
+    #[pyo3(get)]
+    pub generation: u64,
+    #[pyo3(get)]
+    pub epoch: u64,
+    #[pyo3(get)]
+    pub tags: Vec<String>,
+    #[pyo3(get)]
+    pub cost: f32,
+    #[pyo3(get)]
+    pub immutable: bool,
+    #[pyo3(get)]
+    pub pinned: bool,
+    /// The epoch of the key's stripe when it was queued for a tier that processes share; 0 if that doesn't matter.
+    pub mark: AtomicU16,
 }
 
-#[pyfunction]
-fn unseal(py: Python<'_>, namespace: &str, key: &str, record: &[u8]) -> PyResult<Envelope> {
-    let unreadable = |why: Unreadable| {
-        codec_error(
-            py,
-            match why {
-                Unreadable::Corrupt => format!("what is stored under {key:?} is damaged, or was stored under another key"),
-                Unreadable::Newer => format!("what is stored under {key:?} was stored by a newer forecache"),
-            },
-        )
-    };
-    let binding = envelope::binding(namespace, key);
-    let work = || {
-        let opened = envelope::open(record, binding)?;
-        // What isn't compressed is copied once, into the object that Python gets.
-        let unpacked = if opened.algorithm == Algorithm::None { None } else { Some(opened.unpack()?) };
-        Ok((opened, unpacked))
-    };
-    let (opened, unpacked) = if record.len() < LARGE { work() } else { py.detach(work) }.map_err(unreadable)?;
-    let at = |time: u64| (time != envelope::NEVER).then_some(time);
-    let fields = opened.fields;
-    Ok(Envelope {
-        codec: opened.codec,
-        compression: opened.algorithm.name(),
-        payload: PyBytes::new(py, unpacked.as_deref().unwrap_or(opened.packed)).unbind(),
-        stored_bytes: record.len(),
-        written: fields.written,
-        soft: at(fields.soft),
-        hard: at(fields.hard),
-        time_to_idle: at(fields.time_to_idle),
-        version: fields.version,
-        owner: fields.owner.into(),
-        generation: fields.generation,
-        epoch: fields.epoch,
-        tags: fields.tags.into_iter().map(String::from).collect(),
-        cost: fields.cost,
-        immutable: fields.immutable,
-        pinned: fields.pinned,
-    })
+fn never(time: Option<u64>) -> u64 {
+    time.unwrap_or(envelope::NEVER)
+}
+
+fn at(time: u64) -> Option<u64> {
+    (time != envelope::NEVER).then_some(time)
+}
+
+#[pymethods]
+impl Entry {
+    #[new]
+    #[pyo3(signature = (payload, *, codec=0, written=0, soft=None, hard=None, time_to_idle=None, version=0, owner=String::new(),
+        generation=0, epoch=0, tags=vec![], cost=1.0, immutable=false, pinned=false))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments are the interface")]
+    fn new(
+        payload: Py<PyBytes>,
+        codec: u8,
+        written: u64,
+        soft: Option<u64>,
+        hard: Option<u64>,
+        time_to_idle: Option<u64>,
+        version: u64,
+        owner: String,
+        generation: u64,
+        epoch: u64,
+        tags: Vec<String>,
+        cost: f32,
+        immutable: bool,
+        pinned: bool,
+    ) -> Self {
+        let (compression, stored_bytes, mark) = (Algorithm::None.name(), 0, AtomicU16::new(0));
+        #[rustfmt::skip]
+        let entry = Entry {
+            payload, codec, compression, stored_bytes, written, soft, hard, time_to_idle, version, owner, generation, epoch, tags, cost,
+            immutable, pinned, mark,
+        };
+        entry
+    }
+
+    /// The record of the entry, to be read under the same namespace and key only.
+    fn seal<'py>(
+        &self,
+        py: Python<'py>,
+        namespace: &str,
+        key: &str,
+        packing: &Bound<'py, Packing>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let (packing, binding) = (&packing.get().0, envelope::binding(namespace, key));
+        let (payload, fields) = (self.payload.as_bytes(py), self.fields());
+        let work = || envelope::seal(self.codec, packing, &fields, payload, binding);
+        let record = if payload.len() < LARGE { work() } else { py.detach(work) };
+        let record =
+            record.ok_or_else(|| codec_error(py, format!("a value of {} bytes; at most 4 GiB can be stored", payload.len())))?;
+        Ok(PyBytes::new(py, &record))
+    }
+
+    /// A record taken apart.
+    #[staticmethod]
+    fn open(py: Python<'_>, namespace: &str, key: &str, record: &[u8]) -> PyResult<Self> {
+        let unreadable = |why: Unreadable| {
+            codec_error(
+                py,
+                match why {
+                    Unreadable::Corrupt => format!("what is stored under {key:?} is damaged, or was stored under another key"),
+                    Unreadable::Newer => format!("what is stored under {key:?} was stored by a newer forecache"),
+                },
+            )
+        };
+        let binding = envelope::binding(namespace, key);
+        let work = || {
+            let opened = envelope::open(record, binding)?;
+            // What isn't compressed is copied once, into the object that Python gets.
+            let unpacked = if opened.algorithm == Algorithm::None { None } else { Some(opened.unpack()?) };
+            Ok((opened, unpacked))
+        };
+        let (opened, unpacked) = if record.len() < LARGE { work() } else { py.detach(work) }.map_err(unreadable)?;
+        let payload = PyBytes::new(py, unpacked.as_deref().unwrap_or(opened.packed)).unbind();
+        Ok(Entry::opened(opened, payload, record.len()))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let (length, Entry { codec, version, .. }) = (self.payload.as_bytes(py).len(), self);
+        format!("<Entry of {length} bytes, codec {codec}, version {version}>")
+    }
+}
+
+impl Entry {
+    /// What is stored beside the payload.
+    pub fn fields(&self) -> Fields<'_> {
+        Fields {
+            written: self.written,
+            soft: never(self.soft),
+            hard: never(self.hard),
+            time_to_idle: never(self.time_to_idle),
+            version: self.version,
+            owner: &self.owner,
+            generation: self.generation,
+            epoch: self.epoch,
+            tags: self.tags.iter().map(String::as_str).collect(),
+            cost: self.cost,
+            immutable: self.immutable,
+            pinned: self.pinned,
+        }
+    }
+
+    /// The entry of a record of `stored_bytes` that was taken apart and whose payload was unpacked.
+    pub fn opened(record: envelope::Envelope<'_>, payload: Py<PyBytes>, stored_bytes: usize) -> Self {
+        let fields = record.fields;
+        Entry {
+            payload,
+            codec: record.codec,
+            compression: record.algorithm.name(),
+            stored_bytes,
+            written: fields.written,
+            soft: at(fields.soft),
+            hard: at(fields.hard),
+            time_to_idle: at(fields.time_to_idle),
+            version: fields.version,
+            owner: fields.owner.into(),
+            generation: fields.generation,
+            epoch: fields.epoch,
+            tags: fields.tags.into_iter().map(String::from).collect(),
+            cost: fields.cost,
+            immutable: fields.immutable,
+            pinned: fields.pinned,
+            mark: AtomicU16::new(0),
+        }
+    }
 }
 
 /// Adds what this file offers.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<Envelope>()?;
-    module.add_class::<Packing>()?;
-    module.add_function(wrap_pyfunction!(seal, module)?)?;
-    module.add_function(wrap_pyfunction!(unseal, module)?)
+    module.add_class::<Entry>()?;
+    module.add_class::<Packing>()
 }

@@ -1,6 +1,7 @@
 //! The border between Python and [`forecache_core`]: this list is all that crosses it.
 
 mod clock;
+mod disk;
 mod envelope;
 mod errors;
 mod foreign;
@@ -47,6 +48,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<memory::Memory>()?;
     module.add_function(wrap_pyfunction!(plain::is_plain, module)?)?;
     envelope::register(module)?;
+    disk::register(module)?;
     module.add_class::<recorder::Recorder>()?;
     trace::register(module)
 }

@@ -1,4 +1,341 @@
-//! The disk tier.
+//! The store on disk: entries that several processes of a host share, within a budget of bytes.
+//!
+//! ```text
+//! control   what processes share: sums, namespaces, counters of changes     shared.rs, counters.rs
+//! index     where each entry lies, until when, and how it was used          index.rs
+//! slabs/    files of places of one size each, with maps of their owners     slabs.rs
+//! large/    a file for each record of more than a megabyte                  slabs.rs
+//! lock      held by who changes something                                   lock.rs
+//! ```
+//!
+//! A read takes no lock: index, one system call, check. A change is made under the lock: room is made, the record is written to a free
+//! place, then the index leads to it, then the old place is free. Whoever dies while holding the lock leaves a mark, and who comes
+//! next makes index and sums right again (`repair.rs`). Nothing that is read is trusted: a record is checked against namespace, key
+//! and version, so the worst that damage can do is a miss.
 
+pub mod counters;
 pub mod doorkeeper;
+mod error;
+mod index;
 pub mod judge;
+mod lock;
+mod mapped;
+mod read;
+mod record;
+mod repair;
+mod room;
+mod shared;
+mod slabs;
+mod upkeep;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{Error, Result};
+pub use read::Read;
+pub use upkeep::{Checked, Info, gc, info, verify};
+pub use write::Item;
+
+use super::compress::Compression;
+use counters::Counters;
+use index::Index;
+use judge::Judge;
+use lock::{Held, Lock};
+use shared::{Control, OfNamespace, Word, name_hash};
+use slabs::{Owners, Slabs, Space};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Bytes: less is no budget for a directory.
+pub const LEAST_CAPACITY: u64 = 8 << 20;
+/// Bytes that the directories themselves and the lock may take.
+const OVERHEAD: u64 = 1 << 16;
+/// Names of our own in a directory.
+const NAMES: [&str; 6] = ["control", "index", "index.new", "lock", "slabs", "large"];
+
+/// How a directory is used.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whose entries these are. One directory and one budget serve many, who don't see each other's.
+    pub namespace: String,
+    /// Bytes on disk of all files of the directory.
+    pub capacity: u64,
+    /// A policy that scores an entry by itself.
+    pub policy: String,
+    /// Whether a full directory takes only keys that it was given lately.
+    pub admission: bool,
+    /// How payloads are compressed.
+    pub compression: Compression,
+    /// Fixes hashing, for a new directory, and sampling.
+    pub seed: Option<u64>,
+}
+
+impl Options {
+    /// The usual ones.
+    pub fn new(capacity: u64) -> Self {
+        let (namespace, policy) = (String::new(), "adaptive".into());
+        Options { namespace, capacity, policy, admission: true, compression: Compression::default(), seed: None }
+    }
+}
+
+macro_rules! tally {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// What this process did.
+        #[derive(Debug, Default)]
+        pub struct Tally { $($(#[$doc])* pub $name: AtomicU64),* }
+
+        impl Tally {
+            /// All of it, by name.
+            pub fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name.load(Relaxed))),*]
+            }
+        }
+    };
+}
+
+tally! {
+    /// Reads that found something.
+    hits,
+    /// Reads that found nothing.
+    misses,
+    /// Entries written.
+    sets,
+    /// Entries removed by request.
+    deletes,
+    /// Entries not taken.
+    refused,
+    /// Entries that left for space.
+    evicted,
+    /// Entries found expired.
+    expired,
+    /// Records and slots found damaged.
+    corrupt,
+    /// Bytes of records written.
+    written_bytes,
+}
+
+/// A namespace of a directory.
+pub struct Disk {
+    directory: PathBuf,
+    options: Options,
+    hash: u64,
+    namespace: AtomicU16,
+    control: Arc<Control>,
+    index: RwLock<Arc<Index>>,
+    slabs: Slabs,
+    lock: Lock<State>,
+    judge: Judge,
+    counters: Arc<Counters>,
+    /// It had to be repaired when it was opened.
+    repaired: bool,
+    /// What this process did.
+    pub tally: Tally,
+}
+
+/// What only who holds the lock touches.
+#[derive(Default)]
+struct State {
+    owners: Owners,
+    random: u64,
+}
+
+/// The lock is held: what is changed through this is whole when it is dropped.
+struct Writing<'a> {
+    disk: &'a Disk,
+    held: Held<'a, State>,
+    index: Arc<Index>,
+    /// Something was left that calls for a repair.
+    broken: bool,
+}
+
+impl Disk {
+    /// Opens a directory, and makes it if there is none. May wait for the lock.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
+        if options.capacity < LEAST_CAPACITY {
+            return Err(Error::Capacity(options.capacity));
+        }
+        let directory = path.as_ref();
+        std::fs::create_dir_all(directory).map_err(Error::io("can't create", directory))?;
+        let hash = name_hash(&options.namespace);
+        Disk::open_as(directory, options, hash)
+    }
+
+    /// Opens a directory for upkeep, if it is one of ours.
+    fn maintain(directory: &Path) -> Result<Self> {
+        let control = directory.join("control");
+        control.metadata().map_err(Error::io("can't find", &control))?;
+        Disk::open_as(directory, Options::new(u64::MAX), 0)
+    }
+
+    fn open_as(directory: &Path, options: Options, hash: u64) -> Result<Self> {
+        let judge = Judge::named(&options.policy).ok_or_else(|| Error::Policy(options.policy.clone()))?;
+        ours(directory)?;
+        let lock = Lock::new(directory.join("lock"), State { random: options.seed.unwrap_or_default(), ..State::default() })?;
+        let held = lock.take(true)?;
+        let (control, anew) = Control::open(&directory.join("control"), options.capacity, options.seed)?;
+        let slabs = Slabs::open(directory)?;
+        let path = directory.join("index");
+        let found = if anew { None } else { Index::open(&path)? };
+        let fresh = found.is_none();
+        let index = match found {
+            Some(index) => index,
+            None => Index::replace(&path, room::LEAST_SLOTS)?,
+        };
+        index.current();
+        let boot = shared::boot();
+        if fresh || boot == 0 || control.get(Word::Boot) != boot || !slabs.agree(&control) {
+            control.set(Word::Busy, 1);
+            control.set(Word::Boot, boot);
+        }
+        if options.capacity != u64::MAX {
+            control.set(Word::Capacity, options.capacity);
+        }
+        drop(held);
+        let control = Arc::new(control);
+        let (directory, namespace) = (directory.to_path_buf(), AtomicU16::new(0));
+        let (index, tally) = (RwLock::new(Arc::new(index)), Tally::default());
+        let counters = Arc::new(Counters::new(control.clone()));
+        let repaired = control.get(Word::Busy) != 0;
+        let disk = Disk { repaired, directory, options, hash, namespace, control, index, slabs, lock, judge, counters, tally };
+        disk.waiting()?.fit()?;
+        Ok(disk)
+    }
+
+    /// In the child of a fork: the same directory, opened anew. The parent's object is not to be used, nor dropped, in the child.
+    pub fn forked(&self) -> Result<Self> {
+        self.lock.abandon()?;
+        Disk::open_as(&self.directory, self.options.clone(), self.hash)
+    }
+
+    /// The lock; `None` if it is taken and `wait` isn't asked for.
+    fn lock(&self, wait: bool) -> Result<Option<Writing<'_>>> {
+        let Some(held) = self.lock.take(wait)? else { return Ok(None) };
+        let index = self.index()?;
+        let mut writing = Writing { disk: self, held, index, broken: true };
+        if self.control.word(Word::Busy).swap(1, Relaxed) != 0 {
+            writing.repair()?;
+        }
+        if !self.settled() {
+            let id = self.control.find(self.hash).or_else(|| self.control.claim(&self.options.namespace));
+            writing.broken = false;
+            self.namespace.store(id.ok_or_else(|| Error::Namespaces(self.directory.clone()))?, Relaxed);
+        }
+        writing.broken = false;
+        Ok(Some(writing))
+    }
+
+    fn waiting(&self) -> Result<Writing<'_>> {
+        match self.lock(true)? {
+            Some(writing) => Ok(writing),
+            None => Err(Error::io("can't lock", &self.directory)(std::io::ErrorKind::WouldBlock.into())),
+        }
+    }
+
+    /// Whether our row of the namespaces is still ours.
+    fn settled(&self) -> bool {
+        let id = self.namespace.load(Relaxed);
+        // Upkeep is nobody's in particular.
+        self.hash == 0 || id != 0 && self.control.namespace(id, OfNamespace::Hash).load(Relaxed) == self.hash
+    }
+
+    fn epoch(&self, namespace: u16) -> u64 {
+        self.control.namespace(namespace, OfNamespace::Epoch).load(Relaxed)
+    }
+
+    /// Not 0.
+    fn fingerprint(&self, key: &str) -> u64 {
+        let epoch = self.epoch(self.namespace.load(Relaxed));
+        xxh3_64_with_seed(key.as_bytes(), epoch ^ self.control.get(Word::Seed).rotate_left(32) ^ self.hash).max(1)
+    }
+
+    fn stripe(&self, key: &str) -> u16 {
+        self.counters.stripe(&self.options.namespace, key)
+    }
+
+    /// The current index.
+    fn index(&self) -> Result<Arc<Index>> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if !index.superseded() {
+            return Ok(index);
+        }
+        let path = self.directory.join("index");
+        let opened =
+            Index::open(&path)?.ok_or_else(|| Error::io("can't reopen", &path)(std::io::ErrorKind::InvalidData.into()))?;
+        let opened = Arc::new(opened);
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = opened.clone();
+        Ok(opened)
+    }
+
+    /// The counters of changes of this directory, as this process sees them.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// How it is used.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Bytes on disk of all files of the directory.
+    pub fn bytes(&self) -> u64 {
+        self.control.get(Word::Allocated)
+    }
+
+    /// Entries of the namespace.
+    pub fn entries(&self) -> u64 {
+        self.control.namespace(self.namespace.load(Relaxed), OfNamespace::Entries).load(Relaxed)
+    }
+
+    /// How often the directory was repaired.
+    pub fn repairs(&self) -> u64 {
+        self.control.get(Word::Repairs)
+    }
+
+    /// Waits until all that was stored so far would survive a crash of the machine.
+    pub fn flush(&self) -> Result<()> {
+        self.slabs.sync(&self.control)?;
+        let index = self.index()?;
+        index.sync().map_err(Error::io("can't sync", &self.directory.join("index")))?;
+        self.control.sync().map_err(Error::io("can't sync", &self.directory.join("control")))?;
+        let directory = std::fs::File::open(&self.directory).and_then(|directory| directory.sync_all());
+        directory.map_err(Error::io("can't sync", &self.directory))
+    }
+}
+
+impl Writing<'_> {
+    fn space(&mut self) -> Space<'_> {
+        Space { slabs: &self.disk.slabs, control: &self.disk.control, owners: &mut self.held.owners }
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if !self.broken && !std::thread::panicking() {
+            self.disk.control.set(Word::Busy, 0);
+        }
+    }
+}
+
+/// Refuses what isn't a directory of ours, or to become one.
+fn ours(directory: &Path) -> Result<()> {
+    let names = std::fs::read_dir(directory).map_err(Error::io("can't list", directory))?;
+    if let Some(kind) = lock::remote(directory) {
+        return Err(Error::Remote { path: directory.into(), kind });
+    }
+    let names: Vec<String> = names.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let foreign = names.iter().find(|name| !NAMES.contains(&name.as_str()));
+    match foreign {
+        Some(found) if !names.iter().any(|name| name == "control") => {
+            Err(Error::Foreign { path: directory.into(), found: found.clone() })
+        }
+        _ => Ok(()),
+    }
+}

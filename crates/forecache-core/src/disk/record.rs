@@ -1,0 +1,54 @@
+//! What lies in a place: whose it is, and the sealed envelope.
+//!
+//! ```text
+//! u32 length of key · u16 length of namespace · key · namespace · envelope
+//! ```
+//!
+//! Key and namespace are there for those who walk over everything; the envelope's check is bound to both.
+
+use super::super::envelope::{self, Envelope, Unreadable};
+use std::ops::Range;
+
+const LENGTHS: usize = 6;
+
+/// The part before the envelope; `None` if key or namespace is too long.
+pub fn head(namespace: &str, key: &str) -> Option<Vec<u8>> {
+    let (keys, namespaces) = (u32::try_from(key.len()).ok()?, u16::try_from(namespace.len()).ok()?);
+    Some([&keys.to_le_bytes()[..], &namespaces.to_le_bytes(), key.as_bytes(), namespace.as_bytes()].concat())
+}
+
+/// Bytes of the head that begins like this.
+pub fn head_length(record: &[u8]) -> Option<usize> {
+    let (&[a, b, c, d, e, f], _) = record.split_first_chunk::<LENGTHS>()?;
+    (u32::from_le_bytes([a, b, c, d]) as usize).checked_add(LENGTHS + usize::from(u16::from_le_bytes([e, f])))
+}
+
+/// Namespace and key of a record, or of as much of it as begins with its head.
+pub fn names(record: &[u8]) -> Option<(&str, &str)> {
+    let keys = u32::from_le_bytes(*record.first_chunk::<4>()?) as usize;
+    let names = record.get(LENGTHS..head_length(record)?)?;
+    let (key, namespace) = names.split_at_checked(keys)?;
+    Some((std::str::from_utf8(namespace).ok()?, std::str::from_utf8(key).ok()?))
+}
+
+/// Where in the record of that key its envelope lies, which was checked and has that version. `None` if it is another's record, or damaged.
+pub fn check(record: &[u8], namespace: &str, key: &str, version: u64) -> Option<Range<usize>> {
+    if names(record)? != (namespace, key) {
+        return None;
+    }
+    let range = head_length(record)?..record.len();
+    let whole = envelope::check(&record[range.clone()], envelope::binding(namespace, key));
+    // One of a newer forecache is left to the caller, who says so.
+    match whole.and_then(|()| envelope::parse(&record[range.clone()])) {
+        Ok(found) if found.fields.version != version => None,
+        Ok(_) | Err(Unreadable::Newer) => Some(range),
+        Err(Unreadable::Corrupt) => None,
+    }
+}
+
+/// The envelope of a record of that version, whosever it is.
+pub fn any(record: &[u8], version: u64) -> Option<(&str, &str, Envelope<'_>)> {
+    let (namespace, key) = names(record)?;
+    let range = check(record, namespace, key, version)?;
+    Some((namespace, key, envelope::parse(&record[range]).ok()?))
+}

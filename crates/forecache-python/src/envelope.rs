@@ -8,7 +8,7 @@ use pyo3::types::PyBytes;
 use std::sync::atomic::AtomicU16;
 
 /// From so many bytes on, other threads run while a value is packed or unpacked.
-const LARGE: usize = 1 << 14;
+pub const LARGE: usize = 1 << 14;
 
 /// How payloads are compressed. `None` for `level` is the algorithm's usual one.
 #[pyclass(frozen, module = "forecache._core")]

@@ -210,9 +210,12 @@ impl Disk {
         Disk::open_as(&self.directory, self.options.clone(), self.hash)
     }
 
-    /// The lock; `None` if it is taken and `wait` isn't asked for.
+    /// The lock; `None` if it is taken, or if a repair is called for, and `wait` isn't asked for.
     fn lock(&self, wait: bool) -> Result<Option<Writing<'_>>> {
         let Some(held) = self.lock.take(wait)? else { return Ok(None) };
+        if !wait && self.control.get(Word::Busy) != 0 {
+            return Ok(None);
+        }
         let index = self.index()?;
         let mut writing = Writing { disk: self, held, index, broken: true };
         if self.control.word(Word::Busy).swap(1, Relaxed) != 0 {
@@ -299,9 +302,13 @@ impl Disk {
         self.control.get(Word::Repairs)
     }
 
-    /// Waits until all that was stored so far would survive a crash of the machine.
+    /// Waits until all that was stored so far would survive a crash of the machine, and for the lock.
     pub fn flush(&self) -> Result<()> {
-        self.slabs.sync(&self.control)?;
+        let version = {
+            let _writing = self.waiting()?;
+            self.control.get(Word::Version)
+        };
+        self.slabs.sync(&self.control, version)?;
         let index = self.index()?;
         index.sync().map_err(Error::io("can't sync", &self.directory.join("index")))?;
         self.control.sync().map_err(Error::io("can't sync", &self.directory.join("control")))?;

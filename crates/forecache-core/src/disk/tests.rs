@@ -307,7 +307,7 @@ fn a_smaller_capacity_is_kept_from_the_next_opening_on() {
     for number in 0..60_000 {
         set(&large, &number.to_string(), b"v");
     }
-    (0..20).for_each(|number| drop(set(&large, &format!("long{number}"), &noise(600_000, number))));
+    (0..20).for_each(|number| assert!(set(&large, &format!("long{number}"), &noise(600_000, number))));
     let before = large.info().unwrap().slots;
     drop(large);
     let small = open(directory.path());
@@ -395,7 +395,7 @@ fn a_lost_or_damaged_control_or_index_starts_empty() {
     for (name, cut) in [("control", 0), ("control", 100), ("index", 0), ("index", 5000)] {
         let directory = directory();
         let disk = open(directory.path());
-        (0..100).for_each(|number| drop(set(&disk, &number.to_string(), b"v")));
+        (0..100).for_each(|number| assert!(set(&disk, &number.to_string(), b"v")));
         let file = directory.path().join(name);
         drop(disk);
         std::fs::File::options().write(true).open(&file).unwrap().set_len(cut).unwrap();
@@ -410,7 +410,7 @@ fn a_lost_or_damaged_control_or_index_starts_empty() {
 fn whoever_finds_the_mark_of_a_death_repairs() {
     let directory = directory();
     let (disk, other) = (open(directory.path()), open(directory.path()));
-    (0..100u64).for_each(|number| drop(set(&disk, &number.to_string(), &noise(3000, number))));
+    (0..100u64).for_each(|number| assert!(set(&disk, &number.to_string(), &noise(3000, number))));
     set(&disk, "long", &noise(2 << 20, 1));
     // As if someone had died after having taken places, and written a file, for what nobody will ever read.
     let mut writing = disk.waiting().unwrap();

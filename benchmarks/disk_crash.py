@@ -25,6 +25,8 @@ from walks import must
 PAGE, SECTOR = 4096, 512
 CACHESTAT = 451
 CAPACITY = 9_000_000
+BOOT_AT = 40
+"""Where the control file says in which boot of the machine it was used last."""
 SHAPES = ((40, 60_000), (1500, 60))
 """Keys and the length of the largest values: some of all lengths, and many small ones, for which the index has to grow."""
 
@@ -76,6 +78,11 @@ class Log:
                         file.seek(at)
                         file.write(self._page(contents, draws, newest, torn))
                 file.truncate(length)
+        control = target / "control"
+        if control.exists():
+            content = bytearray(control.read_bytes())
+            content[BOOT_AT : BOOT_AT + 8] = bytes(reversed(content[BOOT_AT : BOOT_AT + 8]))
+            control.write_bytes(content)
 
     @staticmethod
     def _page(contents: list[bytes], draws: random.Random, newest: float, torn: float) -> bytes:

@@ -210,7 +210,7 @@ def trial(seconds: float, capacity: int = 64_000_000, keys: int = 20_000) -> Res
         missed = list(shared["errors"])
         operations = shared["operations"]
         one = alone(Path(folder) / "one", capacity, operations, keys, "all")
-        admitting = alone(Path(folder) / "admitting", capacity, operations, keys, "doorkeeper")
+        admitting = alone(Path(folder) / "admitting", capacity, operations, keys, "seen")
     if abs(shared["hit ratio"] - one["hit ratio"]) > MOST_DIFFERENCE:
         missed.append(f"hit ratio {shared['hit ratio']:.4f}, {one['hit ratio']:.4f} in one process")
     if shared["most blocks of the capacity"] > MOST_BLOCKS:

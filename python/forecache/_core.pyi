@@ -24,6 +24,12 @@ class FakeClock:
     def time(self) -> float:
         """Seconds since the clock was made."""
 
+class Gate:
+    """Whether reads may take the short way. It is made open."""
+
+    def __new__(cls) -> Gate: ...
+    def set(self, open: bool) -> None: ...
+
 class Memory:
     """The memory tier, and the base class of `Cache`: every method is one call into Rust."""
 
@@ -87,6 +93,11 @@ class Memory:
     def __getitem__(self, key: str) -> Any: ...
     def __setitem__(self, key: str, value: Any) -> None: ...
     def __delitem__(self, key: str) -> None: ...
+    def _hasten(self, disk: Disk, gate: Gate, decode: Any, wake: Any) -> None:
+        """Has reads go to the only tier in one call, while `gate` is open. `decode(key, entry)` gives the value of an entry,
+        `wake()` wakes the thread that writes behind."""
+    def _express(self, key: str) -> Any:
+        """Reads that way: the value, `MISSING` if there is none, `NotImplemented` if only the flow can tell."""
     def _peek(self, key: str, default: Any = None) -> Any:
         """The live value itself (never a copy), with no effect on statistics or eviction."""
     def _swap(self, key: str, current: Any, value: Any, *, ttl: Any = None) -> bool | None:

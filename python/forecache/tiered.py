@@ -236,7 +236,12 @@ class TieredFace(AsyncCache):
     async def get(self, key: str, default: Any = None) -> Any:
         """See `Cache.get`."""
         value = self.sync._near(key, MISSING)
-        return value if value is not MISSING else await arun(reads.get(self.sync, key, default))
+        if value is not MISSING:
+            return value
+        value = self.sync._express(key)
+        if value is NotImplemented:
+            return await arun(reads.get(self.sync, key, default))
+        return default if value is MISSING else value
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """See `Cache.get_many`."""

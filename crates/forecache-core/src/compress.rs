@@ -86,6 +86,19 @@ impl Algorithm {
         }?;
         (bytes.len() == length).then_some(bytes)
     }
+
+    /// Fills `bytes` with what `packed` was made of; `None` if that has another length, or it wasn't made of anything.
+    pub fn unpack_into(self, packed: &[u8], bytes: &mut [u8]) -> Option<()> {
+        match self {
+            Algorithm::Lz4 => {
+                lz4_flex::block::decompress_into(packed, bytes).ok().filter(|&length| length == bytes.len()).map(drop)
+            }
+            _ => self
+                .unpack(packed, bytes.len())
+                .filter(|unpacked| unpacked.len() == bytes.len())
+                .map(|it| bytes.copy_from_slice(&it)),
+        }
+    }
 }
 
 /// What to compress, and when it pays.

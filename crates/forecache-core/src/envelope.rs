@@ -243,6 +243,11 @@ impl Envelope<'_> {
     pub fn unpack(&self) -> Result<Vec<u8>, Unreadable> {
         self.algorithm.unpack(self.packed, self.length).ok_or(Unreadable::Corrupt)
     }
+
+    /// The same, into `length` bytes that are there already.
+    pub fn unpack_into(&self, bytes: &mut [u8]) -> Result<(), Unreadable> {
+        self.algorithm.unpack_into(self.packed, bytes).ok_or(Unreadable::Corrupt)
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 
 use crate::disk;
 use crate::envelope::Entry;
-use crate::key::{self, Text};
+use crate::express::{Answer, Express};
+use crate::key::{self, Name, Text};
 use crate::memory::{Gone, Memory, Value};
 use forecache_core::disk::counters::Counters;
 use forecache_core::expiry::NEVER;
@@ -110,6 +111,8 @@ pub struct Below {
     pub awake: bool,
     /// How often something was brought up from below.
     pub promoted: u64,
+    /// The short way to the only tier below, if it has one.
+    pub express: Option<Arc<Express>>,
 }
 
 impl Below {
@@ -203,6 +206,12 @@ impl Below {
                 (None, None | Some(Operation { what: What::Delete, .. })) => true,
                 _ => continue,
             };
+            // A time to idle is told to the tier even if it has the entry.
+            let told = absent && rest.time_to_idle == NEVER;
+            let has = |express: &Arc<Express>| key.0.to_str(py).is_ok_and(|key| express.has(py, key));
+            if told && self.express.as_ref().is_some_and(has) {
+                continue;
+            }
             if absent && depth.is_full(bytes) {
                 depth.refused += 1;
             } else {
@@ -224,6 +233,7 @@ impl Below {
         self.windows.clear();
         self.changing.clear();
         self.counters = None;
+        self.express = None;
         std::mem::take(&mut self.depths).into_iter().flat_map(|depth| depth.queue.into_operations()).collect()
     }
 
@@ -246,7 +256,11 @@ pub fn get<'py>(
     if cache.get().state.with(py, |state| state.below.depths.is_empty()) {
         return Ok(default());
     }
-    crate::foreign::call(&cache.getattr("_below")?, (key, default()))
+    match cache.get().express(py, &Name::of(key)?)? {
+        Answer::Value(value) => Ok(value),
+        Answer::Nothing => Ok(default()),
+        Answer::Unknown => crate::foreign::call(&cache.getattr("_below")?, (key, default())),
+    }
 }
 
 /// Milliseconds since 1970 of a time by the store's clock, if it comes.

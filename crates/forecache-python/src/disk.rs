@@ -78,9 +78,14 @@ thread_local! {
 
 /// The entry of a record that was read; `None` if it can't be unpacked.
 fn entry(py: Python<'_>, envelope: Envelope<'_>, stored_bytes: usize) -> Option<Entry> {
-    let unpacked = if envelope.algorithm == Algorithm::None { None } else { Some(envelope.unpack().ok()?) };
-    let payload = PyBytes::new(py, unpacked.as_deref().unwrap_or(envelope.packed)).unbind();
-    Some(Entry::opened(envelope, payload, stored_bytes))
+    let payload = if envelope.algorithm == Algorithm::None {
+        PyBytes::new(py, envelope.packed)
+    } else {
+        // It is unpacked right to where Python has it.
+        let unpack = |bytes: &mut [u8]| envelope.unpack_into(bytes).map_err(|_| PyValueError::new_err("damaged"));
+        PyBytes::new_with(py, envelope.length, unpack).ok()?
+    };
+    Some(Entry::opened(envelope, payload.unbind(), stored_bytes))
 }
 
 /// An entry that is borrowed from Python while it is written.
@@ -90,6 +95,17 @@ struct Borrowed {
 }
 
 impl Disk {
+    /// The entry of a key, if its record is short. Times are milliseconds since 1970.
+    pub fn short(&self, py: Python<'_>, key: &str, now: u64) -> PyResult<Got> {
+        let disk = self.disk(py)?;
+        BUFFER.with_borrow_mut(|buffer| got(py, disk.read(key, now, LARGE, buffer)))
+    }
+
+    /// Whether there is an entry, as far as the index tells. Runs no Python.
+    pub fn has(&self, py: Python<'_>, key: &str, now: u64) -> bool {
+        self.disk(py).is_ok_and(|disk| disk.lacks([key], now).is_ok_and(|lacking| lacking.is_empty()))
+    }
+
     fn disk(&self, py: Python<'_>) -> PyResult<Arc<disk::Disk>> {
         let (disk, process) = self
             .open
@@ -342,7 +358,8 @@ fn numbers<'py, const N: usize>(py: Python<'py>, numbers: [(&str, u64); N]) -> P
     Ok(told)
 }
 
-enum Got {
+/// What a read found.
+pub enum Got {
     Miss,
     Longer(usize),
     Entry(Box<Entry>),

@@ -5,6 +5,7 @@ mod clock;
 mod disk;
 mod envelope;
 mod errors;
+mod express;
 mod foreign;
 mod guard;
 mod key;
@@ -56,6 +57,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("MISSING", missing(module.py()))?;
     module.add_class::<Missing>()?;
     module.add_class::<clock::FakeClock>()?;
+    module.add_class::<express::Gate>()?;
     module.add_class::<memory::Memory>()?;
     module.add_function(wrap_pyfunction!(plain::is_plain, module)?)?;
     envelope::register(module)?;

@@ -540,6 +540,7 @@ impl Memory {
         // While another thread is in the store (only without the GIL), its values count as reachable: none is freed by mistake.
         let visited = self.state.try_with(|state| {
             visit.call(&state.listener)?;
+            state.below.express.iter().try_for_each(|express| express.visit(&visit))?;
             state.below.values().try_for_each(|value| visit.call(value))?;
             state.store.values().try_for_each(|value| visit.call(value))
         });

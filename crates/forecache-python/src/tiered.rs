@@ -365,47 +365,13 @@ impl Memory {
     /// behind has to be woken.
     fn _promote(
         &self,
-        py: Python<'_>,
         key: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
         ticket: u64,
         entry: &Bound<'_, Entry>,
         now: u64,
     ) -> PyResult<bool> {
-        let item = self.item(key, value)?;
-        let utf8 = item.name.utf8()?;
-        let entry = entry.get();
-        let tags: Vec<Box<str>> = entry.tags.iter().map(|tag| tag.as_str().into()).collect();
-        let said = Said { tags, ..Said::default() };
-        self.change(py, |state, gone| {
-            let lookup = item.name.lookup(NAMESPACE);
-            let standing = state.standing(lookup.hash, ticket);
-            let Some(standing) = standing.filter(|_| !state.below.is_changing(lookup.hash)) else { return false };
-            state.refresh(&lookup, gone);
-            if state.store.peek(&lookup).is_some() || entry.hard.is_some_and(|hard| hard <= now) {
-                return false;
-            }
-            let group = state.store.groups.of(&utf8);
-            let owner = if entry.owner.is_empty() { 0 } else { state.store.owners.number(NAMESPACE, &entry.owner) };
-            let options = Options {
-                time_to_live: below::nanoseconds(entry.hard.map(|hard| hard - now)),
-                time_to_idle: below::nanoseconds(entry.time_to_idle),
-                owner,
-                group,
-                cost: entry.cost,
-                address: None,
-                immutable: entry.immutable,
-                pinned: entry.pinned,
-                tags: &said.tags,
-            };
-            let Item { fingerprint, weight, .. } = item;
-            let weight = if self.weigher.is_some() { weight } else { weight.saturating_add(said.tags_weight()) };
-            let new = New { key: item.name.text(), fingerprint, value: item.value.clone_ref(py), weight };
-            state.bring(&item.name, new, &options, standing.mark, gone);
-            // What made room for it waits only now.
-            state.below.demote(py, gone);
-            state.below.wakes()
-        })
+        self.climb(key, value, ticket, entry.get(), now)
     }
 
     /// Takes operations from a queue: those of `keys`, or the next, until there are `entries` or `bytes` of them; entries to set, live
@@ -753,5 +719,52 @@ impl Memory {
             old
         });
         below::release(py, old);
+    }
+}
+
+impl Memory {
+    /// See `_promote`.
+    pub fn climb(
+        &self,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        ticket: u64,
+        entry: &Entry,
+        now: u64,
+    ) -> PyResult<bool> {
+        let py = key.py();
+        let item = self.item(key, value)?;
+        let utf8 = item.name.utf8()?;
+        let tags: Vec<Box<str>> = entry.tags.iter().map(|tag| tag.as_str().into()).collect();
+        let said = Said { tags, ..Said::default() };
+        self.change(py, |state, gone| {
+            let lookup = item.name.lookup(NAMESPACE);
+            let standing = state.standing(lookup.hash, ticket);
+            let Some(standing) = standing.filter(|_| !state.below.is_changing(lookup.hash)) else { return false };
+            state.refresh(&lookup, gone);
+            if state.store.peek(&lookup).is_some() || entry.hard.is_some_and(|hard| hard <= now) {
+                return false;
+            }
+            let group = state.store.groups.of(&utf8);
+            let owner = if entry.owner.is_empty() { 0 } else { state.store.owners.number(NAMESPACE, &entry.owner) };
+            let options = Options {
+                time_to_live: below::nanoseconds(entry.hard.map(|hard| hard - now)),
+                time_to_idle: below::nanoseconds(entry.time_to_idle),
+                owner,
+                group,
+                cost: entry.cost,
+                address: None,
+                immutable: entry.immutable,
+                pinned: entry.pinned,
+                tags: &said.tags,
+            };
+            let Item { fingerprint, weight, .. } = item;
+            let weight = if self.weigher.is_some() { weight } else { weight.saturating_add(said.tags_weight()) };
+            let new = New { key: item.name.text(), fingerprint, value: item.value.clone_ref(py), weight };
+            state.bring(&item.name, new, &options, standing.mark, gone);
+            // What made room for it waits only now.
+            state.below.demote(py, gone);
+            state.below.wakes()
+        })
     }
 }

@@ -15,15 +15,18 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from forecache._core import Counters, Entry
+from forecache._core import Counters, Entry, Gate
 from forecache.errors import TierUnavailable
 from forecache.events import TierClosed, TierOpened
 from forecache.flow import Flow
 from forecache.tiers.calls import Watch
 from forecache.tiers.owed import ALL, Owed
 from forecache.tiers.tier import Now, Stored, Tier, TierStats, wall_time
+
+if TYPE_CHECKING:
+    from forecache._core import Disk as Directory
 
 __all__ = ["Breaker"]
 
@@ -73,6 +76,7 @@ class Breaker:
         self._in_a_row = self._failed = self._dropped = 0
         self._paused = self._fell = 0
         self._logged: int | None = None
+        self.gate = Gate()
 
     def get_many(self, keys: Sequence[str]) -> Flow[dict[str, Entry]]:
         """See `Tier`. What can't be read is a miss."""
@@ -115,6 +119,7 @@ class Breaker:
         finally:
             if cleared is _FAILED:
                 self._owed.add_clearing((tuple(tags), owner))
+                self._tend()
         return None if cleared is _FAILED else cleared
 
     def flush(self) -> Flow[None]:
@@ -141,6 +146,11 @@ class Breaker:
             owed=self._owed.count,
         )
 
+    def express(self) -> Directory | None:
+        """See `Hasty`."""
+        directory: Directory | None = getattr(self.tier, "express", lambda: None)()
+        return directory
+
     def counters(self) -> Counters | None:
         """See `Counted`."""
         counters: Counters | None = getattr(self.tier, "counters", lambda: None)()
@@ -152,7 +162,7 @@ class Breaker:
         """The tier's answer about `keys`, or `_FAILED`; then `owed` are to be deleted."""
         probes = self._enter()
         if probes is None:
-            self._owed.add(owed)
+            self._owe(owed)
             return self._failed_call()
         began = self._now()
         ended = False
@@ -169,12 +179,12 @@ class Breaker:
             raise
         except Exception as error:
             ended = True
-            self._owed.add(owed)
+            self._owe(owed)
             self._fail(_text(error), probes)
             return self._failed_call(error)
         finally:
             if not ended:  # the caller was, and what the tier did isn't known
-                self._owed.add(owed)
+                self._owe(owed)
                 self._leave(probes)
         took = self._now() - began
         if self._watch.timeout is not None and took > self._watch.timeout * 1000:
@@ -191,6 +201,15 @@ class Breaker:
         if due.keys and ALL not in due.clearings:
             yield from self._watch.over(self.tier.delete_many(list(due.keys)))
         self._owed.settle(due)
+        self._tend()
+
+    def _owe(self, keys: Iterable[str]) -> None:
+        self._owed.add(keys)
+        self._tend()
+
+    def _tend(self) -> None:
+        """The short way is for a tier that is well and owes nothing: everything else is seen to in `_ask`."""
+        self.gate.set(self._state == "up" and not self._in_a_row and not self._owed and not self._watch.abandoned)
 
     def _failed_call(self, error: Exception | None = None) -> Any:
         if self._strict:
@@ -228,6 +247,7 @@ class Breaker:
                 self._fell = now
             if opens or probes:
                 self._state, self._paused = "down", now
+            self._tend()
             logs = self._logged is None or not self._logged <= now < self._logged + QUIET
             if logs:
                 self._logged = now
@@ -241,6 +261,7 @@ class Breaker:
             self._reason, self._in_a_row = None, 0
             if probes:
                 self._state = "up"
+            self._tend()
         if probes:
             self._tell(TierClosed(self.name, (self._now() - self._fell) / 1000))
 

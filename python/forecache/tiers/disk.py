@@ -157,6 +157,10 @@ class DiskTier:
         """See `Counted`."""
         return None if self._disk is None else self._disk.counters()
 
+    def express(self) -> Directory | None:
+        """See `Hasty`."""
+        return self._disk
+
     def forked(self) -> None:
         """For the child of a fork."""
         self._opening = threading.Lock()

@@ -29,7 +29,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from forecache._core import Counters, Entry, FakeClock
+from forecache._core import Counters, Disk, Entry, FakeClock, Gate
 from forecache.flow import Flow
 
 __all__ = ["Counted", "Now", "Reader", "Stored", "Streams", "Tier", "TierStats", "lives", "versioned", "wall_time"]
@@ -166,6 +166,17 @@ class Counted(Protocol):
 
     def counters(self) -> Counters | None:
         """Counters by which a read in memory sees in one look whether others changed its key; None while there are none."""
+
+
+class Hasty(Protocol):
+    """What a tier may have that is a directory on disk: a way to read it in one call, without a flow."""
+
+    @property
+    def gate(self) -> Gate:
+        """Closed while reads have to be flows."""
+
+    def express(self) -> Disk | None:
+        """The directory; None while there is none."""
 
 
 def wall_time(clock: FakeClock | None = None) -> Now:

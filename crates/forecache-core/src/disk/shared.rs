@@ -1,7 +1,7 @@
 //! The control file: what the processes that use a directory share beside the index. It is mapped.
 //!
 //! ```text
-//! header · a row a size class · a row a namespace · change counters, one a stripe · the doorkeeper's table, to the end
+//! header · a row a size class · a row a namespace · change counters, one a stripe · the judge's lessons · the doorkeeper's table, to the end
 //! ```
 //!
 //! All of it but the header may be damaged without harm: sums are made good by a repair, an epoch that isn't the right one hides
@@ -9,6 +9,7 @@
 
 use super::counters::{STRIPES, Words};
 use super::error::{Error, Result};
+use super::judge::LESSONS;
 use super::mapped::{BLOCK, Mapped, allocate, blocks};
 use std::fs::File;
 use std::path::Path;
@@ -26,7 +27,8 @@ const CLASS_ROWS: usize = 128;
 const CLASSES_AT: usize = 64;
 const NAMESPACES_AT: usize = CLASSES_AT + CLASS_ROWS * ROW;
 const STRIPES_AT: usize = (NAMESPACES_AT + NAMESPACES * ROW) * 8;
-const DOORKEEPER_AT: usize = STRIPES_AT + STRIPES * 4;
+const LESSONS_AT: usize = STRIPES_AT + STRIPES * 4;
+const DOORKEEPER_AT: usize = (LESSONS_AT + LESSONS * 4).next_multiple_of(64);
 
 /// A word of the header. Those that change at each request have a cache line of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,6 +224,11 @@ impl Control {
     /// A version that was never given.
     pub fn next_version(&self) -> u64 {
         self.word(Word::Version).fetch_add(1, Relaxed).wrapping_add(1)
+    }
+
+    /// What the judges of all processes learnt.
+    pub fn lessons(&self) -> &[AtomicU32] {
+        self.map.halves(LESSONS_AT, LESSONS)
     }
 
     /// The table of [`super::doorkeeper`].

@@ -238,12 +238,12 @@ class Disk:
         namespace: str = "",
         capacity: int = ...,
         policy: str = "adaptive",
-        admission: str = "seen",
+        admission: str = "doorkeeper",
         packing: Packing | None = None,
         seed: int | None = None,
     ) -> None:
         """Opens a directory, and makes it if there is none. `capacity` is in bytes, of all namespaces, and at least 8 MiB. `policy` is lru,
-        lfu or adaptive. `admission`: `"seen"` has a full directory take only keys that it was given lately (and immutable and pinned
+        lfu or adaptive. `admission`: `"doorkeeper"` has a full directory take only keys that it was given lately (and immutable and pinned
         entries), `"all"` takes all. `seed` fixes hashing and sampling. Raises `OSError` with the reason if the directory can't be used
         (another's, a newer format, a network file system), `ConfigError` for a wrong option."""
     def get(self, key: str, now: int, most: int | None = None) -> Entry | int | None:

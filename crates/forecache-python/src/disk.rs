@@ -135,7 +135,7 @@ fn item<'a>(py: Python<'a>, key: &'a str, entry: &'a Entry) -> Item<'a> {
 #[pymethods]
 impl Disk {
     #[new]
-    #[pyo3(signature = (path, *, namespace="", capacity=1 << 30, policy="adaptive", admission="seen", packing=None, seed=None))]
+    #[pyo3(signature = (path, *, namespace="", capacity=1 << 30, policy="adaptive", admission="doorkeeper", packing=None, seed=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments are the interface")]
     fn new(
         py: Python<'_>,
@@ -148,9 +148,9 @@ impl Disk {
         seed: Option<u64>,
     ) -> PyResult<Self> {
         let admission = match admission {
-            "seen" => true,
+            "doorkeeper" => true,
             "all" => false,
-            other => return Err(config_error(py, format!("admission: got {other:?}; allowed: seen, all"))),
+            other => return Err(config_error(py, format!("admission: got {other:?}; allowed: doorkeeper, all"))),
         };
         let compression = packing.map(|packing| packing.get().0).unwrap_or_default();
         let (namespace, policy) = (namespace.into(), policy.into());

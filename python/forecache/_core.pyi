@@ -1,7 +1,7 @@
 """The border to Rust: all that crosses it. Names with an underscore are for the package alone."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 D = TypeVar("D")
@@ -263,8 +263,9 @@ class Disk:
     def scan(self, cursor: int, most: int, pattern: str | None, now: int) -> tuple[int | None, list[str]]:
         """Some keys, those that match `pattern` (`*` and `?`) of about `most`, and the next cursor, None at the end. Begin with 0. A key
         that is there all the while comes once."""
-    def clear(self, tags: Sequence[str], owner: str | None, now: int) -> int:
-        """Removes all entries of the namespace, or those that carry any of the tags or are the owner's; says how many."""
+    def clear(self, tags: Sequence[str], owner: str | None = None, now: int = 0) -> int:
+        """Removes all entries of the namespace, or those that carry any of the tags or are the owner's; says how many, of those that
+        have not expired at `now`."""
     def flush(self) -> None:
         """Waits until all that was stored would survive a crash of the machine."""
     def close(self) -> None: ...

@@ -4,7 +4,7 @@
 //! the GIL let go. Short reads hold the GIL, which takes less time than to let it go; long ones don't.
 
 use crate::envelope::{Entry, LARGE, Packing};
-use crate::errors::config_error;
+use crate::errors::{closed, config_error};
 use crate::guard::Guarded;
 use forecache_core::compress::Algorithm;
 use forecache_core::disk::{self, Error, Item, Read, counters};
@@ -90,7 +90,7 @@ impl Disk {
         let (disk, process) = self
             .open
             .with(py, |open| open.as_ref().map(|opened| (opened.disk.clone(), opened.process)))
-            .ok_or_else(|| PyValueError::new_err("the disk store was closed"))?;
+            .ok_or_else(|| closed(py))?;
         if process == std::process::id() { Ok(disk) } else { self.reopen(py, disk) }
     }
 
@@ -254,7 +254,7 @@ impl Disk {
         py.detach(|| disk.scan(cursor, most, pattern, now)).map_err(|error| failed(py, error))
     }
 
-    #[pyo3(signature = (tags, owner, now))]
+    #[pyo3(signature = (tags, owner=None, now=0))]
     fn clear(&self, py: Python<'_>, tags: Vec<String>, owner: Option<&str>, now: u64) -> PyResult<u64> {
         let disk = self.disk(py)?;
         let tags: Vec<&str> = tags.iter().map(String::as_str).collect();

@@ -302,9 +302,13 @@ impl Disk {
         self.control.get(Word::Repairs)
     }
 
-    /// Waits until all that was stored so far would survive a crash of the machine.
+    /// Waits until all that was stored so far would survive a crash of the machine, and for the lock.
     pub fn flush(&self) -> Result<()> {
-        self.slabs.sync(&self.control)?;
+        let version = {
+            let _writing = self.waiting()?;
+            self.control.get(Word::Version)
+        };
+        self.slabs.sync(&self.control, version)?;
         let index = self.index()?;
         index.sync().map_err(Error::io("can't sync", &self.directory.join("index")))?;
         self.control.sync().map_err(Error::io("can't sync", &self.directory.join("control")))?;

@@ -72,7 +72,7 @@ pub enum OfClass {
     Hint = 2,
     /// Writes.
     Written = 3,
-    /// Writes that a sync has covered.
+    /// Writes that a sync has covered; for records with files of their own, the number of the last.
     Synced = 4,
 }
 

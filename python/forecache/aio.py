@@ -44,6 +44,8 @@ class AsyncCache(CachedMethods):
 
         self.sync = Cache(capacity, **options)
         self.sync._aio = self
+        if self.sync._face is not AsyncCache and type(self) is AsyncCache:
+            self.__class__ = self.sync._face
 
     @classmethod
     def _of(cls, cache: Cache) -> AsyncCache:
@@ -179,7 +181,7 @@ class AsyncCache(CachedMethods):
         What a plain loader returns is awaited if it can be. A load has a task of its own, so a caller who is cancelled takes
         nothing from the others; when the last one is gone, the load is cancelled (one in a thread can't be: it goes on).
         """
-        value = self.sync.get(key, MISSING)
+        value = self.sync._near(key, MISSING)
         if value is not MISSING:
             return value
         options = engine.Options(ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)

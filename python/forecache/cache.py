@@ -92,6 +92,10 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     @classmethod
     def from_config(cls: type[C], config: Config) -> C:
         """A cache of a validated `Config`."""
+        if config.tiers:
+            from forecache.tiered import tiered
+
+            cls = tiered(cls)
         cache: C = super().__new__(cls, config)  # type: ignore[assignment]
         cache.config = config
         cache._flights = Flights()
@@ -99,8 +103,12 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         cache._now = config.clock.time if config.clock is not None else time.monotonic
         cache._made = cache._now()
         cache._names = Names()
+        cache._furnish()
         reach.attach(cache)
         return cache
+
+    def _furnish(self) -> None:
+        """For what a subclass needs beside."""
 
     @classmethod
     def from_url(cls: type[C], *urls: str, **options: Any) -> C:
@@ -117,6 +125,7 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         """A cache as `FORECACHE_…` say. See `Config.from_env`."""
         return cls.from_config(Config.from_env(environ, **options))
 
+    _face: type[AsyncCache] = AsyncCache
     _hub: Hub
     _now: Callable[[], float]
     _made: float
@@ -132,7 +141,7 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     def aio(self) -> AsyncCache:
         """The async face of this very cache."""
         face: AsyncCache | None = self.__dict__.get("_aio")
-        return face if face is not None else self.__dict__.setdefault("_aio", AsyncCache._of(self))
+        return face if face is not None else self.__dict__.setdefault("_aio", self._face._of(self))
 
     def get_or_load(
         self,
@@ -166,7 +175,7 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         >>> cache.get_or_load("user:7", lambda key: f"loaded {key}", ttl="5m")
         'loaded user:7'
         """
-        value = self.get(key, MISSING)
+        value = self._near(key, MISSING)
         if value is not MISSING:
             return value
         options = engine.Options(ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)

@@ -155,7 +155,7 @@ class _Maker:
             raise wrong("function", function, "a function; write @cache.cached(ttl=…) with names")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise wrong("function", function, "a function that returns its result: a generator can be read only once")
-        cache, get, negative_ttl = self.cache, self.cache.get, self.negative_ttl
+        cache, get, negative_ttl = self.cache, self.cache._near, self.negative_ttl
         binder = Binder(function)
         name = cache._names.new(f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(function))}")
         own_tag = f"forecache.cached:{name}"

@@ -13,6 +13,7 @@ from numbers import Number
 from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from forecache import reads, writes
 from forecache._core import MISSING
 from forecache.boarding import Board, Join, Lead
 from forecache.errors import CacheClosed
@@ -62,13 +63,22 @@ def _load(cache: Cache, key: str, call: Call, options: Options, empty: Options |
         value = cache._peek(key, MISSING)
         if value is not MISSING:  # another flight landed since the caller's miss
             return _apart(cache, value)
+        stack = getattr(cache, "_stack", None)
+        if stack is not None:
+            value = yield from reads.get(cache, key, MISSING)  # type: ignore[arg-type]
+            if value is not MISSING:
+                return value
         began = time.perf_counter()
         value = yield call
         failed = False
         keep = empty if value is None else options
         if keep is not None:
             with suppress(CacheClosed):  # during the load, whose callers still get their value
-                cache._fulfil(key, value, ticket, **keep)  # unless the key was set, deleted or invalidated meanwhile
+                # Unless the key was set, deleted or invalidated meanwhile.
+                if stack is None:
+                    cache._fulfil(key, value, ticket, **keep)
+                else:
+                    yield from writes.put(cache, key, value, keep, None, ticket)  # type: ignore[arg-type]
         return value
     finally:
         if began:
@@ -133,12 +143,12 @@ def _asks(loader: Callable[..., Any]) -> bool:
 
 def incr(cache: Cache, key: str, amount: Any, initial: Any, ttl: Duration | None) -> Any:
     """Adds to a number in one step, whoever else does the same."""
-    _number("amount", amount)
-    _number("initial", initial)
+    number("amount", amount)
+    number("initial", initial)
     while True:
         current = cache._peek(key, MISSING)
         if current is not MISSING:
-            _number(f"the value of {key!r}", current)
+            number(f"the value of {key!r}", current)
         value = (initial if current is MISSING else current) + amount
         if cache._swap(key, current, value, ttl=ttl if current is MISSING else None) is not None:
             return value
@@ -168,6 +178,7 @@ def setdefault(cache: Cache, key: str, default: Any) -> Any:
     return value
 
 
-def _number(what: str, value: Any) -> None:
+def number(what: str, value: Any) -> None:
+    """Raises `TypeError` for what can't be counted with."""
     if type(value) is not int and (isinstance(value, bool) or not isinstance(value, Number | Decimal)):
         raise TypeError(f"{what} must be a number, not {type(value).__name__}")

@@ -13,7 +13,9 @@ _log = logging.getLogger("forecache")
 
 
 class Removed(NamedTuple):
-    """An entry left. `cause` is one of "explicit", "replaced", "expired", "size", "invalidated"."""
+    """An entry left. `cause` is one of "explicit", "replaced", "expired", "size", "invalidated";
+
+    or "corrupt" for one in a tier that can't be read, whose value is `MISSING`."""
 
     key: str
     value: Any
@@ -41,7 +43,16 @@ class TierClosed(NamedTuple):
     seconds: float
 
 
-Event: TypeAlias = Removed | Refused | TierOpened | TierClosed
+class TierFailed(NamedTuple):
+    """A tier raised: what it was asked for is a miss, or was not written or deleted."""
+
+    tier: str
+    verb: str
+    keys: tuple[str, ...]
+    error: Exception
+
+
+Event: TypeAlias = Removed | Refused | TierOpened | TierClosed | TierFailed
 OnRemove: TypeAlias = Callable[[str, Any, str], object]
 Listener: TypeAlias = Callable[[Event], object]
 Connect: TypeAlias = Callable[[Callable[[str, str, Any], None] | None], None]

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from forecache.tiers.tier import TierStats
+
 
 @dataclass(frozen=True, slots=True)
 class Latency:
@@ -74,6 +76,10 @@ class Stats:
     loads: Loads
     groups: tuple[GroupStats, ...]
     owners: tuple[OwnerStats, ...]
+    tiers: tuple[TierStats, ...] = ()
+    """Those below memory, from the fastest to the slowest."""
+    promoted: int = 0
+    """Values that climbed to memory from below."""
 
     @property
     def hit_rate(self) -> float:

@@ -18,6 +18,7 @@ pub mod list;
 pub mod lockstep;
 mod number;
 pub mod owners;
+pub mod pending;
 pub mod policy;
 pub mod record;
 pub mod simulate;

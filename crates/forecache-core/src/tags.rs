@@ -36,6 +36,13 @@ impl Tags {
         self.of.insert(slot, numbers);
     }
 
+    /// The tags of `slot`.
+    pub fn names(&self, slot: Slot) -> Vec<Box<str>> {
+        self.of
+            .get(&slot)
+            .map_or_else(Vec::new, |numbers| numbers.iter().map(|&tag| self.list[tag as usize].name.clone()).collect())
+    }
+
     fn number(&mut self, tag: &str) -> u32 {
         if let Some(&number) = self.numbers.get(tag) {
             return number;

@@ -175,6 +175,26 @@ impl Entry {
 }
 
 impl Entry {
+    /// An entry on its way to a tier: `written`, `hard` and time to idle, owner and tags, cost and whether it is immutable and pinned,
+    /// epoch and mark.
+    pub fn made(
+        payload: Py<PyBytes>,
+        codec: u8,
+        (written, hard, time_to_idle): (u64, Option<u64>, Option<u64>),
+        (owner, tags): (String, Vec<String>),
+        (cost, immutable, pinned): (f32, bool, bool),
+        (epoch, mark): (u64, u16),
+    ) -> Self {
+        let (compression, stored_bytes, mark) = (Algorithm::None.name(), 0, AtomicU16::new(mark));
+        let (soft, version, generation) = (None, 0, 0);
+        #[rustfmt::skip]
+        let entry = Entry {
+            payload, codec, compression, stored_bytes, written, soft, hard, time_to_idle, version, owner, generation, epoch, tags, cost,
+            immutable, pinned, mark,
+        };
+        entry
+    }
+
     /// What is stored beside the payload.
     pub fn fields(&self) -> Fields<'_> {
         Fields {

@@ -79,6 +79,12 @@ impl<'a, 'py> Name<'a, 'py> {
     }
 }
 
+/// How a store finds the key that another holds.
+pub fn lookup(key: &Text) -> Lookup<impl Fn(&Text) -> bool + use<>> {
+    let key = key.0.as_ptr();
+    Lookup { namespace: crate::memory::NAMESPACE, hash: hash(key), equal: move |other: &Text| equal(key, other.0.as_ptr()) }
+}
+
 /// Python's own hash, which every str keeps once it is computed, and which can't be foreseen from outside the process.
 #[inline]
 fn hash(key: *mut ffi::PyObject) -> u64 {

@@ -1,5 +1,6 @@
 //! The border between Python and [`forecache_core`]: this list is all that crosses it.
 
+mod below;
 mod clock;
 mod disk;
 mod envelope;
@@ -13,12 +14,14 @@ mod options;
 mod plain;
 mod recorder;
 mod report;
+mod tiered;
 mod trace;
 mod weight;
 mod zmemory;
 
 use forecache_core::policy::AnyPolicy;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 /// The type of `MISSING`, which tells a miss from a cached None.
 #[pyclass(frozen, module = "forecache._core")]
@@ -39,11 +42,18 @@ impl Missing {
     }
 }
 
+/// `MISSING`.
+fn missing(py: Python<'_>) -> Bound<'_, PyAny> {
+    static MISSING: PyOnceLock<Py<Missing>> = PyOnceLock::new();
+    let made = MISSING.get_or_init(py, || Py::new(py, Missing).expect("an object without content can be made"));
+    made.bind(py).clone().into_any()
+}
+
 #[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("DEBUG", cfg!(debug_assertions))?;
     module.add("POLICIES", AnyPolicy::NAMES.to_vec())?;
-    module.add("MISSING", Py::new(module.py(), Missing)?)?;
+    module.add("MISSING", missing(module.py()))?;
     module.add_class::<Missing>()?;
     module.add_class::<clock::FakeClock>()?;
     module.add_class::<memory::Memory>()?;

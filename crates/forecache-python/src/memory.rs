@@ -3,6 +3,7 @@
 //! Everything here has the same shape: make out the arguments, do one thing in the store under its guard, and only then, with
 //! the guard let go, run what may be foreign code: dropping values, telling the listener, comparing, copying.
 
+use crate::below::{Below, Mark};
 use crate::errors::{self, config_error};
 use crate::foreign;
 use crate::guard::Guarded;
@@ -37,28 +38,78 @@ pub struct State {
     pub latency: Histogram,
     pub listener: Option<Py<PyAny>>,
     pub closed: bool,
-    /// Hashes of keys that are being loaded and that nobody has changed since, each with the ticket of the latest announcement. A
-    /// collision costs one load's value its place.
-    pub loads: HashMap<u64, u64>,
+    /// Hashes of keys whose value is being fetched, from a loader or a tier, and that nobody has changed since. A collision costs one
+    /// value its place.
+    pub loads: HashMap<u64, Ticket>,
     /// The last ticket given.
     pub ticket: u64,
+    /// What lies between memory and the tiers below.
+    pub below: Below,
     /// The latest recording, if there was any.
     pub recording: Option<Recording>,
 }
 
-impl State {
-    /// The entry under this hash changes: a value that is being loaded for it is out of date. Gives its ticket, if there is one.
-    pub fn strike(&mut self, hash: u64) -> Option<u64> {
-        if self.loads.is_empty() { None } else { self.loads.remove(&hash) }
-    }
+/// An announcement that a key's value is being fetched, shared by all who fetch it at a time.
+#[derive(Clone, Copy)]
+pub struct Ticket {
+    pub number: u64,
+    holders: u32,
+    /// Where the shared counter of the key's stripe stood when the first announced it.
+    pub mark: Mark,
+}
 
-    /// Takes the announcement with this ticket back, and says whether it still stood.
-    pub fn redeem(&mut self, hash: u64, ticket: u64) -> bool {
-        let stands = self.loads.get(&hash) == Some(&ticket);
-        if stands {
+impl State {
+    /// The entry under this hash changes: a value that is being fetched for it is out of date.
+    #[inline]
+    pub fn strike(&mut self, hash: u64) {
+        if !self.loads.is_empty() {
             self.loads.remove(&hash);
         }
-        stands
+        self.below.strike(hash);
+    }
+
+    /// As if all keys were struck.
+    pub fn strike_all(&mut self) {
+        self.loads.clear();
+        self.below.strike_all();
+    }
+
+    /// Announces that the value under this hash is being fetched.
+    pub fn announce(&mut self, hash: u64, mark: Mark) -> u64 {
+        let number = self.ticket + 1;
+        let ticket = self.loads.entry(hash).or_insert(Ticket { number, holders: 0, mark });
+        ticket.holders += 1;
+        self.ticket = self.ticket.max(ticket.number);
+        ticket.number
+    }
+
+    /// The announcement with this number, if it still stands.
+    pub fn standing(&self, hash: u64, ticket: u64) -> Option<Ticket> {
+        self.loads.get(&hash).copied().filter(|standing| standing.number == ticket)
+    }
+
+    /// Takes an announcement back, and says whether it still stood.
+    pub fn redeem(&mut self, hash: u64, ticket: u64) -> bool {
+        let Some(standing) = self.loads.get_mut(&hash).filter(|standing| standing.number == ticket) else { return false };
+        standing.holders -= 1;
+        if standing.holders == 0 {
+            self.loads.remove(&hash);
+        }
+        true
+    }
+
+    /// Takes an entry out that another process has changed since it was stored.
+    #[inline]
+    pub fn refresh(&mut self, lookup: &Lookup<impl Fn(&Text) -> bool>, gone: &mut Gone) {
+        if self.below.counters.is_some() {
+            self.check(lookup, gone);
+        }
+    }
+
+    fn check(&mut self, lookup: &Lookup<impl Fn(&Text) -> bool>, gone: &mut Gone) {
+        if self.store.slot(lookup).is_some_and(|slot| !self.below.is_current(self.below.mark_of(slot))) {
+            self.store.invalidate(lookup, gone);
+        }
     }
 
     /// Tells a recording what there is now where a key leads: it was stored, or stored anew. `cost` is no number if that stays.
@@ -141,8 +192,10 @@ impl Memory {
         let listener = self.state.try_with(|state| {
             state.end_recording();
             state.store.clear(&mut gone);
-            state.listener.take()
+            (state.listener.take(), state.below.empty())
         });
+        let (listener, queued) = listener.unzip();
+        crate::below::release(py, queued.into_iter().flatten());
         for value in gone.into_iter().map(|removed| removed.value).chain(listener.flatten()) {
             foreign::release(py, value);
         }
@@ -152,7 +205,11 @@ impl Memory {
     #[inline]
     pub fn change<R>(&self, py: Python<'_>, body: impl FnOnce(&mut State, &mut Gone) -> R) -> PyResult<R> {
         let mut gone = Vec::new();
-        let result = self.state.with(py, |state| (!state.closed).then(|| body(state, &mut gone)));
+        let result = self.state.with(py, |state| {
+            let result = (!state.closed).then(|| body(state, &mut gone));
+            state.below.demote(py, &mut gone);
+            result
+        });
         self.let_go(py, gone);
         result.ok_or_else(|| errors::closed(py))
     }
@@ -295,7 +352,10 @@ impl Memory {
     pub fn found<'py>(&self, py: Python<'py>, name: &Name) -> PyResult<Option<Bound<'py, PyAny>>> {
         let lookup = name.lookup(NAMESPACE);
         let mut gone = Vec::new();
-        let found = self.state.with(py, |state| state.store.get(&lookup, &mut gone).map(|value| value.clone_ref(py)));
+        let found = self.state.with(py, |state| {
+            state.refresh(&lookup, &mut gone);
+            state.store.get(&lookup, &mut gone).map(|value| value.clone_ref(py))
+        });
         match found {
             Some(value) => self.given(value.into_bound(py)).map(Some),
             None => {
@@ -318,6 +378,7 @@ impl Memory {
         let name = Name::of(key)?;
         self.change(key.py(), |state, gone| {
             let lookup = name.lookup(NAMESPACE);
+            state.refresh(&lookup, gone);
             state.strike(lookup.hash);
             state.store.remove(&lookup, gone)
         })
@@ -342,7 +403,11 @@ impl Memory {
     pub fn pinned(&self, key: &Bound<'_, PyAny>, pinned: bool) -> PyResult<bool> {
         let name = Name::of(key)?;
         let fingerprint = fingerprint(name.utf8()?.as_bytes(), self.seed);
-        self.change(key.py(), |state, gone| state.store.pin(&name.lookup(NAMESPACE), fingerprint, pinned, gone))
+        self.change(key.py(), |state, gone| {
+            let lookup = name.lookup(NAMESPACE);
+            state.refresh(&lookup, gone);
+            state.store.pin(&lookup, fingerprint, pinned, gone)
+        })
     }
 }
 

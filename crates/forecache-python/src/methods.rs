@@ -1,5 +1,6 @@
 //! The methods of `Memory`, the base class of `Cache`: what Python calls. Their docstrings are what `help(Cache.get)` shows.
 
+use crate::below::{self, Below};
 use crate::errors::{self, config_error};
 use crate::foreign;
 use crate::guard::Guarded;
@@ -64,6 +65,7 @@ impl Memory {
                 closed: false,
                 loads: HashMap::new(),
                 ticket: 0,
+                below: Below::default(),
                 recording: None,
             }),
             calls: AtomicU32::new(0),
@@ -77,13 +79,27 @@ impl Memory {
     /// The value stored under `key`, or `default`.
     #[pyo3(signature = (key, default=None))]
     fn get<'py>(
-        &self,
-        py: Python<'py>,
+        slf: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,
         default: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        match slf.get().read(py, &Name::of(key)?)? {
+            Some(found) => Ok(found),
+            None => below::get(slf, key, || default.map_or_else(|| py.None().into_bound(py), Bound::clone)),
+        }
+    }
+
+    /// Like `get`, from memory alone.
+    #[pyo3(signature = (key, default=None))]
+    fn _near<'py>(
+        &self,
+        py: Python<'py>,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let found = self.read(py, &Name::of(key)?)?;
-        Ok(found.unwrap_or_else(|| default.map_or_else(|| py.None().into_bound(py), Bound::clone)))
+        Ok(found.unwrap_or_else(|| default.unwrap_or_else(|| py.None().into_bound(py))))
     }
 
     /// Stores `value`, and says whether it was taken.
@@ -203,7 +219,11 @@ impl Memory {
     /// Whether there is an entry; neither statistics nor eviction take note.
     fn exists(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let name = Name::of(key)?;
-        self.change(key.py(), |state, _| state.store.peek(&name.lookup(NAMESPACE)).is_some())
+        self.change(key.py(), |state, gone| {
+            let lookup = name.lookup(NAMESPACE);
+            state.refresh(&lookup, gone);
+            state.store.peek(&lookup).is_some()
+        })
     }
 
     /// Gives an entry new times, counted from now, and says whether there is one.
@@ -224,6 +244,7 @@ impl Memory {
             };
             let tti = said.tti;
             let lookup = name.lookup(NAMESPACE);
+            state.refresh(&lookup, gone);
             let touched = state.store.touch(&lookup, ttl, tti, gone);
             if touched && ttl.is_some() && state.store.tape.is_some() {
                 state.note_stored(&lookup, &utf8, f32::NAN);
@@ -235,10 +256,14 @@ impl Memory {
     /// Seconds until the entry expires; None if it doesn't, 0.0 if there is no entry.
     fn ttl(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
         let name = Name::of(key)?;
-        self.change(key.py(), |state, _| match state.store.deadline(&name.lookup(NAMESPACE)) {
-            None => Some(0.0),
-            Some(NEVER) => None,
-            Some(deadline) => Some(deadline.saturating_sub(state.store.now()) as f64 / 1e9),
+        self.change(key.py(), |state, gone| {
+            let lookup = name.lookup(NAMESPACE);
+            state.refresh(&lookup, gone);
+            match state.store.deadline(&lookup) {
+                None => Some(0.0),
+                Some(NEVER) => None,
+                Some(deadline) => Some(deadline.saturating_sub(state.store.now()) as f64 / 1e9),
+            }
         })
     }
 
@@ -256,7 +281,7 @@ impl Memory {
     #[pyo3(signature = (*, owner=None))]
     fn clear(&self, py: Python<'_>, owner: Option<&str>) -> PyResult<()> {
         self.change(py, |state, gone| {
-            state.loads.clear();
+            state.strike_all();
             match owner {
                 None => state.store.clear(gone),
                 Some(owner) => {
@@ -291,8 +316,10 @@ impl Memory {
             let recording = state.end_recording();
             state.store.clear(&mut gone);
             state.closed = true;
-            recording
+            (recording, state.below.empty())
         });
+        let (recording, queued) = recording;
+        below::release(py, queued);
         self.let_go(py, gone);
         if let Some(recording) = recording.filter(Recording::is_of_this_process) {
             // What comes of it is told by the recording itself.
@@ -321,8 +348,13 @@ impl Memory {
         true
     }
 
-    fn __getitem__<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        self.found(py, &Name::of(key)?)?.ok_or_else(|| PyKeyError::new_err(key.clone().unbind()))
+    fn __getitem__<'py>(slf: &Bound<'py, Self>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let found = match slf.get().found(py, &Name::of(key)?)? {
+            Some(found) => return Ok(found),
+            None => below::get(slf, key, || crate::missing(py))?,
+        };
+        if found.is_exact_instance_of::<crate::Missing>() { Err(PyKeyError::new_err(key.clone().unbind())) } else { Ok(found) }
     }
 
     fn __setitem__(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -342,7 +374,11 @@ impl Memory {
         default: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let name = Name::of(key)?;
-        let value = self.change(py, |state, _| state.store.peek(&name.lookup(NAMESPACE)).map(|value| value.clone_ref(py)))?;
+        let value = self.change(py, |state, gone| {
+            let lookup = name.lookup(NAMESPACE);
+            state.refresh(&lookup, gone);
+            state.store.peek(&lookup).map(|value| value.clone_ref(py))
+        })?;
         Ok(value.map_or_else(|| default.unwrap_or_else(|| py.None().into_bound(py)), |value| value.into_bound(py)))
     }
 
@@ -400,11 +436,8 @@ impl Memory {
     /// Announces that the value of `key` is being loaded, and gives a ticket for it.
     fn _expect(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<u64> {
         let name = Name::of(key)?;
-        self.change(py, |state, _| {
-            state.ticket += 1;
-            state.loads.insert(name.lookup(NAMESPACE).hash, state.ticket);
-            state.ticket
-        })
+        let mark = self.mark(py, &name)?;
+        self.change(py, |state, _| state.announce(name.lookup(NAMESPACE).hash, mark))
     }
 
     /// Takes an announcement back: the load failed, or its value isn't to be stored.
@@ -456,7 +489,7 @@ impl Memory {
         let tags = crate::options::tags(tags)?;
         self.change(py, |state, gone| {
             // Which tags a value that is being loaded will carry isn't known: none of them may be stored.
-            state.loads.clear();
+            state.strike_all();
             tags.iter().map(|tag| state.store.invalidate_tag(tag, gone)).sum()
         })
     }
@@ -507,6 +540,7 @@ impl Memory {
         // While another thread is in the store (only without the GIL), its values count as reachable: none is freed by mistake.
         let visited = self.state.try_with(|state| {
             visit.call(&state.listener)?;
+            state.below.values().try_for_each(|value| visit.call(value))?;
             state.store.values().try_for_each(|value| visit.call(value))
         });
         visited.unwrap_or(Ok(()))

@@ -27,10 +27,10 @@ pub struct Said {
     pub ttl: Option<u64>,
     pub tti: Option<u64>,
     pub owner: Option<Box<str>>,
-    tags: Vec<Box<str>>,
-    cost: f32,
-    immutable: bool,
-    pin: bool,
+    pub tags: Vec<Box<str>>,
+    pub cost: f32,
+    pub immutable: bool,
+    pub pin: bool,
 }
 
 impl Said {

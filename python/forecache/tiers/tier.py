@@ -79,6 +79,9 @@ class TierStats:
     """Calls that failed or came too late."""
     dropped: int = 0
     """Entries that weren't written because the tier was down."""
+    queued: int = 0
+    """Keys with something on its way to the tier."""
+    queued_bytes: int = 0
     owed: int | None = 0
     """Keys that are still to be deleted before the tier answers for them again; None: all of them, so it will be cleared."""
 

@@ -1,6 +1,7 @@
 //! What a store is told of entries, what it keeps of them, and what it says of those that left.
 
 use crate::expiry::NEVER;
+use crate::list::Slot;
 use crate::policy::Cause;
 #[cfg(doc)]
 use crate::policy::Meta;
@@ -75,6 +76,29 @@ pub struct Removed<K, V> {
     pub value: V,
     /// Why it left.
     pub cause: Cause,
+    /// What it was, if the store [keeps that](super::Store::keeps_rest) and it left for space.
+    pub rest: Option<Box<Rest>>,
+}
+
+/// All that was said of an entry which left, for who stores it elsewhere.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// The slot that it had.
+    pub slot: Slot,
+    /// Its weight.
+    pub weight: u64,
+    /// The end of its time to live, in nanoseconds of the store's clock; [`NEVER`] for none.
+    pub hard: u64,
+    /// Nanoseconds from the last access; [`NEVER`] for none.
+    pub time_to_idle: u64,
+    /// When it would have expired if nobody had read it any more.
+    pub deadline: u64,
+    /// The name of its owner.
+    pub owner: Box<str>,
+    /// Its tags.
+    pub tags: Vec<Box<str>>,
+    /// Whether it refuses to be overwritten.
+    pub immutable: bool,
 }
 
 /// What became of an attempt to store.

@@ -14,7 +14,7 @@ use crate::owners::Owners;
 use crate::policy::{AnyPolicy, Cause, Change, Meta, Policy};
 use crate::record::Tape;
 use crate::tags::Tags;
-pub use entry::{Budget, Counters, New, Options, Outcome, Removed};
+pub use entry::{Budget, Counters, New, Options, Outcome, Removed, Rest};
 use entry::{Entry, IDLE, IMMUTABLE, Idle, PINNED};
 
 /// What a store needs of a key. Equality comes as a closure with each call, so that a borrowed form can be looked up.
@@ -61,6 +61,8 @@ pub struct Store<K: Key, V> {
     pub counters: Counters,
     /// Where reads that hit and entries that leave are noted while they are recorded; the rest is noted by who has the keys' texts.
     pub tape: Option<Box<Tape>>,
+    /// Whether what leaves for space comes with all that was said of it.
+    pub keeps_rest: bool,
 }
 
 /// How many slots a write looks at for dead entries, while there are any.
@@ -99,6 +101,7 @@ impl<K: Key, V> Store<K, V> {
             groups,
             counters: Counters::default(),
             tape: None,
+            keeps_rest: false,
         }
     }
 
@@ -369,6 +372,7 @@ impl<K: Key, V> Store<K, V> {
             key: std::mem::replace(&mut entry.key, key),
             value: std::mem::replace(&mut entry.value, value),
             cause: Cause::Replaced,
+            rest: None,
         };
         let (owner, generation, group, pinned) = (entry.owner, entry.generation, entry.group, entry.flags & PINNED != 0);
         self.weight = self.weight - old + weight;
@@ -512,6 +516,7 @@ impl<K: Key, V> Store<K, V> {
 
     /// Takes an entry out, live or not.
     fn take(&mut self, slot: Slot, cause: Cause) -> Removed<K, V> {
+        let rest = if self.keeps_rest && cause == Cause::Size { Some(self.rest(slot)) } else { None };
         let entry = self.entries[slot as usize].take().expect("the index names filled slots only");
         if self.tape.is_some() {
             self.note_taken(slot, cause, entry.flags);
@@ -534,8 +539,9 @@ impl<K: Key, V> Store<K, V> {
         self.tags.remove(slot);
         self.free.push(slot);
         self.counters.removed[cause as usize] += 1;
-        Removed { key: entry.key, value: entry.value, cause }
+        Removed { key: entry.key, value: entry.value, cause, rest }
     }
+
     /// Puts `value` in the place of a value for which `current` holds, and leaves the times, tags and owner as they are.
     /// `Err` gives the new one back if there is none.
     pub fn swap(

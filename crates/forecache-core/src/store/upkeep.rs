@@ -1,6 +1,6 @@
 //! What is done to entries beside reading and writing them: removed, put off, pinned, emptied, resized, swept, listed.
 
-use super::entry::{Budget, Entry, IDLE, Idle, PINNED, Removed};
+use super::entry::{Budget, Entry, IDLE, IMMUTABLE, Idle, PINNED, Removed, Rest};
 use super::{Key, Lookup, Store};
 use crate::expiry::NEVER;
 use crate::index::Index;
@@ -12,6 +12,13 @@ impl<K: Key, V> Store<K, V> {
     pub fn remove(&mut self, lookup: &Lookup<impl Fn(&K) -> bool>, gone: &mut Vec<Removed<K, V>>) -> Option<Removed<K, V>> {
         let slot = self.live(lookup, gone)?;
         Some(self.take(slot, Cause::Explicit))
+    }
+
+    /// Removes a live entry of which somebody else says that it is out of date.
+    pub fn invalidate(&mut self, lookup: &Lookup<impl Fn(&K) -> bool>, gone: &mut Vec<Removed<K, V>>) {
+        if let Some(slot) = self.live(lookup, gone) {
+            gone.push(self.take(slot, Cause::Invalidated));
+        }
     }
 
     /// Gives a live entry new times, counted from now; `None` leaves one as it was. Says whether there is such an entry.
@@ -120,9 +127,14 @@ impl<K: Key, V> Store<K, V> {
         invalidated
     }
 
+    /// Slots of the live entries with this tag.
+    pub fn with_tag(&self, tag: &str) -> impl Iterator<Item = Slot> {
+        self.tags.slots(tag).into_iter().filter(|&slot| self.ended(slot).is_none())
+    }
+
     /// Live entries with this tag.
     pub fn tagged(&self, tag: &str) -> usize {
-        self.tags.slots(tag).into_iter().filter(|&slot| self.ended(slot).is_none()).count()
+        self.with_tag(tag).count()
     }
 
     /// Another budget; evicts until it holds. Whether entries or weights are balanced was settled when the store was made.
@@ -194,6 +206,29 @@ impl<K: Key, V> Store<K, V> {
         let hard = if entry.flags & IDLE != 0 { self.idle[slot as usize].hard } else { entry.deadline };
         let rest = if hard == NEVER { NEVER } else { hard.saturating_sub(self.clock.now()) };
         (&entry.key, entry.weight, rest, entry.owner)
+    }
+
+    /// Slots of the live entries.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+        (0..self.entries.len() as Slot).filter(|&slot| self.entries[slot as usize].is_some() && self.ended(slot).is_none())
+    }
+
+    /// All that was said of what is in `slot`.
+    #[cold]
+    pub fn rest(&self, slot: Slot) -> Box<Rest> {
+        let entry = self.entry(slot);
+        let Idle { time_to_idle, hard } =
+            if entry.flags & IDLE != 0 { self.idle[slot as usize] } else { Idle { time_to_idle: NEVER, hard: entry.deadline } };
+        Box::new(Rest {
+            slot,
+            weight: entry.weight,
+            hard,
+            time_to_idle,
+            deadline: entry.deadline,
+            owner: self.owners.name(entry.owner).into(),
+            tags: self.tags.names(slot),
+            immutable: entry.flags & IMMUTABLE != 0,
+        })
     }
 
     /// The slot of a live entry.

@@ -1,0 +1,264 @@
+"""The way down: what waits for a tier is taken there, in line by who needs it, or by a thread in the background."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from forecache import exits
+from forecache.errors import CacheClosed, CodecError
+from forecache.flow import All, Flow, Until, run
+from forecache.stack import FAILURES
+
+if TYPE_CHECKING:
+    from forecache._core import Entry
+    from forecache.tiered import TieredCache
+
+LINGER = 0.002
+"""Seconds that the thread lets more come before it writes."""
+PATIENCE = 10.0
+"""Seconds that `close` and the end of the process go on writing what is queued."""
+
+
+def settle(cache: TieredCache, depth: int, keys: Sequence[str]) -> Flow[set[str]]:
+    """Returns when nothing of `keys` waits for the tier or is in flight; gives those that were deleted there."""
+    stack = cache._stack
+    deleted: set[str] = set()
+    while True:
+        window = _watch(cache, depth)
+        taken = cache._take(depth, keys)
+        deleted |= yield from _write(cache, depth, taken, window)
+        keys = cache._queued(depth, keys)
+        if not keys:
+            return deleted
+        woken = stack.signal.wait()
+        if cache._queued(depth, keys) and not cache._ready(depth, keys) and not (yield Until(woken)):
+            cache._worker.nudge(cache)  # a task of this very thread's loop has it: the thread in the background will see to it
+            return deleted
+
+
+def settle_all(cache: TieredCache, mask: int, keys: Sequence[str]) -> Flow[set[str]]:
+    """The same for every tier in a mask, side by side."""
+    depths = [depth for depth in cache._stack.depths if mask >> depth & 1]
+    if len(depths) == 1:
+        return (yield from settle(cache, depths[0], keys))
+    return set().union(*(yield All([settle(cache, depth, keys) for depth in depths])))
+
+
+def batch(cache: TieredCache, depth: int) -> Flow[bool]:
+    """Writes some of what waits for a tier, and says whether there was anything."""
+    window = _watch(cache, depth)
+    taken = cache._take(depth, None)
+    yield from _write(cache, depth, taken, window)
+    return any(taken)
+
+
+def room(cache: TieredCache, depth: int) -> Flow[None]:
+    """Returns when a full queue may have room: the caller writes some of it, or waits for who does."""
+    if (yield from batch(cache, depth)):
+        return
+    woken = cache._stack.signal.wait()
+    if cache._keys(depth):
+        yield Until(woken)
+
+
+def flush(cache: TieredCache, until: float | None = None) -> Flow[None]:
+    """Writes all that is queued now, from the top down; `until` that time of `time.monotonic()`."""
+    for depth in cache._stack.depths:
+        keys = cache._keys(depth)
+        for start in range(0, len(keys), 256):
+            if until is not None and time.monotonic() > until:
+                return
+            yield from settle(cache, depth, keys[start : start + 256])
+
+
+def _watch(cache: TieredCache, depth: int) -> int | None:
+    """Notes changes from now on, if something may leave this tier for the next."""
+    return cache._watch() if depth + 1 < len(cache._stack.tiers) else None
+
+
+def _write(cache: TieredCache, depth: int, taken: Any, window: int | None) -> Flow[set[str]]:
+    sets, demotes, sinks, deletes = taken
+    sinking: dict[str, Entry] = {}
+    deleted: set[str] = set()
+    failed: list[str] = []
+    unknown = [*sets, *(key for key, *_ in demotes), *sinks]
+    try:
+        if deletes:
+            deleted = yield from _delete(cache, depth, deletes)
+        if unknown:
+            failed = yield from _set(cache, depth, sets, demotes, sinks, sinking)
+            unknown = []
+    finally:
+        if window is not None:
+            cache._sink(depth + 1, window, sinking)
+        failed += unknown
+        if deletes or sets or demotes or sinks:
+            done = [*deletes, *sets, *(key for key, *_ in demotes), *sinks]
+            cache._done(depth, [key for key in done if key not in failed] if failed else done)
+            if failed:
+                cache._done(depth, failed, True)
+            cache._stack.signal.wake()
+            if cache._wakes():
+                cache._worker.wake(cache)
+    return deleted
+
+
+def _delete(cache: TieredCache, depth: int, keys: list[str]) -> Flow[set[str]]:
+    stack = cache._stack
+    try:
+        return (yield from stack.tiers[depth].delete_many(keys))
+    except FAILURES as error:
+        stack.failed(depth, "delete_many", keys, error)
+        return set()
+    finally:
+        stack.attached(cache)
+
+
+def _set(cache: TieredCache, depth: int, sets: Any, demotes: Any, sinks: Any, sinking: dict[str, Entry]) -> Flow[list[str]]:
+    """Gives the keys of entries of which the tier may have an older one now."""
+    stack = cache._stack
+    tier = stack.tiers[depth]
+    absent = sinks
+    for key, value, is_absent in demotes:
+        entry = _encoded(cache, depth, key, value)
+        if entry is not None:
+            (absent if is_absent else sets)[key] = entry
+    failed: list[str] = []
+    try:
+        for entries, only in ((sets, False), (absent, True)):
+            if not entries:
+                continue
+            failed = [] if only else list(entries)
+            if only and hasattr(tier, "lacks"):
+                lacking = yield from tier.lacks(list(entries))
+                entries = {key: entries[key] for key in lacking}
+            stored = yield from tier.set_many(entries, absent=only)
+            failed = []
+            sinking.update(stored.evicted)
+            sinking.update({key: entries[key] for key in stored.refused if only and key in entries})
+    except FAILURES as error:
+        stack.failed(depth, "set_many", [*sets, *absent], error)
+    finally:
+        stack.attached(cache)
+    return failed
+
+
+def _encoded(cache: TieredCache, depth: int, key: str, value: Any) -> Entry | None:
+    """The entry of what left memory; None if the value was changed since it was stored, to one that can't be."""
+    stack = cache._stack
+    try:
+        payload, number = stack.encode(key, value)
+        return cache._entry(depth, key, payload, number, stack.now())
+    except (CodecError, CacheClosed):
+        return None
+
+
+class Worker:
+    """The thread that writes behind, one a cache: begun when first needed, and alive no longer than the cache.
+
+    It holds the cache only while something is queued.
+    """
+
+    def __init__(self, cache: TieredCache) -> None:
+        self._begin()
+        weakref.finalize(cache, self.stop).atexit = False
+        _workers.add(self)
+
+    def _begin(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._cache: TieredCache | None = None
+        self._woken = threading.Event()
+        self._stopped = threading.Event()
+        self._starting = threading.Lock()
+
+    def wake(self, cache: TieredCache) -> None:
+        """There is something to write."""
+        self._cache = cache
+        if self._thread is None:
+            self._start()
+        self._woken.set()
+
+    def nudge(self, cache: TieredCache) -> None:
+        """There may be something to write."""
+        if cache._wakes():
+            self.wake(cache)
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None and not self._stopped.is_set():
+                self._thread = threading.Thread(target=self._run, name="forecache-write-behind", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            self._woken.wait()
+            if self._stopped.is_set() or self._stopped.wait(LINGER):
+                return
+            self._woken.clear()
+            self._drain()
+
+    def _drain(self) -> None:
+        cache = self._cache
+        if cache is None:
+            return
+        try:
+            busy = True
+            while busy and not self._stopped.is_set():
+                busy = False
+                for depth in cache._stack.depths:
+                    try:
+                        busy |= run(batch(cache, depth))
+                    except FAILURES:  # a strict tier's, which was told as an event: there is no caller
+                        busy = True
+            self._cache = None
+            if cache._sleeping(True):
+                self._cache = cache
+                self._woken.set()
+        except CacheClosed:
+            self._cache = None
+
+    def stop(self) -> None:
+        """Ends the thread, and waits for it if it isn't this one."""
+        self._stopped.set()
+        self._woken.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(PATIENCE)
+
+    def finish(self, until: float) -> None:
+        """Writes what is queued, as far as there is time."""
+        cache = self._cache
+        if cache is None or cache.closed:
+            return
+        try:
+            run(flush(cache, until))
+        except (CacheClosed, *FAILURES):
+            return
+
+    def forked(self) -> None:
+        """In the child of a fork: the thread is the parent's, and so is what was queued."""
+        self._begin()
+
+
+_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+def _end() -> None:
+    until = time.monotonic() + PATIENCE
+    for worker in list(_workers):
+        worker.finish(until)
+
+
+def _after_fork() -> None:
+    for worker in list(_workers):
+        worker.forked()
+
+
+exits.register(_end)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,188 @@
+"""The way up: what memory doesn't have is looked for on its way down, then in the tiers in order, and climbs to memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from forecache._core import MISSING
+from forecache.drain import settle
+from forecache.errors import CodecError
+from forecache.flow import Flow
+from forecache.stack import FAILURES
+
+if TYPE_CHECKING:
+    from forecache._core import Entry
+    from forecache.tiered import TieredCache
+
+
+def get(cache: TieredCache, key: str, default: Any = None) -> Flow[Any]:
+    """What is below memory; it climbs."""
+    ticket, hidden, found = yield from _look(cache, key)
+    stack = cache._stack
+    if type(found) is tuple:
+        cache._forget(key, ticket)
+        value = found[0]
+        return deepcopy(value) if cache.config.copy else value
+    try:
+        if found is not MISSING:
+            value = _value(cache, None, key, found)
+            return default if value is MISSING else climb(cache, key, value, ticket, found)
+        keys = (key,)
+        for depth in stack.depths:
+            if hidden >> depth & 1:
+                continue
+            try:
+                entries = yield from stack.tiers[depth].get_many(keys)
+            except FAILURES as error:
+                stack.failed(depth, "get_many", keys, error)
+                continue
+            if stack.counters is None:
+                stack.attached(cache)
+            entry = entries.get(key)
+            if entry is not None:
+                value = yield from _checked(cache, depth, key, entry)
+                if value is not MISSING:
+                    return climb(cache, key, value, ticket, entry)
+    finally:
+        cache._forget(key, ticket)
+    return default
+
+
+def climb(cache: TieredCache, key: str, value: Any, ticket: int, entry: Entry) -> Any:
+    """Puts a value in memory unless it is out of date by now, and gives the caller theirs."""
+    if cache._promote(key, value, ticket, entry, cache._stack.now()):
+        cache._worker.wake(cache)
+    return value
+
+
+def _look(cache: TieredCache, key: str) -> Flow[tuple[int, int, Any]]:
+    while True:
+        seen = cache._look(key)
+        if type(seen) is int:
+            return seen, 0, MISSING
+        ticket, hidden, found = seen
+        if found is not None:
+            return ticket, hidden, found
+        cache._forget(key, ticket)
+        yield from settle(cache, hidden.bit_length() - 1, [key])
+
+
+def _value(cache: TieredCache, depth: int | None, key: str, entry: Entry) -> Any:
+    """The value of an entry, or MISSING if it can't be read."""
+    try:
+        return cache._stack.decode(key, entry)
+    except CodecError:
+        cache._stack.damaged(depth or 0, key)
+        return MISSING
+
+
+def _checked(cache: TieredCache, depth: int, key: str, entry: Entry) -> Flow[Any]:
+    """The value of what a tier had. What can't be read, or was changed by another process, is removed and MISSING."""
+    stack = cache._stack
+    if stack.counters is None or stack.tiers[depth].shared or cache._is_current(key, entry.epoch):
+        value = _value(cache, depth, key, entry)
+        if value is not MISSING:
+            return value
+    try:
+        yield from stack.tiers[depth].swap(key, entry.version, None)
+    except FAILURES as error:
+        stack.failed(depth, "swap", (key,), error)
+    return MISSING
+
+
+def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> Flow[dict[str, Any]]:
+    """Adds to `found` those of `keys` that are below memory; each tier is touched once."""
+    stack = cache._stack
+    tickets: dict[str, int] = {}
+    hidden: dict[str, int] = {}
+    try:
+        for key in keys:
+            if key in found or key in tickets:
+                continue
+            ticket, mask, thing = yield from _look(cache, key)
+            tickets[key], hidden[key] = ticket, mask
+            if type(thing) is tuple:
+                found[key] = deepcopy(thing[0]) if cache.config.copy else thing[0]
+            elif thing is not MISSING:
+                value = _value(cache, None, key, thing)
+                if value is not MISSING:
+                    found[key] = climb(cache, key, value, ticket, thing)
+        missing = [key for key in tickets if key not in found]
+        for depth in stack.depths:
+            asked = [key for key in missing if not hidden[key] >> depth & 1]
+            if not asked:
+                continue
+            try:
+                entries = yield from stack.tiers[depth].get_many(asked)
+            except FAILURES as error:
+                stack.failed(depth, "get_many", asked, error)
+                continue
+            if stack.counters is None:
+                stack.attached(cache)
+            for key, entry in entries.items():
+                value = yield from _checked(cache, depth, key, entry)
+                if value is not MISSING:
+                    found[key] = climb(cache, key, value, tickets[key], entry)
+            missing = [key for key in missing if key not in found]
+        return found
+    finally:
+        for key, ticket in tickets.items():
+            cache._forget(key, ticket)
+
+
+def entry_of(cache: TieredCache, key: str, skip: int | None = None) -> Flow[tuple[Any, Entry | None]]:
+    """The value and entry of a key, wherever it is but in the tier `skip`, without an effect; MISSING and None if nowhere."""
+    stack = cache._stack
+    held = cache._held(key, stack.now())
+    value = cache._peek(key, MISSING)
+    if held is not None and value is not MISSING:
+        return value, held
+    ticket, hidden, found = yield from _look(cache, key)
+    cache._forget(key, ticket)
+    if type(found) is tuple:
+        return found[0], cache._held(key, stack.now())
+    if found is not MISSING:
+        value = _value(cache, None, key, found)
+        return value, None if value is MISSING else found
+    for depth in stack.depths:
+        if hidden >> depth & 1 or depth == skip:
+            continue
+        try:
+            entries = yield from stack.tiers[depth].get_many((key,))
+        except FAILURES as error:
+            stack.failed(depth, "get_many", (key,), error)
+            continue
+        if key in entries:
+            value = yield from _checked(cache, depth, key, entries[key])
+            if value is not MISSING:
+                return value, entries[key]
+    return MISSING, None
+
+
+def exists(cache: TieredCache, key: str) -> Flow[bool]:
+    """See `Cache.exists`."""
+    return (yield from entry_of(cache, key))[0] is not MISSING
+
+
+def ttl(cache: TieredCache, key: str) -> Flow[float | None]:
+    """See `Cache.ttl`."""
+    if cache._peek(key, MISSING) is not MISSING:
+        return cache._near_ttl(key)
+    value, entry = yield from entry_of(cache, key)
+    if value is MISSING or entry is None:
+        return 0.0
+    ends = [] if entry.hard is None else [(entry.hard - cache._stack.now()) / 1000]
+    ends += [] if entry.time_to_idle is None else [entry.time_to_idle / 1000]
+    return max(0.0, min(ends)) if ends else None
+
+
+def scan(cache: TieredCache, depth: int, cursor: int, pattern: str | None) -> Flow[tuple[int | None, list[str]]]:
+    """Some keys of a tier, and where to go on."""
+    stack = cache._stack
+    try:
+        return (yield from stack.tiers[depth].scan(cursor, pattern))
+    except FAILURES as error:
+        stack.failed(depth, "scan", (), error)
+        return None, []

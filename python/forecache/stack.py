@@ -1,0 +1,131 @@
+"""What a cache has below memory: its tiers, how values cross to them, and who waits for what is on its way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Final
+
+from forecache._core import MISSING, Counters, Entry
+from forecache.codec import RAW, Codec, Json, MessagePack, codec
+from forecache.errors import CodecError, TierUnavailable
+from forecache.events import Hub, Removed, TierFailed
+from forecache.tiers.tier import Tier, wall_time
+from forecache.units import wrong
+
+if TYPE_CHECKING:
+    from forecache._core import Memory
+    from forecache.config import Config
+
+__all__ = ["FAILURES", "GONE", "Signal", "Stack"]
+
+FAILURES: Final = (TierUnavailable, OSError)
+"""What a tier raises that can't answer."""
+GONE: Final = b"d"
+_LETTERS = {"behind": b"b", "through": b"t", "demote": b"d"}
+
+
+class Signal:
+    """Wakes all who wait for something to change; they look again then."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Future[None]] = []
+        self._lock = threading.Lock()
+
+    def wait(self) -> Future[None]:
+        """A future for `flow.Until`. Look again after asking for it: what changed before doesn't wake it."""
+        future: Future[None] = Future()
+        with self._lock:
+            self._waiting.append(future)
+        return future
+
+    def wake(self) -> None:
+        """Something has changed."""
+        if not self._waiting:
+            return
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if future.set_running_or_notify_cancel():
+                future.set_result(None)
+
+
+class Stack:
+    """The tiers below a cache's memory, from the fastest to the slowest."""
+
+    def __init__(self, config: Config, hub: Hub) -> None:
+        self.namespace = config.namespace
+        self.hub = hub
+        self.now = wall_time(config.clock)
+        self.boundaries = config.tiers
+        self.tiers: tuple[Tier, ...] = tuple(each.make(config.namespace, self.now, hub.tell) for each in config.tiers)
+        names = [tier.name for tier in self.tiers]
+        if len(set(names)) < len(names):
+            raise wrong("tiers", names, "tiers with a name each")
+        self.depths = range(len(self.tiers))
+        shared = [depth for depth in self.depths if self.tiers[depth].shared]
+        self.lowest = shared[-1] if shared else None
+        default = b"".join(_LETTERS[each.write] for each in self.boundaries)
+        self.delete = GONE * len(self.tiers)
+        self.plans = {
+            None: (default, True),
+            "behind": (b"b" * len(self.tiers), True),
+            "through": (b"t" * len(self.tiers), True),
+            "around": (default.replace(b"d", b"t"), False),
+        }
+        self.demotes = b"d" in default
+        self.signal = Signal()
+        self.failures = [0] * len(self.tiers)
+        self.corrupt = [0] * len(self.tiers)
+        self.codec: Codec = codec(config.codec, config.secret) if isinstance(config.codec, str) else config.codec
+        self._raw = not isinstance(self.codec, Json)
+        readers: Iterable[Codec] = (MessagePack(), Json(), self.codec)
+        self._readers = {reader.number: reader for reader in readers}
+        self._prefix = len(config.namespace.encode()).to_bytes(8, "little") + config.namespace.encode()
+        self._counted = [tier.counters for tier in self.tiers if hasattr(tier, "counters")]
+        self.counters: Counters | None = None
+
+    def attached(self, cache: Memory) -> bool:
+        """Has memory compare what it holds with the counters that processes share, as soon as there are any."""
+        for counters_of in self._counted:
+            counters = counters_of()
+            if counters is not None and counters != self.counters:
+                if self.counters is not None:  # what other processes did meanwhile isn't known
+                    cache.clear()
+                self.counters = counters
+                cache._counters(counters, self.namespace)
+        return self.counters is not None
+
+    def encode(self, key: str, value: Any) -> tuple[bytes, int]:
+        """The stored form of a value, and the number of its codec. Raises `CodecError` if it has none."""
+        if type(value) is bytes and self._raw:
+            return value, RAW
+        if value is MISSING:
+            return b"", RAW  # memory refuses it
+        return self.codec.encode(value, self._place(key)), self.codec.number
+
+    def decode(self, key: str, entry: Entry) -> Any:
+        """The value of a stored form. Raises `CodecError` for what can't be read here."""
+        number = entry.codec
+        if number == RAW:
+            return entry.payload
+        reader = self._readers.get(number)
+        if reader is None:
+            raise CodecError(f"codec {number} isn't configured here")
+        return reader.decode(entry.payload, self._place(key))
+
+    def _place(self, key: str) -> bytes:
+        return self._prefix + str.encode(key)
+
+    def failed(self, depth: int, verb: str, keys: Iterable[str], error: Exception) -> None:
+        """Counts and tells that a tier didn't do what it was asked. Raises that if the tier is strict."""
+        self.failures[depth] += 1
+        self.hub.tell(TierFailed(self.tiers[depth].name, verb, tuple(keys), error))
+        if self.boundaries[depth].strict:
+            raise error
+
+    def damaged(self, depth: int, key: str) -> None:
+        """Counts and tells that what was stored can't be read."""
+        self.corrupt[depth] += 1
+        self.hub.tell(Removed(key, MISSING, "corrupt"))

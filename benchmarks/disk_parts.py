@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import random
@@ -73,14 +74,10 @@ def files(directory: Path) -> list[Path]:
 
 
 def allocated(directory: Path) -> int:
-    """Bytes of the blocks that the files have."""
-    total = 0
-    for path in files(directory):
-        try:
-            total += path.stat().st_blocks * 512
-        except FileNotFoundError:  # it went meanwhile
-            continue
-    return total
+    """Bytes of the blocks that the files have, while nobody changes them."""
+    with (directory / "lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return sum(path.stat().st_blocks * 512 for path in files(directory))
 
 
 class History:

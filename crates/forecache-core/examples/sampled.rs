@@ -5,7 +5,7 @@
 //! with a table that knows who left, and of the same with admission, with the share of writes (in per cent) that admission saves.
 
 use forecache_core::disk::doorkeeper::Doorkeeper;
-use forecache_core::disk::judge::{Access, Judge};
+use forecache_core::disk::judge::{Access, Judge, LESSONS};
 use forecache_core::fingerprint::fingerprint;
 use forecache_core::policy::AnyPolicy;
 use forecache_core::simulate::{Limit, simulate};
@@ -20,6 +20,7 @@ struct Sampled {
     judge: Judge,
     capacity: usize,
     table: Vec<AtomicU32>,
+    lessons: Vec<AtomicU32>,
     admits_all: bool,
     /// Where in `held` a key is.
     places: Vec<u32>,
@@ -36,6 +37,7 @@ impl Sampled {
             judge: Judge::named(policy).expect("a policy of the disk tier"),
             capacity,
             table: (0..Doorkeeper::words(known * capacity)).map(|_| AtomicU32::new(0)).collect(),
+            lessons: (0..LESSONS).map(|_| AtomicU32::new(0)).collect(),
             admits_all,
             places: vec![NONE; trace.unique()],
             held: Vec::new(),
@@ -50,12 +52,12 @@ impl Sampled {
     fn get(&mut self, id: u32, prints: &[u64], tick: u32) {
         let (print, entries) = (prints[id as usize], self.held.len() as u64);
         if let Some((_, access)) = self.held.get_mut(self.places[id as usize] as usize) {
-            self.judge.request(print, 1, true, entries);
+            self.judge.request(print, 1, true, entries, &self.lessons);
             return access.touch(tick);
         }
         self.misses += 1;
-        self.judge.request(print, 0, false, entries);
-        self.judge.request(print, 1, false, entries);
+        self.judge.request(print, 0, false, entries, &self.lessons);
+        self.judge.request(print, 1, false, entries, &self.lessons);
         let mut access = Access::new(tick, 1, 1.0, u64::MAX);
         let known = Doorkeeper::recall(&self.table, print, &mut access);
         if self.held.len() == self.capacity {

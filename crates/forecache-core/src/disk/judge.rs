@@ -3,12 +3,14 @@
 //! `lru` and `lfu` go by the stamp alone. `adaptive` judges with the weights of the memory policy of that name
 //! ([`crate::policy::Adaptive`]), learnt in each process by a *miniature*: that policy itself over a sample of the keys, with as many
 //! entries as the sample has of those on disk, fed with the requests that this process makes. Ages and gaps are relative to the number of
-//! entries, so what the miniature learns holds for the whole; until it has learnt, its prior judges, by recency and frequency.
+//! entries, so what the miniature learns holds for the whole. What the miniatures of all processes count is added up in the directory: so
+//! eight workers learn together, and one that was started anew knows what was learnt before it. Before anything is learnt, the
+//! policy's prior judges, by recency and frequency.
 //!
 //! Source of the sample: Waldspurger, Park, Garthwaite and Ahmad, "Efficient MRC construction with SHARDS" (FAST 2015).
 
 use crate::list::Slot;
-use crate::policy::{Adaptive, Cause, Change, Meta, Moment, Policy, Stamp, Weights};
+use crate::policy::{AGES, Adaptive, CLASSES, Cause, Change, KEEP, Lessons, Meta, Moment, Policy, Stamp, Weights};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError, RwLock};
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
@@ -16,6 +18,9 @@ use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 /// Uses that are counted one by one; above, one in 2, 4, 8, ... for each [`STEP`] of the count, by chance.
 const COUNTED: u8 = 128;
 const STEP: u8 = 8;
+
+/// Words that the lessons of all processes take.
+pub const LESSONS: usize = 2 * CLASSES * AGES;
 
 /// The access stamp of an index slot.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -116,10 +121,11 @@ impl Judge {
     }
 
     /// Learns from a get or set of this process: the key's fingerprint, the record's length (0 for a get that found nothing), whether
-    /// it was there, and how many entries there are. A miss and the set that follows it are one request. Waits for nobody.
-    pub fn request(&self, fingerprint: u64, length: u32, hit: bool, entries: u64) {
+    /// it was there, and how many entries there are. A miss and the set that follows it are one request. `lessons` are [`LESSONS`] words that
+    /// all processes share. Waits for nobody.
+    pub fn request(&self, fingerprint: u64, length: u32, hit: bool, entries: u64, lessons: &[AtomicU32]) {
         if let Rule::Adaptive(learnt) = &self.0 {
-            learnt.request(fingerprint, length, hit, entries);
+            learnt.request(fingerprint, length, hit, entries, lessons);
         }
     }
 }
@@ -137,10 +143,9 @@ struct Learnt {
 
 impl Default for Learnt {
     fn default() -> Self {
-        let miniature = Miniature::default();
         Learnt {
-            weights: RwLock::new(miniature.policy.weights().clone()),
-            miniature: Mutex::new(miniature),
+            weights: RwLock::new(weights_of(&Lessons::default(), 1)),
+            miniature: Mutex::default(),
             shift: AtomicU32::default(),
             entries: AtomicU64::default(),
             pace: Pace::default(),
@@ -159,7 +164,7 @@ impl Learnt {
         worth.min(f32::MAX) * (1.0 - old / 1024.0)
     }
 
-    fn request(&self, fingerprint: u64, length: u32, hit: bool, entries: u64) {
+    fn request(&self, fingerprint: u64, length: u32, hit: bool, entries: u64, lessons: &[AtomicU32]) {
         if !sampled(fingerprint, self.shift.load(Relaxed)) {
             return;
         }
@@ -168,12 +173,36 @@ impl Learnt {
         self.shift.store(miniature.shift, Relaxed);
         miniature.request(fingerprint, length, hit);
         let before = self.entries.load(Relaxed);
-        if miniature.has_learnt() || entries.abs_diff(before) > before / 16 {
-            let mut weights = miniature.policy.weights().clone();
-            weights.rescale(entries as usize);
-            *self.weights.write().unwrap_or_else(PoisonError::into_inner) = weights;
-            self.entries.store(entries, Relaxed);
+        let learnt = miniature.lesson();
+        if let Some(counts) = &learnt {
+            add(lessons, counts);
         }
+        if learnt.is_some() || entries.abs_diff(before) > before / 16 || before == 0 {
+            let mut all = Lessons::default();
+            all.counts_mut().zip(lessons).for_each(|(count, word)| *count = counted(word));
+            *self.weights.write().unwrap_or_else(PoisonError::into_inner) = weights_of(&all, entries);
+            self.entries.store(entries.max(1), Relaxed);
+        }
+    }
+}
+
+fn weights_of(lessons: &Lessons, entries: u64) -> Weights {
+    let mut weights = Weights::default();
+    lessons.weigh(&mut weights);
+    weights.rescale(entries as usize);
+    weights
+}
+
+/// A count that processes share. A damaged one is none.
+fn counted(word: &AtomicU32) -> f32 {
+    let count = f32::from_bits(word.load(Relaxed));
+    if (0.0..1e12).contains(&count) { count } else { 0.0 }
+}
+
+/// Adds what was counted in an epoch, and fades all. What two processes add at the same moment may be lost.
+fn add(lessons: &[AtomicU32], counts: &[f32]) {
+    for (word, count) in lessons.iter().zip(counts) {
+        word.store(((counted(word) + count.max(0.0)) * KEEP).to_bits(), Relaxed);
     }
 }
 
@@ -219,8 +248,9 @@ struct Miniature {
     free: Vec<Slot>,
     shift: u32,
     limit: usize,
-    /// The lesson that was told last.
-    lesson: u32,
+    /// When the last lesson ended, and all that had been counted then.
+    told: u32,
+    counts: Vec<f32>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -287,10 +317,17 @@ impl Miniature {
         self.free.push(slot);
     }
 
-    /// Whether the weights are others than when this was asked last.
-    fn has_learnt(&mut self) -> bool {
-        let before = std::mem::replace(&mut self.lesson, self.policy.lesson());
-        self.lesson != before
+    /// What was counted in the epoch that ended just now, if one did.
+    fn lesson(&mut self) -> Option<Vec<f32>> {
+        if std::mem::replace(&mut self.told, self.policy.lesson()) == self.policy.lesson() {
+            return None;
+        }
+        // It has faded since, together with what was there before.
+        let counts: Vec<f32> = self.policy.lessons().counts().copied().collect();
+        self.counts.resize(counts.len(), 0.0);
+        let new = counts.iter().zip(&self.counts).map(|(count, before)| count / KEEP - before).collect();
+        self.counts = counts;
+        Some(new)
     }
 }
 
@@ -312,6 +349,10 @@ mod tests {
         fingerprint(&number.to_le_bytes(), 7)
     }
 
+    fn lessons() -> Vec<AtomicU32> {
+        (0..LESSONS).map(|_| AtomicU32::new(0)).collect()
+    }
+
     #[test]
     fn the_least_recent_the_least_frequent_and_what_has_expired_go_first() {
         let order =
@@ -331,7 +372,7 @@ mod tests {
     #[test]
     fn what_expires_soon_is_worth_less_to_adaptive() {
         let judge = judge("adaptive");
-        judge.request(key(1), 100, false, 1000);
+        judge.request(key(1), 100, false, 1000, &lessons());
         let worth = |deadline_ms| judge.worth(&Access { deadline_ms, ..used(900, 1) }, 2000, 2_000_000);
         // A thousand requests, which is a turnover, take half a minute.
         judge.worth(&used(900, 1), 1000, 1_970_000);
@@ -359,20 +400,20 @@ mod tests {
     }
 
     /// Hits of a full cache of `capacity` keys that are asked for in a ring of `ring`, the worst of 16 leaving.
-    fn hits_in_a_ring(judge: &Judge, capacity: usize, ring: u32, rounds: u32) -> u32 {
+    fn hits_in_a_ring(judge: &Judge, lessons: &[AtomicU32], capacity: usize, ring: u32, rounds: u32) -> u32 {
         let mut held: Vec<(u32, Access)> = Vec::new();
         let (mut hits, mut random) = (0, 1u64);
         for tick in 0..ring * rounds {
             let number = tick % ring;
             let place = held.iter().position(|(other, _)| *other == number);
             if let Some(place) = place {
-                judge.request(key(number), 1, true, held.len() as u64);
+                judge.request(key(number), 1, true, held.len() as u64, lessons);
                 held[place].1.touch(tick);
                 hits += 1;
                 continue;
             }
-            judge.request(key(number), 0, false, held.len() as u64);
-            judge.request(key(number), 1, false, held.len() as u64);
+            judge.request(key(number), 0, false, held.len() as u64, lessons);
+            judge.request(key(number), 1, false, held.len() as u64, lessons);
             if held.len() == capacity {
                 let sample = (0..16).map(|_| {
                     random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -389,8 +430,28 @@ mod tests {
 
     #[test]
     fn adaptive_learns_a_ring_in_which_recency_hits_nothing() {
-        let [lru, adaptive] = ["lru", "adaptive"].map(|name| hits_in_a_ring(&judge(name), 200, 300, 60));
+        let [lru, adaptive] = ["lru", "adaptive"].map(|name| hits_in_a_ring(&judge(name), &lessons(), 200, 300, 60));
         assert!(lru < 1_000 && adaptive > 6_000, "{lru} and {adaptive} of 18000");
+    }
+
+    #[test]
+    fn a_judge_begins_with_what_others_learnt() {
+        let lessons = lessons();
+        let first = hits_in_a_ring(&judge("adaptive"), &lessons, 200, 300, 8);
+        hits_in_a_ring(&judge("adaptive"), &lessons, 200, 300, 60);
+        let later = hits_in_a_ring(&judge("adaptive"), &lessons, 200, 300, 8);
+        assert!(later > first + 100, "{first} and then {later} of 2400");
+    }
+
+    #[test]
+    fn damaged_lessons_teach_nothing() {
+        let lessons = lessons();
+        let words = [f32::NAN, f32::INFINITY, -1.0, f32::MAX].map(f32::to_bits);
+        lessons.iter().zip(words.iter().cycle()).for_each(|(lesson, &word)| lesson.store(word, Relaxed));
+        let (damaged, usual) = (judge("adaptive"), judge("adaptive"));
+        damaged.request(key(1), 100, false, 1000, &lessons);
+        usual.request(key(1), 100, false, 1000, &self::lessons());
+        assert_eq!(damaged.worth(&used(5, 1), 2000, 0), usual.worth(&used(5, 1), 2000, 0));
     }
 
     #[test]

@@ -63,13 +63,13 @@ impl Disk {
             return Ok(self.miss(fingerprint));
         }
         self.used(position, &slot, tick, expiry(fields.hard, fields.time_to_idle, now));
-        self.judge.request(fingerprint, slot.length, true, self.control.get(Word::Entries));
+        self.judge.request(fingerprint, slot.length, true, self.control.get(Word::Entries), self.control.lessons());
         count(&self.tally.hits);
         Ok(Read::Entry(envelope, slot.length as usize))
     }
 
     fn miss(&self, fingerprint: u64) -> Read<'static> {
-        self.judge.request(fingerprint, 0, false, self.control.get(Word::Entries));
+        self.judge.request(fingerprint, 0, false, self.control.get(Word::Entries), self.control.lessons());
         count(&self.tally.misses);
         Read::Miss
     }

@@ -18,7 +18,8 @@ mod tinylfu;
 
 pub use crate::list::Slot;
 pub use adaptive::Adaptive;
-pub(crate) use adaptive::score::{Moment, Stamp, Weights};
+pub(crate) use adaptive::lessons::{KEEP, Lessons};
+pub(crate) use adaptive::score::{AGES, CLASSES, Moment, Stamp, Weights};
 pub use arc::Arc;
 pub use clock2qplus::Clock2QPlus;
 pub use lfu::Lfu;

@@ -13,7 +13,7 @@ const DOUBT: [f32; 3] = [2.0, 8.0, 8.0];
 /// What a class of age lends to the next.
 const LEND: f32 = 0.5;
 /// What is left of the counts after an epoch: the last twenty epochs teach.
-const KEEP: f32 = 0.95;
+pub const KEEP: f32 = 0.95;
 /// What is believed at first: hits a turnover of an entry unused for about one. The older the fewer, as LRU has it.
 const PRIOR: f32 = 0.3;
 /// Turnovers below which age says nothing more.
@@ -22,7 +22,7 @@ const FRESH: f32 = 1.0 / 16.0;
 const FEW: f32 = 0.05;
 
 /// See the head of this file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Lessons {
     hits: Table,
     turnovers: Table,
@@ -49,6 +49,12 @@ impl Lessons {
 
     /// Ends an epoch: puts what was learnt into the weights, and fades it.
     pub fn conclude(&mut self, weights: &mut Weights) {
+        self.weigh(weights);
+        self.counts_mut().for_each(|count| *count *= KEEP);
+    }
+
+    /// Puts what was learnt into the weights.
+    pub fn weigh(&self, weights: &mut Weights) {
         let mut rates = prior();
         self.correct(&mut rates, DOUBT[0], |_| 0);
         self.correct(&mut rates, DOUBT[1], |class| frequency_and_gap(class).0);
@@ -56,8 +62,16 @@ impl Lessons {
         for (worth, rates) in weights.worth.iter_mut().zip(&rates) {
             *worth = indices(rates);
         }
-        let counts = self.hits.iter_mut().chain(&mut self.turnovers);
-        counts.flatten().for_each(|count| *count *= KEEP);
+    }
+
+    /// All that was counted, always in the same order.
+    pub fn counts(&self) -> impl Iterator<Item = &f32> {
+        self.hits.iter().chain(&self.turnovers).flatten()
+    }
+
+    /// The same, to be changed.
+    pub fn counts_mut(&mut self) -> impl Iterator<Item = &mut f32> {
+        self.hits.iter_mut().chain(&mut self.turnovers).flatten()
     }
 
     /// Multiplies the rates by a factor for each group of classes and age.

@@ -18,7 +18,7 @@
 //! Not to use where evictions must be cheap, nor where it must be told from the order of requests alone what leaves
 //! (`lru` or `s3fifo`).
 
-mod lessons;
+pub(super) mod lessons;
 mod past;
 pub(super) mod score;
 #[cfg(test)]
@@ -119,8 +119,8 @@ impl Worst {
 
 impl Adaptive {
     /// What the traffic taught so far.
-    pub(crate) fn weights(&self) -> &Weights {
-        &self.weights
+    pub(crate) fn lessons(&self) -> &Lessons {
+        &self.lessons
     }
 
     /// The request that the latest weights were built at.

@@ -181,8 +181,8 @@ class Packing:
 
 class Entry:
     """A value in the form that tiers exchange: its payload, and what is stored beside it. Times are milliseconds since 1970 (but
-    `time_to_idle`: milliseconds), None for never. `version` means something to the tier that holds the entry only; `compression` and
-    `stored_bytes` tell how it was stored."""
+    `time_to_idle`: milliseconds), None for never. `version` means something to the tier that holds the entry only; `compression`
+    and `stored_bytes` tell how it was stored."""
 
     payload: Final[bytes]
     codec: Final[int]
@@ -228,8 +228,8 @@ class Entry:
 class Disk:
     """Entries on disk that processes of a host share, within a budget of bytes. `now` is in milliseconds since 1970.
 
-    What changes something takes the directory's lock. With `wait=False` it gives None, having done nothing, if the lock is taken or the
-    work would take long. Every call can raise `OSError`."""
+    What changes something takes the directory's lock. With `wait=False` it gives None, having done nothing, if the lock is
+    taken or the work would take long. Every call can raise `OSError`."""
 
     def __init__(
         self,
@@ -242,32 +242,32 @@ class Disk:
         packing: Packing | None = None,
         seed: int | None = None,
     ) -> None:
-        """Opens a directory, and makes it if there is none. `capacity` is in bytes, of all namespaces, and at least 8 MiB. `policy` is lru,
-        lfu or adaptive. `admission`: `"doorkeeper"` has a full directory take only keys that it was given lately (and immutable and pinned
-        entries), `"all"` takes all. `seed` fixes hashing and sampling. Raises `OSError` with the reason if the directory can't be used
-        (another's, a newer format, a network file system), `ConfigError` for a wrong option."""
+        """Opens a directory, and makes it if there is none. `capacity` is in bytes, of all namespaces, and at least 8 MiB.
+        `policy` is lru, lfu or adaptive. `admission`: `"doorkeeper"` has a full directory take only keys that it was given
+        lately (and immutable and pinned entries), `"all"` takes all. `seed` fixes hashing and sampling. Raises `OSError` with
+        the reason if the directory can't be used (another's, a newer format, a network file system), `ConfigError` for a
+        wrong option."""
     def get(self, key: str, now: int, most: int | None = None) -> Entry | int | None:
         """The entry; None for a miss; the bytes of its record if they are more than `most`, and then it wasn't read."""
     def get_many(self, keys: Sequence[str], now: int, most: int | None = None) -> tuple[dict[str, Entry], list[str]]:
         """What was found, and the keys whose records are longer than `most`."""
-    def set_many(
-        self, entries: dict[str, Entry], now: int, *, absent: bool = False, wait: bool = True
-    ) -> list[str] | None:
-        """Stores entries, with `absent` only under keys that hold nothing. Gives the keys that were refused: too long, not admitted,
-        expired, or changed by others since the entry was queued. A key that was refused holds nothing afterwards."""
+    def set_many(self, entries: dict[str, Entry], now: int, *, absent: bool = False, wait: bool = True) -> list[str] | None:
+        """Stores entries, with `absent` only under keys that hold nothing. Gives the keys that were refused: too long, not
+        admitted, expired, or changed by others since the entry was queued. A key that was refused holds nothing
+        afterwards."""
     def delete_many(self, keys: Sequence[str], now: int, *, wait: bool = True) -> list[str] | None:
         """Deletes, and gives the keys that were there."""
     def swap(self, key: str, version: int | None, entry: Entry | None, now: int, *, wait: bool = True) -> bool | None:
-        """Stores the entry, or deletes with None, if what is there has that version, None being nothing; says whether it did. Raises
-        `ValueError` if there is no room for it."""
+        """Stores the entry, or deletes with None, if what is there has that version, None being nothing; says whether it did.
+        Raises `ValueError` if there is no room for it."""
     def lacks(self, keys: Sequence[str], now: int) -> list[str]:
         """Those of the keys that hold nothing."""
     def scan(self, cursor: int, most: int, pattern: str | None, now: int) -> tuple[int | None, list[str]]:
-        """Some keys, those that match `pattern` (`*` and `?`) of about `most`, and the next cursor, None at the end. Begin with 0. A key
-        that is there all the while comes once."""
+        """Some keys, those that match `pattern` (`*` and `?`) of about `most`, and the next cursor, None at the end. Begin
+        with 0. A key that is there all the while comes once."""
     def clear(self, tags: Sequence[str], owner: str | None = None, now: int = 0) -> int:
-        """Removes all entries of the namespace, or those that carry any of the tags or are the owner's; says how many, of those that
-        have not expired at `now`."""
+        """Removes all entries of the namespace, or those that carry any of the tags or are the owner's; says how many, of
+        those that have not expired at `now`."""
     def flush(self) -> None:
         """Waits until all that was stored would survive a crash of the machine."""
     def close(self) -> None: ...
@@ -279,18 +279,20 @@ class Disk:
         """To be called in the child of a fork."""
     @staticmethod
     def info(path: str | os.PathLike[str]) -> dict[str, Any]:
-        """What a directory holds: format, capacity, bytes, entries, dead (entries of emptied namespaces), slots of the index, clean
-        (whether it needed no repair), classes (bytes of a place, places, places in use, bytes) and namespaces (name, entries, bytes)."""
+        """What a directory holds: format, capacity, bytes, entries, dead (entries of emptied namespaces), slots of the index,
+        clean (whether it needed no repair), classes (bytes of a place, places, places in use, bytes) and namespaces (name,
+        entries, bytes)."""
     @staticmethod
     def verify(path: str | os.PathLike[str], progress: Callable[[float], object] | None = None) -> dict[str, int]:
-        """Reads and checks everything, and removes what is damaged: good, corrupt, unreachable. `progress` hears from 0 to 1."""
+        """Reads and checks everything, and removes what is damaged: good, corrupt, unreachable. `progress` hears from 0 to
+        1."""
     @staticmethod
     def gc(path: str | os.PathLike[str], now: int) -> dict[str, int]:
         """Drops what is expired or dead, and gives space back: entries dropped, bytes freed."""
 
 class Counters:
-    """Counters of changes that processes share, one a stripe of keys. `other`: another view of the same counters, as another process
-    has it; without one, they are shared with nobody."""
+    """Counters of changes that processes share, one a stripe of keys. `other`: another view of the same counters, as another
+    process has it; without one, they are shared with nobody."""
 
     def __init__(self, other: Counters | None = None) -> None: ...
     def stripe(self, namespace: str, key: str) -> int:

@@ -175,7 +175,7 @@ impl Disk {
         ours(directory)?;
         let lock = Lock::new(directory.join("lock"), State { random: options.seed.unwrap_or_default(), ..State::default() })?;
         let held = lock.take(true)?;
-        let had = ["control", "index"].map(|name| directory.join(name).metadata().is_ok_and(|found| found.len() > 0));
+        let had = ["control", "index"].map(|name| directory.join(name).exists());
         let (control, anew) = Control::open(&directory.join("control"), options.capacity, options.seed)?;
         let slabs = Slabs::open(directory)?;
         let path = directory.join("index");

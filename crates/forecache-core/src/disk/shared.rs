@@ -124,7 +124,7 @@ impl Control {
         allocate(&file, 0, length).map_err(Error::io("can't allocate", path))?;
         let map = Mapped::new(&file, length).map_err(Error::io("can't map", path))?;
         let control = Control { map, birth: birth(&metadata) };
-        let whole = control.get(Word::Check) == control.check() && control.get(Word::Magic) == MAGIC;
+        let whole = found > least && control.get(Word::Check) == control.check() && control.get(Word::Magic) == MAGIC;
         if whole && control.get(Word::Format) > FORMAT {
             return Err(Error::Newer { path: path.parent().unwrap_or(path).into(), format: control.get(Word::Format) });
         }

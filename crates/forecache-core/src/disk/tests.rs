@@ -401,7 +401,7 @@ fn a_lost_or_damaged_control_or_index_starts_empty() {
         std::fs::File::options().write(true).open(&file).unwrap().set_len(cut).unwrap();
         let disk = open(directory.path());
         assert_eq!((disk.entries(), keys(&disk).len(), disk.info().unwrap().clean), (0, 0, false), "{name} {cut}");
-        assert_eq!(disk.tally.corrupt.load(Relaxed), 1);
+        assert_eq!(disk.tally.corrupt.load(Relaxed), 1, "{name} {cut}");
         assert!(set(&disk, "k", b"w") && get(&disk, "k").is_some());
         assert_whole(&disk);
     }

@@ -19,14 +19,13 @@ import tempfile
 from pathlib import Path
 
 from disk_kill import KEYS, ROOMY, hear, writer
-from disk_parts import History, Work, allocated, draws_of, files, open_disk, read_all
+from disk_parts import LARGE, History, Work, allocated, draws_of, files, now, open_disk, read_all, value
+from forecache._core import Entry
 from walks import must
 
 PAGE, SECTOR = 4096, 512
 CACHESTAT = 451
 CAPACITY = 9_000_000
-BOOT_AT = 40
-"""Where the control file says in which boot of the machine it was used last."""
 SHAPES = ((40, 60_000), (1500, 60))
 """Keys and the length of the largest values: some of all lengths, and many small ones, for which the index has to grow."""
 
@@ -78,11 +77,6 @@ class Log:
                         file.seek(at)
                         file.write(self._page(contents, draws, newest, torn))
                 file.truncate(length)
-        control = target / "control"
-        if control.exists():
-            content = bytearray(control.read_bytes())
-            content[BOOT_AT : BOOT_AT + 8] = bytes(reversed(content[BOOT_AT : BOOT_AT + 8]))
-            control.write_bytes(content)
 
     @staticmethod
     def _page(contents: list[bytes], draws: random.Random, newest: float, torn: float) -> bytes:
@@ -177,12 +171,14 @@ def copies(count: int, seed: int = 1) -> dict[str, int]:
 
 def flips(count: int, seed: int = 1) -> dict[str, int]:
     """Turns over so many bits, each in a fresh copy of one directory."""
-    draws, missing, keys = draws_of(seed), 0, 300
+    draws, missing = draws_of(seed), 0
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:  # noqa: S108
         whole, flipped = Path(folder) / "whole", Path(folder) / "flipped"
-        work = Work(open_disk(whole, CAPACITY), History(), str(seed), keys=keys, most=30_000)
+        work = Work(open_disk(whole, CAPACITY), History(), str(seed), keys=200, most=3000)
         for _ in range(1000):
             work.step()
+        large = work.keys[0]
+        work.disk.set_many({large: Entry(value(large, 1, LARGE))}, now(), wait=True)
         work.disk.flush()
         held = read_all(work.disk, work.keys)
         work.disk.close()

@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 impl Index {
     /// Makes an empty index in place of what is there, and tells those who have that open.
@@ -29,6 +30,14 @@ impl Slabs {
         let lengths = (0..CLASSES).map(|class| (self.length(class), control.class(class, OfClass::Length).load(Relaxed)));
         lengths.into_iter().all(|(found, said)| found == said)
     }
+}
+
+/// A version above all that were given before, if the clock is right: those of what a crash took from the index must not come again, because
+/// their records may still lie where new ones are expected.
+fn versions_of_now() -> u64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Nobody stores four million entries in a second.
+    (elapsed.as_millis() as u64) << 12
 }
 
 impl Writing<'_> {
@@ -84,7 +93,7 @@ impl Writing<'_> {
         self.disk.tally.corrupt.fetch_add(lost, Relaxed);
         // Only now it is known what can be found.
         let control = &self.disk.control;
-        control.word(Word::Version).fetch_max(version, Relaxed);
+        control.word(Word::Version).fetch_max(version.max(versions_of_now()), Relaxed);
         index.each(|slot| self.count(slot));
         failed.map_or(Ok(large), Err)
     }

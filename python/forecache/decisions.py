@@ -161,12 +161,12 @@ _STAY = Decision(MISSING, False)
 
 def pop(cache: TieredCache, key: str, default: Any = None) -> Flow[Any]:
     """See `Cache.pop`."""
-    return (yield from decide(cache, key, lambda now, _: Decision(MISSING, default) if now is MISSING else Decision(GONE, now), {}))
+    return (
+        yield from decide(cache, key, lambda now, _: Decision(MISSING, default) if now is MISSING else Decision(GONE, now), {})
+    )
 
 
-def incr(
-    cache: TieredCache, key: str, amount: float = 1, *, initial: float = 0, ttl: Duration | None = None
-) -> Flow[Any]:
+def incr(cache: TieredCache, key: str, amount: float = 1, *, initial: float = 0, ttl: Duration | None = None) -> Flow[Any]:
     """See `Cache.incr`."""
     number("amount", amount)
     number("initial", initial)

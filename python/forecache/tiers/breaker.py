@@ -12,7 +12,9 @@ are deleted before the tier answers for them again.
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
@@ -34,6 +36,7 @@ QUIET = 60_000
 """Milliseconds between two lines in the log about one tier, at least."""
 _FAILED: Any = object()
 _log = logging.getLogger("forecache")
+_alive: weakref.WeakSet[Breaker] = weakref.WeakSet()
 
 
 class Breaker:
@@ -73,6 +76,15 @@ class Breaker:
         self._in_a_row = self._failed = self._dropped = 0
         self._paused = self._fell = 0
         self._logged: int | None = None
+        _alive.add(self)
+
+    def forked(self) -> None:
+        """For the child of a fork: no call is under way there, and nobody holds a lock."""
+        self._watch = Watch(self._watch.timeout)
+        self._owed = self._owed.copy()
+        self._changing = threading.Lock()
+        if self._state == "probing":
+            self._state = "down"
 
     def get_many(self, keys: Sequence[str]) -> Flow[dict[str, Entry]]:
         """See `Tier`. What can't be read is a miss."""
@@ -294,3 +306,12 @@ def _is_count(answer: object) -> bool:
 
 def _is_none(answer: object) -> bool:
     return answer is None
+
+
+def _forked() -> None:
+    for breaker in list(_alive):
+        breaker.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -401,6 +401,7 @@ fn a_lost_or_damaged_control_or_index_starts_empty() {
         std::fs::File::options().write(true).open(&file).unwrap().set_len(cut).unwrap();
         let disk = open(directory.path());
         assert_eq!((disk.entries(), keys(&disk).len(), disk.info().unwrap().clean), (0, 0, false), "{name} {cut}");
+        assert_eq!(disk.tally.corrupt.load(Relaxed), 1);
         assert!(set(&disk, "k", b"w") && get(&disk, "k").is_some());
         assert_whole(&disk);
     }
@@ -427,6 +428,28 @@ fn whoever_finds_the_mark_of_a_death_repairs() {
     (0..100u64).for_each(|number| assert_eq!(get(&disk, &number.to_string()), Some(noise(3000, number))));
     assert_eq!(get(&disk, "long"), Some(noise(2 << 20, 1)));
     assert_eq!(std::fs::read_dir(directory.path().join("large")).unwrap().count(), 1);
+    assert_whole(&disk);
+}
+
+#[test]
+fn a_copy_is_made_to_fit_together() {
+    let (copy, directory) = (tempfile::tempdir().unwrap(), directory());
+    let disk = open(directory.path());
+    (0..100u64).for_each(|number| assert!(set(&disk, &number.to_string(), &noise(3000, number))));
+    for below in ["", "slabs", "large"] {
+        std::fs::create_dir_all(copy.path().join(below)).unwrap();
+        for entry in std::fs::read_dir(directory.path().join(below)).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+            std::fs::copy(entry.path(), copy.path().join(below).join(entry.file_name())).unwrap();
+        }
+        // The files that follow are later than those before.
+        (0..50).for_each(|number| assert!(delete(&disk, &(number * 2).to_string()) || !below.is_empty()));
+        (0..50u64).for_each(|number| assert!(set(&disk, &format!("new{number}"), &noise(3000, number))));
+    }
+    let disk = open(copy.path());
+    assert_eq!(disk.repairs(), 2);
+    (0..100u64).for_each(|number| assert!(get(&disk, &number.to_string()).is_none_or(|found| found == noise(3000, number))));
+    (0..100u64).for_each(|number| assert!(set(&disk, &format!("more{number}"), &noise(3000, number))));
+    (0..100u64).for_each(|number| assert_eq!(get(&disk, &format!("more{number}")), Some(noise(3000, number))));
     assert_whole(&disk);
 }
 

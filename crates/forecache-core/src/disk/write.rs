@@ -184,7 +184,7 @@ impl Disk {
             from = next;
             for (_, slot) in slots {
                 if !self.own(&slot)
-                    || !labels.iter().any(|&bits| slot.labels & bits == bits)
+                    || !labels.iter().any(|&bits| bits & !slot.labels == 0)
                     || !self.read_record(&slot, &mut buffer)?
                 {
                     continue;

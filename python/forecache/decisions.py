@@ -44,7 +44,7 @@ def decide(cache: TieredCache, key: str, choose: Choose, options: dict[str, Any]
     cache._begin(key)
     try:
         while True:
-            ticket = cache._expect(key)
+            ticket = cache._fetch(key)
             try:
                 if shared is not None:
                     try:

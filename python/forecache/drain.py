@@ -197,9 +197,9 @@ class Worker:
     def _run(self) -> None:
         while True:
             self._woken.wait()
-            if self._stopped.is_set() or self._stopped.wait(LINGER):
+            self._woken.clear()  # before the look at what else was said, or that could be missed
+            if self._stopped.wait(LINGER):
                 return
-            self._woken.clear()
             self._drain()
 
     def _drain(self) -> None:

@@ -76,6 +76,10 @@ class Stack:
             "around": (default.replace(b"d", b"t"), False),
         }
         self.demotes = b"d" in default
+        # Tiers whose word holds on whether a key was there. A private one may have what another process has deleted; what it has
+        # rightly, a shared one that isn't demoted to has too.
+        copies = any(self.tiers[depth].shared and self.boundaries[depth].write != "demote" for depth in self.depths)
+        self.telling = sum(1 << depth for depth in self.depths if self.tiers[depth].shared or not copies)
         self.signal = Signal()
         self.failures = [0] * len(self.tiers)
         self.corrupt = [0] * len(self.tiers)

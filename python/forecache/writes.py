@@ -122,7 +122,11 @@ def delete_many(cache: TieredCache, keys: Iterable[str]) -> Flow[int]:
         if queued or value is not MISSING:
             there.add(key)
     if keys:
-        there |= yield from settle_all(cache, (1 << len(stack.tiers)) - 1, keys)
+        every = (1 << len(stack.tiers)) - 1
+        told = every if stack.counters is None else stack.telling
+        there |= yield from settle_all(cache, told, keys)
+        if every != told:
+            yield from settle_all(cache, every & ~told, keys)
     return len(there)
 
 

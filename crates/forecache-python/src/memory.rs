@@ -38,9 +38,11 @@ pub struct State {
     pub latency: Histogram,
     pub listener: Option<Py<PyAny>>,
     pub closed: bool,
-    /// Hashes of keys whose value is being fetched, from a loader or a tier, and that nobody has changed since. A collision costs one
-    /// value its place.
+    /// Hashes of keys that are being loaded and that nobody has changed since, each with the ticket of the latest announcement. A
+    /// collision costs one load's value its place.
     pub loads: HashMap<u64, Ticket>,
+    /// The same for keys that are being read from tiers; who reads one at a time with others has the same ticket.
+    pub fetches: HashMap<u64, Ticket>,
     /// The last ticket given.
     pub ticket: u64,
     /// What lies between memory and the tiers below.
@@ -49,7 +51,7 @@ pub struct State {
     pub recording: Option<Recording>,
 }
 
-/// An announcement that a key's value is being fetched, shared by all who fetch it at a time.
+/// An announcement that a key's value is being loaded or fetched.
 #[derive(Clone, Copy)]
 pub struct Ticket {
     pub number: u64,
@@ -65,19 +67,30 @@ impl State {
         if !self.loads.is_empty() {
             self.loads.remove(&hash);
         }
+        if !self.fetches.is_empty() {
+            self.fetches.remove(&hash);
+        }
         self.below.strike(hash);
     }
 
     /// As if all keys were struck.
     pub fn strike_all(&mut self) {
         self.loads.clear();
+        self.fetches.clear();
         self.below.strike_all();
     }
 
-    /// Announces that the value under this hash is being fetched.
+    /// Announces that the value under this hash is being loaded.
+    pub fn announce_load(&mut self, hash: u64, mark: Mark) -> u64 {
+        self.ticket += 1;
+        self.loads.insert(hash, Ticket { number: self.ticket, holders: 1, mark });
+        self.ticket
+    }
+
+    /// Announces that the value under this hash is being read from tiers.
     pub fn announce(&mut self, hash: u64, mark: Mark) -> u64 {
         let number = self.ticket + 1;
-        let ticket = self.loads.entry(hash).or_insert(Ticket { number, holders: 0, mark });
+        let ticket = self.fetches.entry(hash).or_insert(Ticket { number, holders: 0, mark });
         ticket.holders += 1;
         self.ticket = self.ticket.max(ticket.number);
         ticket.number
@@ -85,17 +98,24 @@ impl State {
 
     /// The announcement with this number, if it still stands.
     pub fn standing(&self, hash: u64, ticket: u64) -> Option<Ticket> {
-        self.loads.get(&hash).copied().filter(|standing| standing.number == ticket)
+        [&self.fetches, &self.loads]
+            .iter()
+            .find_map(|tickets| tickets.get(&hash).filter(|standing| standing.number == ticket))
+            .copied()
     }
 
     /// Takes an announcement back, and says whether it still stood.
     pub fn redeem(&mut self, hash: u64, ticket: u64) -> bool {
-        let Some(standing) = self.loads.get_mut(&hash).filter(|standing| standing.number == ticket) else { return false };
-        standing.holders -= 1;
-        if standing.holders == 0 {
-            self.loads.remove(&hash);
+        for tickets in [&mut self.loads, &mut self.fetches] {
+            if let Some(standing) = tickets.get_mut(&hash).filter(|standing| standing.number == ticket) {
+                standing.holders -= 1;
+                if standing.holders == 0 {
+                    tickets.remove(&hash);
+                }
+                return true;
+            }
         }
-        true
+        false
     }
 
     /// Takes an entry out that another process has changed since it was stored.

@@ -64,6 +64,7 @@ impl Memory {
                 listener: None,
                 closed: false,
                 loads: HashMap::new(),
+                fetches: HashMap::new(),
                 ticket: 0,
                 below: Below::default(),
                 recording: None,
@@ -437,7 +438,7 @@ impl Memory {
     fn _expect(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<u64> {
         let name = Name::of(key)?;
         let mark = self.mark(py, &name)?;
-        self.change(py, |state, _| state.announce(name.lookup(NAMESPACE).hash, mark))
+        self.change(py, |state, _| state.announce_load(name.lookup(NAMESPACE).hash, mark))
     }
 
     /// Takes an announcement back: the load failed, or its value isn't to be stored.

@@ -361,6 +361,13 @@ impl Memory {
         Ok((ticket, hidden, found).into_pyobject(py)?.into_any())
     }
 
+    /// Announces that the value of `key` is being read from tiers: a ticket, shared by all who do so at a time.
+    fn _fetch(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let name = Name::of(key)?;
+        let mark = self.mark(py, &name)?;
+        self.change(py, |state, _| state.announce(name.lookup(NAMESPACE).hash, mark))
+    }
+
     /// Stores what a tier had, unless the key was changed since the ticket was given. True: the thread that writes
     /// behind has to be woken.
     fn _promote(
@@ -708,6 +715,7 @@ impl Memory {
     fn _forked(&self, py: Python<'_>) {
         let old = self.state.with(py, |state| {
             state.loads.clear();
+            state.fetches.clear();
             let below = &mut state.below;
             below.awake = false;
             below.held = 0;

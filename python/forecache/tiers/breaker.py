@@ -12,7 +12,9 @@ are deleted before the tier answers for them again.
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -37,6 +39,7 @@ QUIET = 60_000
 """Milliseconds between two lines in the log about one tier, at least."""
 _FAILED: Any = object()
 _log = logging.getLogger("forecache")
+_alive: weakref.WeakSet[Breaker] = weakref.WeakSet()
 
 
 class Breaker:
@@ -77,6 +80,16 @@ class Breaker:
         self._paused = self._fell = 0
         self._logged: int | None = None
         self.gate = Gate()
+        _alive.add(self)
+
+    def forked(self) -> None:
+        """For the child of a fork: no call is under way there, and nobody holds a lock."""
+        self._watch = Watch(self._watch.timeout)
+        self._owed = self._owed.copy()
+        self._changing = threading.Lock()
+        if self._state == "probing":
+            self._state = "down"
+        self._tend()
 
     def get_many(self, keys: Sequence[str]) -> Flow[dict[str, Entry]]:
         """See `Tier`. What can't be read is a miss."""
@@ -315,3 +328,12 @@ def _is_count(answer: object) -> bool:
 
 def _is_none(answer: object) -> bool:
     return answer is None
+
+
+def _forked() -> None:
+    for breaker in list(_alive):
+        breaker.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

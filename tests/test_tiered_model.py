@@ -12,6 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from tiers_made import Counting
+
 from forecache import MISSING, Cache
 from forecache._core import Counters
 from forecache.testing import DictTier, FakeClock
@@ -28,44 +30,6 @@ TIMES = st.sampled_from([None, None, 1, 5, 20])
 MODES = st.sampled_from(["through", "behind", "demote"])
 WRITES = st.sampled_from([None, None, "behind", "through", "around"])
 WHO = st.integers(0, 1)
-
-
-class Counting(DictTier):
-    """A shared tier with counters, as the disk has them: each cache has a view of its own."""
-
-    def __init__(self, entries, counters, now):
-        super().__init__(entries, name="shared", shared=True, now=now)
-        self._view = counters
-
-    def counters(self):
-        return self._view
-
-    def _bump(self, keys):
-        for key in keys:
-            self._view.bump(self._view.stripe("", key))
-
-    def set_many(self, entries, *, absent=False):
-        stored = yield from super().set_many(entries, absent=absent)
-        if not absent:
-            self._bump(entries)
-        return stored
-
-    def delete_many(self, keys):
-        deleted = yield from super().delete_many(keys)
-        self._bump(deleted)
-        return deleted
-
-    def swap(self, key, version, entry):
-        swapped = yield from super().swap(key, version, entry)
-        if swapped:
-            self._bump([key])
-        return swapped
-
-    def clear(self, *, tags=(), owner=None):
-        before = set(self.entries)
-        count = yield from super().clear(tags=tags, owner=owner)
-        self._bump(before - set(self.entries))
-        return count
 
 
 @dataclass

@@ -9,7 +9,7 @@ from forecache._core import MISSING, Entry
 from forecache.drain import settle, settle_all
 from forecache.engine import number
 from forecache.errors import CodecError, ImmutableError
-from forecache.flow import Flow
+from forecache.flow import Flow, Until
 from forecache.reads import entry_of, get
 from forecache.stack import FAILURES
 from forecache.units import Duration, parse_duration
@@ -41,7 +41,7 @@ def decide(cache: TieredCache, key: str, choose: Choose, options: dict[str, Any]
     stack = cache._stack
     shared = stack.lowest
     refused = 0
-    cache._begin(key)
+    yield from _begin(cache, key)
     try:
         while True:
             ticket = cache._fetch(key)
@@ -80,6 +80,17 @@ def decide(cache: TieredCache, key: str, choose: Choose, options: dict[str, Any]
                 cache._forget(key, ticket)
     finally:
         cache._end(key)
+        stack.signal.wake()
+
+
+def _begin(cache: TieredCache, key: str) -> Flow[None]:
+    """One decision about a key at a time, in this process: else two would decide on what memory still has."""
+    while not cache._begin(key):
+        woken = cache._stack.signal.wait()
+        if cache._begin(key):
+            return
+        if not (yield Until(woken)):
+            raise RuntimeError(f"a task of this thread's event loop is changing {key!r}; use the async face: `await cache.aio…`")
 
 
 def _readable(cache: TieredCache, shared: int | None, key: str, entry: Entry | None) -> tuple[Any, Entry | None]:

@@ -33,9 +33,14 @@ def put(
     like: Entry | None = None,
 ) -> Flow[bool | None]:
     """Stores a value as `set` does, and says whether anyone took it. With a ticket, None if the key was changed since."""
-    done = yield from _queue(cache, key, value, options, write, ticket, like)
-    if done is None:
-        return None
+    payload, codec = cache._stack.encode(key, value)
+    while True:
+        done = _queue(cache, key, value, payload, codec, options, write, ticket, like)
+        if done is None:
+            return None
+        if done >= 0:
+            break
+        yield from room(cache, -1 - done)
     if done >> MASK:
         yield from settle_all(cache, done >> MASK, [key])
     return bool(done & 1)
@@ -45,23 +50,21 @@ def _queue(
     cache: TieredCache,
     key: str,
     value: Any,
+    payload: bytes,
+    codec: int,
     options: Mapping[str, Any],
     write: str | None,
     ticket: int | None = None,
     like: Entry | None = None,
-) -> Flow[int | None]:
+) -> int | None:
+    """The one step: what `Memory._put` answers."""
     stack = cache._stack
     try:
         plan, near = stack.plans[write]
     except (KeyError, TypeError):
-        raise wrong("write", write, nearest(write, [str(each) for each in stack.plans if each])) from None
-    payload, number = stack.encode(key, value)
-    while True:
-        done = cache._put(key, value, payload, number, stack.now(), plan, near, ticket, like, **options)
-        if done is None or done >= 0:
-            break
-        yield from room(cache, -1 - done)
-    if done is not None and done & WAKE:
+        raise wrong("write", write, nearest(write, [each for each in stack.plans if each])) from None
+    done = cache._put(key, value, payload, codec, stack.now(), plan, near, ticket, like, **options)
+    if done is not None and done > 0 and done & WAKE:
         cache._worker.wake(cache)
     return done
 
@@ -76,7 +79,7 @@ def listed(options: dict[str, Any]) -> dict[str, Any]:
 
 def set(cache: TieredCache, key: str, value: Any, *, write: str | None = None, **options: Any) -> Flow[bool]:
     """See `Cache.set`."""
-    return bool((yield from put(cache, key, value, listed(options), write)))
+    return bool((yield from put(cache, key, value, listed(options) if options else options, write)))
 
 
 def set_many(cache: TieredCache, items: Mapping[str, Any], *, write: str | None = None, **options: Any) -> Flow[int]:
@@ -86,18 +89,19 @@ def set_many(cache: TieredCache, items: Mapping[str, Any], *, write: str | None 
     listed(options)
     stack = cache._stack
     cache._check(**options)
+    encoded: list[tuple[str, Any, bytes, int]] = []
     for key, value in items.items():
         cache._check_key(key)
-        stack.encode(key, value)
+        encoded.append((key, value, *stack.encode(key, value)))
     taken = 0
     keys: dict[int, list[str]] = {}
-    for key, value in items.items():
-        done = yield from _queue(cache, key, value, options, write)
-        if done:
-            taken += done & 1
-            for depth in stack.depths:
-                if done >> MASK + depth & 1:
-                    keys.setdefault(depth, []).append(key)
+    for item in encoded:
+        while (done := _queue(cache, *item, options, write) or 0) < 0:
+            yield from room(cache, -1 - done)
+        taken += done & 1
+        for depth in stack.depths:
+            if done >> MASK + depth & 1:
+                keys.setdefault(depth, []).append(item[0])
     for depth, waiting in keys.items():
         yield from settle(cache, depth, waiting)
     return taken

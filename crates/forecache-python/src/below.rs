@@ -14,7 +14,7 @@ use forecache_core::pending::Pending;
 use forecache_core::store::{Removed, Rest};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Bytes that an operation takes in a queue beside key and payload.
@@ -101,8 +101,8 @@ pub struct Below {
     pub counters: Option<(Arc<Counters>, Box<str>)>,
     /// By slot of memory; empty without counters.
     marks: Vec<Mark>,
-    /// Hashes of keys that are being changed in a tier, by how many callers: nothing that is read from a tier climbs to memory.
-    changing: HashMap<u64, u32>,
+    /// Hashes of keys about which a caller is deciding: nothing that is read from a tier climbs to memory.
+    changing: HashSet<u64>,
     /// As if all keys were.
     pub held: u32,
     windows: Vec<Window>,
@@ -154,20 +154,16 @@ impl Below {
 
     /// Whether what is read from a tier may not climb to memory now.
     pub fn is_changing(&self, hash: u64) -> bool {
-        self.held > 0 || self.changing.contains_key(&hash)
+        self.held > 0 || self.changing.contains(&hash)
     }
 
-    pub fn begin(&mut self, hash: u64) {
-        *self.changing.entry(hash).or_insert(0) += 1;
+    /// False if somebody else is deciding.
+    pub fn begin(&mut self, hash: u64) -> bool {
+        self.changing.insert(hash)
     }
 
     pub fn end(&mut self, hash: u64) {
-        if let Some(count) = self.changing.get_mut(&hash) {
-            *count -= 1;
-            if *count == 0 {
-                self.changing.remove(&hash);
-            }
-        }
+        self.changing.remove(&hash);
     }
 
     pub fn open_window(&mut self) -> u64 {

@@ -608,21 +608,26 @@ impl Memory {
         Name::of(key)?.utf8().map(drop)
     }
 
-    /// Keys of memory's entries with any of these tags.
+    /// Keys of memory's entries with any of these tags, but for what other processes have changed.
     fn _carrying(&self, py: Python<'_>, tags: Vec<String>) -> PyResult<Vec<Py<PyString>>> {
         self.change(py, |state, _| {
             let slots: std::collections::BTreeSet<_> = tags.iter().flat_map(|tag| state.store.with_tag(tag)).collect();
-            slots.into_iter().map(|slot| below::text(py, state.store.held(slot).0)).collect()
+            let current = slots.into_iter().filter(|&slot| state.below.is_current(state.below.mark_of(slot)));
+            current.map(|slot| below::text(py, state.store.held(slot).0)).collect()
         })
     }
 
-    /// From now until `_end`, nothing that tiers have under the key (None: any) climbs to memory.
+    /// From now until `_end`, nothing that tiers have under the key (None: any) climbs to memory. False: somebody else has begun with the
+    /// key, and not yet ended.
     #[pyo3(signature = (key))]
-    fn _begin(&self, py: Python<'_>, key: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    fn _begin(&self, py: Python<'_>, key: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
         let hash = key.map(|key| Name::of(key).map(|name| name.lookup(NAMESPACE).hash)).transpose()?;
         self.change(py, |state, _| match hash {
             Some(hash) => state.below.begin(hash),
-            None => state.below.held += 1,
+            None => {
+                state.below.held += 1;
+                true
+            }
         })
     }
 

@@ -1,0 +1,483 @@
+"""How values go down to tiers and come up again, in both colours."""
+
+import threading
+from datetime import date
+
+import pytest
+from conftest import PATIENCE
+from tiers_made import Counting, Noted, made
+
+from forecache import MISSING, AsyncCache, Cache, CacheClosed, CodecError, ConfigError, Removed
+from forecache._core import Counters, Entry
+from forecache.events import TierFailed
+from forecache.testing import FakeClock, FaultyTier, Raise
+from forecache.tiers.boundary import Custom
+from forecache.tiers.tier import Stored
+
+
+@pytest.fixture(params=["sync", "async"])
+def colour(request):
+    return request.param
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+def test_what_is_written_through_is_in_the_tier_when_set_returns(colour):
+    tier = Noted()
+    face = made((tier, "through"), colour=colour)
+    assert face.set("a", {"b": (1, 2)})
+    assert list(tier.entries) == ["a"]
+    face.close()
+
+
+def test_what_is_written_behind_is_in_the_tier_after_a_flush(colour):
+    tier = Noted()
+    tier.gate.clear()
+    face = made((tier, "behind"), colour=colour)
+    face.set("a", 1)
+    assert not tier.entries
+    assert face.stats().tiers[0].queued == 1 if colour == "sync" else True
+    tier.gate.set()
+    face.flush()
+    assert list(tier.entries) == ["a"]
+    assert face.cache.stats().tiers[0].queued == 0
+    face.close()
+
+
+def test_close_writes_what_is_queued(colour):
+    tier = Noted()
+    face = made((tier, "behind"), colour=colour)
+    face.set_many({f"k{n}": n for n in range(600)})
+    face.close()
+    assert len(tier.entries) == 600
+    with pytest.raises(CacheClosed):
+        face.get("k0")
+    face.close()
+
+
+def test_what_is_demoted_is_written_when_memory_has_no_room(colour):
+    tier = Noted()
+    face = made((tier, "demote"), colour=colour, capacity="3KB")
+    for n in range(20):
+        face.set(f"k{n}", "v" * 300)
+    assert not tier.of("set")
+    face.flush()
+    assert tier.entries
+    assert all(face.get(f"k{n}") == "v" * 300 for n in range(20))
+    face.close()
+
+
+def test_a_set_deletes_the_older_copy_of_a_demoting_tier():
+    tier = Noted()
+    face = made((tier, "demote"))
+    tier.entries.update({})
+    face.set("a", 1, write="through")
+    assert "a" in tier.entries
+    face.set("a", 2)
+    assert "a" not in tier.entries
+    assert face.get("a") == 2
+    face.close()
+
+
+def test_a_write_around_leaves_memory_out(colour):
+    tier = Noted()
+    face = made((tier, "through"), colour=colour)
+    face.set("a", 1)
+    face.set("a", 2, write="around")
+    assert face.cache._peek("a", MISSING) is MISSING
+    assert face.get("a") == 2
+    assert face.cache._peek("a") == 2, "it didn't climb"
+    face.close()
+
+
+def test_a_wrong_write_mode_is_refused_before_anything_is_stored(colour):
+    face = made((Noted(), "through"), colour=colour)
+    with pytest.raises(ConfigError, match="write: got 'beside'"):
+        face.set("a", 1, write="beside")
+    assert face.get("a", MISSING) is MISSING
+    face.close()
+
+
+def test_a_value_without_a_stored_form_leaves_the_cache_as_it_was(colour):
+    face = made((Noted(), "behind"), colour=colour)
+    face.set("a", 1)
+    for verb, arguments in (("set", ("a", object())), ("add", ("b", object())), ("set_many", ({"b": 1, "c": object()},))):
+        with pytest.raises(CodecError):
+            getattr(face, verb)(*arguments)
+    assert face.get("a") == 1
+    assert face.get_many(["b", "c"]) == {}
+    face.close()
+
+
+def test_a_hit_climbs_with_its_times_tags_and_owner(colour, clock):
+    tier = Noted(clock=clock)
+    first = made((tier, "through"), colour=colour, clock=clock)
+    first.set("a", date(2020, 2, 2), ttl=10, tti=7, tags=["t"], owner="o")
+    second = made((Noted(tier.entries, clock=clock), "through"), colour=colour, clock=clock)
+    clock.advance(4)
+    assert second.get("a") == date(2020, 2, 2)
+    assert second.cache._peek("a") == date(2020, 2, 2)
+    assert second.cache.stats().owners[-1].name == "o"
+    assert second.cache._tagged("t") == 1
+    assert second.ttl("a") == pytest.approx(6, abs=0.01)
+    clock.advance(6)
+    assert second.get("a", MISSING) is MISSING
+    first.close()
+    second.close()
+
+
+def test_get_many_touches_each_tier_once(colour):
+    upper, lower = Noted(name="upper"), Noted(name="lower")
+    face = made((upper, "through"), (lower, "through"), colour=colour)
+    face.set_many({f"k{n}": n for n in range(9)}, write="around")
+    upper.entries.pop("k1")
+    upper.asked.clear()
+    lower.asked.clear()
+    assert face.get_many([*(f"k{n}" for n in range(9)), "none"]) == {f"k{n}": n for n in range(9)}
+    assert len(upper.of("get")) == 1
+    assert lower.of("get") == [["k1", "none"]]
+    face.close()
+
+
+def test_set_many_touches_each_tier_once(colour):
+    tier = Noted()
+    face = made((tier, "through"), colour=colour)
+    assert face.set_many({f"k{n}": n for n in range(9)}) == 9
+    assert len(tier.of("set")) == 1
+    assert face.delete_many([f"k{n}" for n in range(12)]) == 9
+    assert len(tier.of("delete")) == 1
+    face.close()
+
+
+def test_a_delete_cancels_what_is_queued_and_waits_for_what_is_in_flight(crew, colour):
+    tier = Noted()
+    tier.gate.clear()
+    face = made((tier, "behind"), colour=colour)
+    face.set("a", 1)
+    assert tier.held.acquire(timeout=PATIENCE)
+    face.set("b", 2)
+    crew.send(face.delete, "b")
+    assert tier.held.acquire(timeout=PATIENCE)
+    crew.send(face.delete, "a")
+    tier.gate.set()
+    assert crew.back().results == [True, True]
+    assert not crew.errors
+    face.flush()
+    assert not tier.entries
+    assert not any("b" in keys for keys in tier.of("set"))
+    face.close()
+
+
+def test_the_latest_of_many_writes_is_what_stays(crew):
+    tier = Noted()
+    face = made((tier, "behind"))
+
+    def write(number):
+        for n in range(200):
+            face.set(f"k{number}", n)
+
+    for number in range(4):
+        crew.send(write, number)
+    crew.back()
+    face.flush()
+    other = made((Noted(tier.entries), "behind"))
+    assert [other.get(f"k{number}") for number in range(4)] == [199] * 4
+    face.close()
+    other.close()
+
+
+def test_a_full_queue_has_writers_wait(crew, colour):
+    tier = Noted()
+    tier.gate.clear()
+    face = made((tier, "behind"), colour=colour, options={"queue": "2KB"})
+    face.set("a", b"x" * 1500)
+    assert tier.held.acquire(timeout=PATIENCE)
+    crew.send(face.set, "b", b"y" * 1500)
+    writer = crew.threads[0]
+    writer.join(0.05)
+    assert writer.is_alive(), "it didn't wait"
+    tier.gate.set()
+    assert crew.back().results == [True]
+    face.flush()
+    assert set(tier.entries) == {"a", "b"}
+    face.close()
+
+
+def test_a_full_queue_may_refuse_and_leaves_nothing_older_below(colour):
+    tier = Noted()
+    face = made((tier, "behind"), colour=colour, options={"queue": "2KB", "when_full": "refuse"})
+    face.set("b", "old")
+    face.flush()
+    tier.gate.clear()
+    face.set("a", b"x" * 1500)
+    assert tier.held.acquire(timeout=PATIENCE)
+    opener = threading.Timer(0, tier.gate.set)
+    opener.start()
+    face.set("b", b"y" * 1500)
+    opener.join()
+    assert face.get("b") == b"y" * 1500
+    face.flush()
+    assert face.cache.stats().tiers[0].refused <= 1
+    assert "b" not in tier.entries or tier.entries["b"].entry.payload == b"y" * 1500
+    face.close()
+
+
+def test_a_tier_that_fails_is_a_miss_and_an_event(colour):
+    tier = FaultyTier(Noted())
+    heard = []
+    face = made((tier, "through"), colour=colour)
+    face.cache._stack.tiers = (tier,)  # without its breaker
+    face.cache.subscribe(heard.append)
+    tier.always(Raise(OSError("gone")))
+    assert face.get("a", "default") == "default"
+    assert face.set("a", 1)
+    assert face.get("a") == 1
+    assert face.delete("a")
+    assert face.get_or_load("b", lambda: 2) == 2
+    assert face.incr("n") == 1
+    face.clear()
+    verbs = {event.verb for event in heard if isinstance(event, TierFailed)}
+    assert {"get_many", "set_many", "delete_many", "clear"} <= verbs
+    tier.heal()
+    face.close()
+
+
+def test_a_failed_write_leaves_nothing_older_below():
+    tier = FaultyTier(Noted())
+    face = made((tier, "through"))
+    face.cache._stack.tiers = (tier,)
+    face.set("a", "old")
+    tier.plan("set_many", Raise(OSError("once")))
+    face.set("a", "new")
+    face.flush()
+    assert "a" not in tier.tier.entries
+    assert face.get("a") == "new"
+    face.close()
+
+
+def test_a_strict_tier_raises(colour):
+    tier = FaultyTier(Noted())
+    face = made((tier, "through"), colour=colour, options={"strict": True})
+    tier.always(Raise(OSError("gone")))
+    for verb, arguments in (("get", ("a",)), ("set", ("a", 1)), ("delete", ("a",))):
+        with pytest.raises(OSError, match="gone"):
+            getattr(face, verb)(*arguments)
+    tier.heal()
+    face.close()
+
+
+def test_what_cannot_be_read_is_a_miss_and_removed(colour):
+    tier = Noted()
+    heard = []
+    face = made((tier, "through"), colour=colour, on_remove=lambda *event: heard.append(event))
+    list(run_sets(tier, {"a": Entry(b"\xc1", codec=1), "b": Entry(b"x", codec=99), "c": Entry(b"x", codec=3)}))
+    assert face.get_many(["a", "b", "c"]) == {}
+    assert not tier.entries
+    assert {key for key, _, cause in heard if cause == "corrupt"} == {"a", "b", "c"}
+    assert face.cache.stats().tiers[0].corrupt == 3
+    face.close()
+
+
+def run_sets(tier, entries):
+    from forecache.flow import run
+
+    yield run(tier.set_many(entries))
+
+
+def test_a_pickle_is_only_read_under_its_key_and_namespace(colour):
+    tier = Noted()
+    secret = b"sixteen bytes or more"
+    face = made((tier, "through"), colour=colour, codec="pickle", secret=secret, namespace="n")
+    face.set("a", range(3), write="around")
+    tier.entries["b"] = tier.entries["a"]
+    assert face.get("a") == range(3)
+    assert face.get("b", MISSING) is MISSING
+    other = made((Noted(tier.entries), "through"), colour=colour, codec="pickle", secret=secret, namespace="m")
+    assert other.get("a", MISSING) is MISSING
+    face.close()
+    other.close()
+
+
+def test_what_a_tier_evicts_sinks_to_the_next(colour):
+    upper, lower = Noted(name="upper"), Noted(name="lower")
+    face = made((upper, "through"), (lower, "demote"), colour=colour)
+    upper.evicts = {"old": Entry(b"sunk")}
+    face.set("a", 1)
+    face.flush()
+    assert list(lower.entries) == ["old"]
+    assert face.get("old") == b"sunk"
+    face.close()
+
+
+def test_what_was_changed_while_it_left_a_tier_does_not_sink():
+    upper, lower = Noted(name="upper"), Noted(name="lower")
+    face = made((upper, "through"), (lower, "demote"))
+
+    class Changing(dict):
+        def items(self):
+            return super().items()
+
+    class Meanwhile(Noted):
+        def set_many(self, entries, *, absent=False):
+            stored = yield from super().set_many(entries, absent=absent)
+            if "a" in entries:
+                face.delete("old")
+                return Stored((), {"old": Entry(b"outdated")})
+            return stored
+
+    upper.__class__ = Meanwhile
+    face.set("a", 1)
+    face.flush()
+    assert face.get("old", MISSING) is MISSING
+    assert not lower.entries
+    face.close()
+
+
+def test_what_a_loader_finds_in_a_lower_tier_is_not_loaded(colour):
+    tier = Noted()
+    face = made((tier, "through"), colour=colour)
+    face.set("a", 1, write="around")
+    tier.asked.clear()
+    assert face.get_or_load("a", lambda: pytest.fail("loaded")) == 1
+    assert len(tier.of("get")) == 1
+    assert face.get_or_load("b", lambda: 2, ttl=5) == 2
+    assert len(tier.of("get")) == 2
+    assert "b" in tier.entries
+    face.close()
+
+
+def test_threads_count_in_a_shared_tier(crew, colour):
+    entries = {}
+    faces = [made((Noted(entries, shared=True), "behind"), colour=colour) for _ in range(2)]
+
+    def count(face):
+        for _ in range(100):
+            face.incr("n")
+
+    for face in faces * 2:
+        crew.send(count, face)
+    crew.back()
+    assert not crew.errors
+    assert faces[0].incr("n", 0) == 400
+    for face in faces:
+        face.close()
+
+
+def test_threads_count_in_tiers_of_their_own(crew, colour):
+    face = made((Noted(), "behind"), colour=colour, capacity="2KB")
+
+    def count():
+        for _ in range(100):
+            face.incr("n")
+
+    for _ in range(4):
+        crew.send(count)
+    crew.back()
+    assert not crew.errors
+    assert face.get("n") == 400
+    face.close()
+
+
+def test_only_one_of_many_adds(crew, colour):
+    entries = {}
+    faces = [made((Noted(entries, shared=True), "behind"), colour=colour) for _ in range(2)]
+    for n in range(8):
+        crew.send(faces[n % 2].add, "a", n)
+    assert sorted(crew.back().results) == [False] * 7 + [True]
+    for face in faces:
+        face.close()
+
+
+def test_a_value_is_popped_once(crew, colour):
+    entries, counters = {}, Counters()
+    faces = [made((Counting(entries, view), "behind"), colour=colour) for view in (counters, Counters(counters))]
+    faces[0].set("a", 1)
+    faces[0].flush()
+    for n in range(8):
+        crew.send(faces[n % 2].pop, "a")
+    assert [each for each in crew.back().results if each is not None] == [1]
+    for face in faces:
+        face.close()
+
+
+def test_scan_and_items_are_of_all_tiers(colour):
+    face = made((Noted(), "behind"), (Noted(name="other"), "demote"), colour=colour, capacity="3KB")
+    face.set_many({f"k{n:02}": "v" * 200 for n in range(30)})
+    assert sorted(face.scan("k*")) == [f"k{n:02}" for n in range(30)]
+    face.flush()
+    assert sorted(face.scan()) == [f"k{n:02}" for n in range(30)]
+    assert len(face.cache) == 30
+    assert dict(face.cache.items())["k07"] == "v" * 200
+    assert "k07" in face.cache
+    del face.cache["k07"]
+    with pytest.raises(KeyError):
+        face.cache["k07"]
+    with pytest.raises(KeyError):
+        del face.cache["k07"]
+    face.close()
+
+
+def test_a_pinned_key_climbs_and_stays(colour):
+    face = made((Noted(), "through"), colour=colour, capacity="3KB")
+    face.set("a", 1, write="around")
+    assert face.pin("a")
+    assert not face.pin("b")
+    for n in range(50):
+        face.set(f"k{n}", "v" * 200)
+    assert face.cache._peek("a") == 1
+    face.close()
+
+
+def test_a_subclass_of_users_comes_before_the_tiers():
+    class Loud(Cache):
+        def set(self, key, value, **options):
+            return super().set(key.upper(), value, **options)
+
+    cache = Loud(tiers=[Custom(Noted(), write="behind")])
+    cache.set("a", 1)
+    assert (cache.get("A"), cache.get("a")) == (1, None)
+    assert isinstance(cache, Loud)
+    cache.close()
+
+
+def test_async_cache_with_tiers_has_its_face():
+    async_cache = AsyncCache("1MB", tiers=[Custom(Noted(), write="through")])
+    assert async_cache.sync.aio is async_cache
+    assert type(async_cache).__name__ == "TieredFace"
+    async_cache.sync.close()
+
+
+def test_cached_functions_find_what_lies_below(colour):
+    tier = Noted()
+    cache = made((tier, "through")).cache
+    calls = []
+
+    @cache.cached(key="f:{x}")
+    def f(x):
+        calls.append(x)
+        return x + 1
+
+    assert f(1) == 2
+    Cache.__mro__  # noqa: B018
+    cache._near_exists("f:1")
+    again = made((Noted(tier.entries), "through")).cache
+    g = again.cached(key="f:{x}")(f.__wrapped__)
+    assert g(1) == 2
+    assert calls == [1]
+    cache.close()
+    again.close()
+
+
+def test_listeners_hear_of_victims_once(colour):
+    heard = []
+    face = made((Noted(), "behind"), colour=colour, capacity="2KB")
+    face.cache.subscribe(lambda event: heard.append(event) if isinstance(event, Removed) else None)
+    for n in range(10):
+        face.set(f"k{n}", "v" * 300)
+    face.flush()
+    assert {event.cause for event in heard} == {"size"}
+    assert len({event.key for event in heard}) == len(heard)
+    face.close()

@@ -5,6 +5,7 @@
 
 use crate::envelope::{Entry, LARGE, Packing};
 use crate::errors::{closed, config_error};
+use crate::fork;
 use crate::guard::Guarded;
 use forecache_core::compress::Algorithm;
 use forecache_core::disk::{self, Error, Item, Read, counters};
@@ -111,7 +112,7 @@ impl Disk {
             .open
             .with(py, |open| open.as_ref().map(|opened| (opened.disk.clone(), opened.process)))
             .ok_or_else(|| closed(py))?;
-        if process == std::process::id() { Ok(disk) } else { self.reopen(py, disk) }
+        if process == fork::process() { Ok(disk) } else { self.reopen(py, disk) }
     }
 
     /// In the child of a fork. The parent's object stays in memory: what it holds may be in any state.
@@ -119,7 +120,7 @@ impl Disk {
         let opened = py.detach(|| parent.forked());
         std::mem::forget(parent);
         let disk = Arc::new(opened.map_err(|error| failed(py, error))?);
-        let now = Opened { disk: disk.clone(), process: std::process::id() };
+        let now = Opened { disk: disk.clone(), process: fork::process() };
         std::mem::forget(self.open.with(py, |open| open.replace(now)));
         Ok(disk)
     }
@@ -176,7 +177,7 @@ impl Disk {
         let (namespace, policy) = (namespace.into(), policy.into());
         let options = disk::Options { namespace, capacity, policy, admission, compression, seed };
         let disk = py.detach(|| disk::Disk::open(path, options)).map_err(|error| failed(py, error))?;
-        let opened = Opened { disk: Arc::new(disk), process: std::process::id() };
+        let opened = Opened { disk: Arc::new(disk), process: fork::process() };
         Ok(Disk { open: Guarded::new(Some(opened)) })
     }
 
@@ -290,7 +291,7 @@ impl Disk {
 
     fn close(&self, py: Python<'_>) {
         if let Some(Opened { disk, process }) = self.open.with(py, Option::take) {
-            if process == std::process::id() { py.detach(|| drop(disk)) } else { std::mem::forget(disk) }
+            if process == fork::process() { py.detach(|| drop(disk)) } else { std::mem::forget(disk) }
         }
     }
 

@@ -7,6 +7,7 @@ mod envelope;
 mod errors;
 mod express;
 mod foreign;
+mod fork;
 mod guard;
 mod key;
 mod memory;

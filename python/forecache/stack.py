@@ -122,6 +122,10 @@ class Stack:
     def _place(self, key: str) -> bytes:
         return self._prefix + str.encode(key)
 
+    def forked(self) -> None:
+        """In the child of a fork: nobody waits there."""
+        self.signal = Signal()
+
     def failed(self, depth: int, verb: str, keys: Iterable[str], error: Exception) -> None:
         """Counts and tells that a tier didn't do what it was asked. Raises that if the tier is strict."""
         self.failures[depth] += 1

@@ -42,7 +42,12 @@ class DictTier:
     """
 
     def __init__(
-        self, entries: MutableMapping[str, Held] | None = None, *, name: str = "dict", shared: bool = False, now: Now | None = None
+        self,
+        entries: MutableMapping[str, Held] | None = None,
+        *,
+        name: str = "dict",
+        shared: bool = False,
+        now: Now | None = None,
     ) -> None:
         """`now` gives milliseconds since 1970; the system's time if None."""
         self.entries: MutableMapping[str, Held] = {} if entries is None else entries

@@ -34,7 +34,9 @@ def test_a_flush_leaves_nothing_to_the_page_cache_alone(tmp_path):
         work.step()
     assert sum(map(dirty_bytes, files(directory))) > 0
     work.disk.flush()
-    assert {path.name: dirty_bytes(path) for path in files(directory) if dirty_bytes(path) > 0} == {}
+    # Who owns which place is worked out anew after the machine was started anew.
+    kept = [path for path in files(directory) if path.suffix != ".owners"]
+    assert {path.name: dirty_bytes(path) for path in kept if dirty_bytes(path) > 0} == {}
     work.disk.close()
 
 

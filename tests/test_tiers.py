@@ -1,11 +1,15 @@
 """Every tier and every layer keeps what `Tier` promises."""
 
+import tempfile
+
 import pytest
 
-from forecache import POLICIES
+from forecache import POLICIES, Disk
 from forecache.testing import DictTier, FaultyTier, tier_cases
 from forecache.testing.contract import BOUNDED as BOUNDED_CHECKS
 from forecache.tiers.breaker import Breaker
+from forecache.tiers.disk import ADMISSIONS
+from forecache.tiers.disk import POLICIES as DISK_POLICIES
 from forecache.tiers.zmemory import ZMemory
 
 BOUNDED = {check.__name__ for check in BOUNDED_CHECKS}
@@ -31,6 +35,34 @@ CASES = {
     ],
     "zmemory by zstd": tier_cases(lambda now: ZMemory(compression="zstd", min_size=0, min_ratio=1).make("", now)),
     "faulty without faults": tier_cases(lambda now: FaultyTier(DictTier(now=now))),
+}
+
+
+def disk(capacity="64MB", **options):
+    """What makes a disk tier in a directory of its own."""
+
+    def make(now):
+        where = tempfile.mkdtemp(dir=DIRECTORIES.name)
+        return Disk(where, capacity, seed=1, strict=True, **options).make("space", now)
+
+    return make
+
+
+def disk_again(tier, now):
+    return tier.tier.options.make("space", now)
+
+
+DIRECTORIES = tempfile.TemporaryDirectory()
+CASES |= {
+    "disk": tier_cases(disk(), again=disk_again, shared=True),
+    "small disk": [
+        case
+        for policy in DISK_POLICIES
+        for admission in ADMISSIONS
+        for case in tier_cases(disk("9MB", policy=policy, admission=admission), evicts=True)
+        if case.check.__name__ in BOUNDED
+    ],
+    "disk of all": tier_cases(disk(admission="all", compression="zstd"), again=disk_again, shared=True),
 }
 
 

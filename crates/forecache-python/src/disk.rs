@@ -1,8 +1,21 @@
 //! The store on disk, for Python.
+//!
+//! Nothing here waits for a lock while it holds the GIL: what changes something tries the lock, and waits for it, if it is to wait, with
+//! the GIL let go. Short reads hold the GIL, which takes less time than to let it go; long ones don't.
 
-use forecache_core::disk::counters;
+use crate::envelope::{Entry, LARGE, Packing};
+use crate::errors::{closed, config_error};
+use crate::guard::Guarded;
+use forecache_core::compress::Algorithm;
+use forecache_core::disk::{self, Error, Item, Read, counters};
+use forecache_core::envelope::{Envelope, Fields};
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyString};
+use std::cell::RefCell;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// See [`counters::Counters`].
 #[pyclass(frozen, module = "forecache._core")]
@@ -33,7 +46,331 @@ impl Counters {
     }
 }
 
+/// See [`disk::Disk`].
+#[pyclass(frozen, module = "forecache._core")]
+pub struct Disk {
+    /// `None` once it is closed.
+    open: Guarded<Option<Opened>>,
+}
+
+struct Opened {
+    disk: Arc<disk::Disk>,
+    process: u32,
+}
+
+fn failed(py: Python<'_>, error: Error) -> PyErr {
+    let message = error.to_string();
+    match error {
+        Error::Io { path, source, .. } => match source.raw_os_error() {
+            Some(number) => PyOSError::new_err((number, message, path)),
+            None => PyOSError::new_err(message),
+        },
+        Error::Capacity(_) | Error::Policy(_) => config_error(py, message),
+        Error::Large(..) => PyValueError::new_err(message),
+        Error::Foreign { .. } | Error::Newer { .. } | Error::Remote { .. } | Error::Namespaces(_) => PyOSError::new_err(message),
+    }
+}
+
+thread_local! {
+    /// Where short records are read to.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The entry of a record that was read; `None` if it can't be unpacked.
+fn entry(py: Python<'_>, envelope: Envelope<'_>, stored_bytes: usize) -> Option<Entry> {
+    let unpacked = if envelope.algorithm == Algorithm::None { None } else { Some(envelope.unpack().ok()?) };
+    let payload = PyBytes::new(py, unpacked.as_deref().unwrap_or(envelope.packed)).unbind();
+    Some(Entry::opened(envelope, payload, stored_bytes))
+}
+
+/// An entry that is borrowed from Python while it is written.
+struct Borrowed {
+    key: Py<PyString>,
+    entry: Py<Entry>,
+}
+
+impl Disk {
+    fn disk(&self, py: Python<'_>) -> PyResult<Arc<disk::Disk>> {
+        let (disk, process) = self
+            .open
+            .with(py, |open| open.as_ref().map(|opened| (opened.disk.clone(), opened.process)))
+            .ok_or_else(|| closed(py))?;
+        if process == std::process::id() { Ok(disk) } else { self.reopen(py, disk) }
+    }
+
+    /// In the child of a fork. The parent's object stays in memory: what it holds may be in any state.
+    fn reopen(&self, py: Python<'_>, parent: Arc<disk::Disk>) -> PyResult<Arc<disk::Disk>> {
+        let opened = py.detach(|| parent.forked());
+        std::mem::forget(parent);
+        let disk = Arc::new(opened.map_err(|error| failed(py, error))?);
+        let now = Opened { disk: disk.clone(), process: std::process::id() };
+        std::mem::forget(self.open.with(py, |open| open.replace(now)));
+        Ok(disk)
+    }
+
+    /// Does it at once if the lock is free; else waits with the GIL let go, if it is to wait. Much work is done without the GIL anyway.
+    fn attempt<T: Send>(
+        py: Python<'_>,
+        wait: bool,
+        bytes: usize,
+        work: impl Fn(bool) -> disk::Result<Option<T>> + Sync + Send,
+    ) -> PyResult<Option<T>> {
+        let done = if bytes > LARGE {
+            py.detach(|| work(wait))
+        } else {
+            match work(false) {
+                Ok(None) if wait => py.detach(|| work(true)),
+                done => done,
+            }
+        };
+        done.map_err(|error| failed(py, error))
+    }
+}
+
+fn items<'a>(py: Python<'a>, borrowed: &'a [Borrowed]) -> PyResult<Vec<Item<'a>>> {
+    borrowed.iter().map(|Borrowed { key, entry }| Ok(item(py, key.to_str(py)?, entry.get()))).collect()
+}
+
+fn item<'a>(py: Python<'a>, key: &'a str, entry: &'a Entry) -> Item<'a> {
+    let fields: Fields<'a> = entry.fields();
+    Item { key, codec: entry.codec, fields, payload: entry.payload.as_bytes(py), mark: entry.mark.load(Relaxed) }
+}
+
+#[pymethods]
+impl Disk {
+    #[new]
+    #[pyo3(signature = (path, *, namespace="", capacity=1 << 30, policy="adaptive", admission="doorkeeper", packing=None, seed=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments are the interface")]
+    fn new(
+        py: Python<'_>,
+        path: PathBuf,
+        namespace: &str,
+        capacity: u64,
+        policy: &str,
+        admission: &str,
+        packing: Option<&Bound<'_, Packing>>,
+        seed: Option<u64>,
+    ) -> PyResult<Self> {
+        let admission = match admission {
+            "doorkeeper" => true,
+            "all" => false,
+            other => return Err(config_error(py, format!("admission: got {other:?}; allowed: doorkeeper, all"))),
+        };
+        let compression = packing.map(|packing| packing.get().0).unwrap_or_default();
+        let (namespace, policy) = (namespace.into(), policy.into());
+        let options = disk::Options { namespace, capacity, policy, admission, compression, seed };
+        let disk = py.detach(|| disk::Disk::open(path, options)).map_err(|error| failed(py, error))?;
+        let opened = Opened { disk: Arc::new(disk), process: std::process::id() };
+        Ok(Disk { open: Guarded::new(Some(opened)) })
+    }
+
+    #[pyo3(signature = (key, now, most=None))]
+    fn get(&self, py: Python<'_>, key: &Bound<'_, PyString>, now: u64, most: Option<usize>) -> PyResult<Option<Py<PyAny>>> {
+        let disk = self.disk(py)?;
+        match read(py, &disk, key.to_str()?, now, most)? {
+            Got::Miss => Ok(None),
+            Got::Longer(length) => Ok(Some(length.into_pyobject(py)?.into_any().unbind())),
+            Got::Entry(entry) => Ok(Some(Py::new(py, *entry)?.into_any())),
+        }
+    }
+
+    #[pyo3(signature = (keys, now, most=None))]
+    fn get_many<'py>(
+        &self,
+        py: Python<'py>,
+        keys: Vec<Bound<'py, PyString>>,
+        now: u64,
+        most: Option<usize>,
+    ) -> PyResult<(Bound<'py, PyDict>, Vec<Bound<'py, PyString>>)> {
+        let disk = self.disk(py)?;
+        let (found, mut longer) = (PyDict::new(py), Vec::new());
+        for key in keys {
+            match read(py, &disk, key.to_str()?, now, most)? {
+                Got::Miss => {}
+                Got::Longer(_) => longer.push(key),
+                Got::Entry(entry) => found.set_item(key, Py::new(py, *entry)?)?,
+            }
+        }
+        Ok((found, longer))
+    }
+
+    #[pyo3(signature = (entries, now, *, absent=false, wait=true))]
+    fn set_many(
+        &self,
+        py: Python<'_>,
+        entries: &Bound<'_, PyDict>,
+        now: u64,
+        absent: bool,
+        wait: bool,
+    ) -> PyResult<Option<Vec<Py<PyString>>>> {
+        let disk = self.disk(py)?;
+        let borrowed = entries.iter().map(|(key, entry)| {
+            let (key, entry) = (key.cast_into::<PyString>()?.unbind(), entry.cast_into::<Entry>()?.unbind());
+            Ok(Borrowed { key, entry })
+        });
+        let borrowed = borrowed.collect::<PyResult<Vec<_>>>()?;
+        let items = items(py, &borrowed)?;
+        let bytes = items.iter().map(|item| item.payload.len()).sum();
+        let refused = Disk::attempt(py, wait, bytes, |wait| disk.set_many(&items, now, absent, wait))?;
+        Ok(refused.map(|refused| refused.into_iter().map(|number| borrowed[number].key.clone_ref(py)).collect()))
+    }
+
+    #[pyo3(signature = (keys, now, *, wait=true))]
+    fn delete_many(&self, py: Python<'_>, keys: Vec<String>, now: u64, wait: bool) -> PyResult<Option<Vec<String>>> {
+        let disk = self.disk(py)?;
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let there = Disk::attempt(py, wait, 0, |wait| disk.delete_many(&keys, now, wait))?;
+        Ok(there.map(|there| there.into_iter().map(String::from).collect()))
+    }
+
+    #[pyo3(signature = (key, version, entry, now, *, wait=true))]
+    fn swap(
+        &self,
+        py: Python<'_>,
+        key: &str,
+        version: Option<u64>,
+        entry: Option<&Bound<'_, Entry>>,
+        now: u64,
+        wait: bool,
+    ) -> PyResult<Option<bool>> {
+        let disk = self.disk(py)?;
+        let item = entry.map(|entry| item(py, key, entry.get()));
+        let bytes = item.as_ref().map_or(0, |item| item.payload.len());
+        Disk::attempt(py, wait, bytes, |wait| disk.swap(key, version, item.as_ref(), now, wait))
+    }
+
+    fn lacks(&self, py: Python<'_>, keys: Vec<String>, now: u64) -> PyResult<Vec<String>> {
+        let disk = self.disk(py)?;
+        let lacking = disk.lacks(keys.iter().map(String::as_str), now).map_err(|error| failed(py, error))?;
+        Ok(lacking.into_iter().map(String::from).collect())
+    }
+
+    #[pyo3(signature = (cursor, most, pattern, now))]
+    fn scan(
+        &self,
+        py: Python<'_>,
+        cursor: u64,
+        most: usize,
+        pattern: Option<&str>,
+        now: u64,
+    ) -> PyResult<(Option<u64>, Vec<String>)> {
+        let disk = self.disk(py)?;
+        py.detach(|| disk.scan(cursor, most, pattern, now)).map_err(|error| failed(py, error))
+    }
+
+    #[pyo3(signature = (tags, owner=None, now=0))]
+    fn clear(&self, py: Python<'_>, tags: Vec<String>, owner: Option<&str>, now: u64) -> PyResult<u64> {
+        let disk = self.disk(py)?;
+        let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+        let cleared =
+            py.detach(|| if tags.is_empty() && owner.is_none() { disk.clear() } else { disk.clear_some(&tags, owner, now) });
+        cleared.map_err(|error| failed(py, error))
+    }
+
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        let disk = self.disk(py)?;
+        py.detach(|| disk.flush()).map_err(|error| failed(py, error))
+    }
+
+    fn close(&self, py: Python<'_>) {
+        if let Some(Opened { disk, process }) = self.open.with(py, Option::take) {
+            if process == std::process::id() { py.detach(|| drop(disk)) } else { std::mem::forget(disk) }
+        }
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let disk = self.disk(py)?;
+        let stats = PyDict::new(py);
+        stats.set_item("entries", disk.entries())?;
+        stats.set_item("bytes", disk.bytes())?;
+        stats.set_item("capacity", disk.options().capacity)?;
+        stats.set_item("repairs", disk.repairs())?;
+        disk.tally.all().into_iter().try_for_each(|(name, number)| stats.set_item(name, number))?;
+        Ok(stats)
+    }
+
+    fn counters(&self, py: Python<'_>) -> PyResult<Counters> {
+        Ok(Counters(self.disk(py)?.counters().clone()))
+    }
+
+    fn forked(&self, py: Python<'_>) -> PyResult<()> {
+        self.disk(py).map(|_| ())
+    }
+
+    #[staticmethod]
+    fn info(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>> {
+        let info = py.detach(|| disk::info(&path)).map_err(|error| failed(py, error))?;
+        let told = PyDict::new(py);
+        told.set_item("format", info.format)?;
+        told.set_item("capacity", info.capacity)?;
+        told.set_item("bytes", info.bytes)?;
+        told.set_item("entries", info.entries.0)?;
+        told.set_item("dead", info.entries.1)?;
+        told.set_item("slots", info.slots)?;
+        told.set_item("clean", info.clean)?;
+        told.set_item("classes", info.classes)?;
+        told.set_item("namespaces", info.namespaces)?;
+        Ok(told)
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (path, progress=None))]
+    fn verify<'py>(py: Python<'py>, path: PathBuf, progress: Option<Py<PyAny>>) -> PyResult<Bound<'py, PyDict>> {
+        let mut raised = None;
+        let mut told = |done: f64| {
+            if let (Some(progress), None) = (&progress, &raised) {
+                raised = Python::attach(|py| crate::foreign::call(progress.bind(py), (done,)).err());
+            }
+        };
+        let checked = py.detach(|| disk::verify(&path, &mut told)).map_err(|error| failed(py, error))?;
+        match raised {
+            Some(error) => Err(error),
+            None => numbers(py, [("good", checked.good), ("corrupt", checked.corrupt), ("unreachable", checked.unreachable)]),
+        }
+    }
+
+    #[staticmethod]
+    fn gc(py: Python<'_>, path: PathBuf, now: u64) -> PyResult<Bound<'_, PyDict>> {
+        let (dropped, freed) = py.detach(|| disk::gc(&path, now)).map_err(|error| failed(py, error))?;
+        numbers(py, [("dropped", dropped), ("freed", freed)])
+    }
+}
+
+fn numbers<'py, const N: usize>(py: Python<'py>, numbers: [(&str, u64); N]) -> PyResult<Bound<'py, PyDict>> {
+    let told = PyDict::new(py);
+    numbers.into_iter().try_for_each(|(name, number)| told.set_item(name, number))?;
+    Ok(told)
+}
+
+enum Got {
+    Miss,
+    Longer(usize),
+    Entry(Box<Entry>),
+}
+
+fn read(py: Python<'_>, disk: &disk::Disk, key: &str, now: u64, most: Option<usize>) -> PyResult<Got> {
+    let short = most.unwrap_or(usize::MAX).min(LARGE);
+    let got = BUFFER.with_borrow_mut(|buffer| got(py, disk.read(key, now, short, buffer)))?;
+    match got {
+        Got::Longer(length) if length <= most.unwrap_or(usize::MAX) => {
+            let mut buffer = Vec::new();
+            let read = py.detach(|| disk.read(key, now, usize::MAX, &mut buffer));
+            self::got(py, read)
+        }
+        got => Ok(got),
+    }
+}
+
+fn got(py: Python<'_>, read: disk::Result<Read<'_>>) -> PyResult<Got> {
+    match read.map_err(|error| failed(py, error))? {
+        Read::Miss => Ok(Got::Miss),
+        Read::Longer(length) => Ok(Got::Longer(length)),
+        Read::Entry(envelope, stored) => Ok(entry(py, envelope, stored).map_or(Got::Miss, |entry| Got::Entry(Box::new(entry)))),
+    }
+}
+
 /// Adds what this file offers.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Disk>()?;
     module.add_class::<Counters>()
 }

@@ -5,11 +5,12 @@ from typing import Annotated
 import typer
 
 from forecache import __version__
-from forecache.cli import advise, replay, trace
+from forecache.cli import advise, disk, replay, trace
 
 app = typer.Typer(
     name="forecache",
-    help="A cache that looks ahead. These commands measure how well it would do on what your program really asks for.",
+    help="A cache that looks ahead. These commands measure how well it would do on what your program really asks for, "
+    "and look after what it stores.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,3 +37,4 @@ def options(
 app.command(no_args_is_help=True)(replay.replay)
 app.command(no_args_is_help=True)(advise.advise)
 app.add_typer(trace.app, name="trace")
+app.add_typer(disk.app, name="disk")

@@ -25,15 +25,19 @@ class Watch:
         self.abandoned = 0
         self.changing = threading.Lock()
 
-    def over(self, flow: Flow[T]) -> Flow[T]:
+    def whole(self, flow: Flow[T]) -> Flow[T]:
         """`flow`, its calls bounded and watched."""
+        try:
+            request = next(flow)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        return (yield from self.rest(flow, request))
+
+    def rest(self, flow: Flow[T], request: Request) -> Flow[T]:
+        """A flow that has yielded `request`, its calls bounded and watched from that on."""
         answer: Any = None
         error: BaseException | None = None
         while True:
-            try:
-                request = flow.send(answer) if error is None else flow.throw(error)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
             call = _Watched(self, request.function) if isinstance(request, Call) and not is_async(request.function) else None
             try:
                 answer, error = (yield self._bounded(request, call)), None
@@ -45,10 +49,14 @@ class Watch:
             finally:
                 if call is not None:
                     call.let_go()
+            try:
+                request = flow.send(answer) if error is None else flow.throw(error)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
 
     def _bounded(self, request: Request, call: _Watched | None) -> Request:
         if isinstance(request, All):
-            return All([self.over(flow) for flow in request.flows])
+            return All([self.whole(flow) for flow in request.flows])
         if not isinstance(request, Call):
             return request
         timeout = self.timeout if request.timeout is None else request.timeout

@@ -7,19 +7,17 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from forecache import checks
 from forecache._core import Counters, Entry
+from forecache._core import Disk as Directory
 from forecache.errors import TierUnavailable
 from forecache.flow import Call, Flow
 from forecache.tiers.boundary import Boundary, Compressed
 from forecache.tiers.breaker import Tell
 from forecache.tiers.tier import BATCH, INLINE, SCANNED, Now, Stored, Tier, TierStats, wall_time
 from forecache.units import Duration, Size, parse_size, wrong
-
-if TYPE_CHECKING:
-    from forecache._core import Disk as Directory
 
 __all__ = ["Disk", "DiskTier"]
 
@@ -120,7 +118,7 @@ class DiskTier:
 
     def __init__(self, options: Disk, namespace: str = "", now: Now | None = None) -> None:
         self.name = options.name
-        self._options = options
+        self.options = options
         self._namespace = namespace
         self._now = now or wall_time()
         self._opening = threading.Lock()
@@ -131,13 +129,11 @@ class DiskTier:
 
     def open(self) -> Directory:
         """The open directory; raises `TierUnavailable` with the reason if there is none."""
-        from forecache._core import Disk as Directory
-
         with self._opening:
             if self._closed:
                 raise TierUnavailable(f"{self.name}: closed")
             if self._disk is None:
-                options = self._options
+                options = self.options
                 try:
                     self._disk = Directory(
                         options.path,
@@ -189,18 +185,23 @@ class DiskTier:
         """See `Tier`."""
         disk = yield from self._opened()
         small = len(entries) <= BATCH and sum(len(entry.payload) for entry in entries.values()) <= INLINE
-        return Stored((yield from _change(disk.set_many, (entries, self._now()), {"absent": absent}, small)))
+        return Stored((yield from _change(disk.set_many, (dict(entries), self._now()), {"absent": absent}, small=small)))
 
     def delete_many(self, keys: Sequence[str]) -> Flow[set[str]]:
         """See `Tier`."""
         disk = yield from self._opened()
-        return set((yield from _change(disk.delete_many, (keys, self._now()), {}, len(keys) <= BATCH)))
+        return set((yield from _change(disk.delete_many, (keys, self._now()), {}, small=len(keys) <= BATCH)))
 
     def swap(self, key: str, version: int | None, entry: Entry | None) -> Flow[bool]:
         """See `Tier`."""
         disk = yield from self._opened()
         small = entry is None or len(entry.payload) <= INLINE
-        return (yield from _change(disk.swap, (key, version, entry, self._now()), {}, small))
+        try:
+            return (yield from _change(disk.swap, (key, version, entry, self._now()), {}, small=small))
+        except UnicodeEncodeError:
+            raise
+        except ValueError:  # there is no room for it, and what was there is gone all the same
+            return True
 
     def scan(self, cursor: int, pattern: str | None) -> Flow[tuple[int | None, list[str]]]:
         """See `Tier`."""
@@ -210,7 +211,7 @@ class DiskTier:
     def clear(self, *, tags: Sequence[str] = (), owner: str | None = None) -> Flow[int | None]:
         """See `Tier`."""
         disk = yield from self._opened()
-        return (yield Call(disk.clear, (tags, owner)))  # type: ignore[no-any-return]
+        return (yield Call(disk.clear, (tags, owner, self._now())))  # type: ignore[no-any-return]
 
     def flush(self) -> Flow[None]:
         """See `Tier`. Syncs files."""
@@ -231,13 +232,13 @@ class DiskTier:
         if disk is None:
             return self._last
         told = disk.stats()
-        return TierStats(self.name, **{field: told[field] for field in _TOLD if field in told})
+        return TierStats(self.name, **{field: told[field] for field in _TOLD if field in told})  # type: ignore[arg-type]
 
 
 _TOLD = ("hits", "misses", "sets", "refused", "evicted", "corrupt", "entries", "bytes", "capacity")
 
 
-def _change(function: Callable[..., T | None], arguments: tuple[Any, ...], keywords: dict[str, Any], small: bool) -> Flow[T]:
+def _change(function: Callable[..., T | None], arguments: tuple[Any, ...], keywords: dict[str, Any], *, small: bool) -> Flow[T]:
     """Done at once if it is `small` and nobody else is at it; else in a call that waits for the others."""
     done = function(*arguments, **keywords, wait=False) if small else None
     if done is None:

@@ -75,7 +75,7 @@ impl Counters {
         let old = self.shared.words()[usize::from(stripe)].fetch_add(1, Ordering::AcqRel);
         let new = old.wrapping_add(1);
         self.update(stripe, |seen| match counter(seen) {
-            known if known == old => u64::from(new) << 32 | (seen & EPOCHS),
+            known if known == old => (u64::from(new) << 32) | (seen & EPOCHS),
             // Another thread of this process saw the new counter first and took the change for a foreign one.
             known if known == new => seen,
             _ => moved(seen, new),
@@ -110,7 +110,7 @@ fn epoch(seen: u64) -> u16 {
 
 /// The next epoch, with this counter.
 fn moved(seen: u64, counter: u32) -> u64 {
-    u64::from(counter) << 32 | ((seen & EPOCHS) + 1) % EPOCHS
+    (u64::from(counter) << 32) | (((seen & EPOCHS) + 1) % EPOCHS)
 }
 
 #[cfg(test)]

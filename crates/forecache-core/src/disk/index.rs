@@ -358,15 +358,19 @@ impl Index {
         let _ = self.at(position)[3].compare_exchange(times(slot.expiry), times(expiry), AcqRel, Relaxed);
     }
 
-    /// Makes the table right whatever was done to it: all that `keep` says stays, can be found, and is there once. The caller holds the lock.
-    pub fn repair(&self, mut keep: impl FnMut(&Slot) -> bool) {
+    /// Makes the table right whatever was done to it: all that `keep` says stays, can be found, and is there once. Gives how
+    /// many didn't stay. The caller holds the lock.
+    pub fn repair(&self, mut keep: impl FnMut(&Slot) -> bool) -> u64 {
         self.head(Head::Shifts).store(self.shifts() | 1, Release);
-        let mut filled = 0;
+        let (mut filled, mut lost) = (0, 0);
         for position in 0..self.slots {
             match self.load(position) {
                 Found::Nothing => {}
                 Found::Entry(slot) if keep(&slot) => filled += 1,
-                _ => self.at(position)[0].store(0, Release),
+                _ => {
+                    self.at(position)[0].store(0, Release);
+                    lost += 1;
+                }
             }
             self.rest(position);
         }
@@ -392,6 +396,7 @@ impl Index {
             }
         }
         self.head(Head::Shifts).store(self.shifts().wrapping_add(1), Release);
+        lost
     }
 
     /// After a walk over a whole megabyte: gives back the memory that it took.

@@ -175,20 +175,20 @@ impl Disk {
         ours(directory)?;
         let lock = Lock::new(directory.join("lock"), State { random: options.seed.unwrap_or_default(), ..State::default() })?;
         let held = lock.take(true)?;
+        let had = ["control", "index"].map(|name| directory.join(name).metadata().is_ok_and(|found| found.len() > 0));
         let (control, anew) = Control::open(&directory.join("control"), options.capacity, options.seed)?;
         let slabs = Slabs::open(directory)?;
         let path = directory.join("index");
         let found = if anew { None } else { Index::open(&path)? };
         let fresh = found.is_none();
+        let lost = anew && had[0] || fresh && had[1];
         let index = match found {
             Some(index) => index,
             None => Index::replace(&path, room::LEAST_SLOTS)?,
         };
         index.current();
-        let boot = shared::boot();
-        if fresh || boot == 0 || control.get(Word::Boot) != boot || !slabs.agree(&control) {
+        if !control.born_here() || fresh || !slabs.agree(&control) {
             control.set(Word::Busy, 1);
-            control.set(Word::Boot, boot);
         }
         if options.capacity != u64::MAX {
             control.set(Word::Capacity, options.capacity);
@@ -196,7 +196,7 @@ impl Disk {
         drop(held);
         let control = Arc::new(control);
         let (directory, namespace) = (directory.to_path_buf(), AtomicU16::new(0));
-        let (index, tally) = (RwLock::new(Arc::new(index)), Tally::default());
+        let (index, tally) = (RwLock::new(Arc::new(index)), Tally { corrupt: u64::from(lost).into(), ..Tally::default() });
         let counters = Arc::new(Counters::new(control.clone()));
         let repaired = control.get(Word::Busy) != 0;
         let disk = Disk { repaired, directory, options, hash, namespace, control, index, slabs, lock, judge, counters, tally };
@@ -210,9 +210,12 @@ impl Disk {
         Disk::open_as(&self.directory, self.options.clone(), self.hash)
     }
 
-    /// The lock; `None` if it is taken and `wait` isn't asked for.
+    /// The lock; `None` if it is taken, or if a repair is called for, and `wait` isn't asked for.
     fn lock(&self, wait: bool) -> Result<Option<Writing<'_>>> {
         let Some(held) = self.lock.take(wait)? else { return Ok(None) };
+        if !wait && self.control.get(Word::Busy) != 0 {
+            return Ok(None);
+        }
         let index = self.index()?;
         let mut writing = Writing { disk: self, held, index, broken: true };
         if self.control.word(Word::Busy).swap(1, Relaxed) != 0 {
@@ -299,9 +302,13 @@ impl Disk {
         self.control.get(Word::Repairs)
     }
 
-    /// Waits until all that was stored so far would survive a crash of the machine.
+    /// Waits until all that was stored so far would survive a crash of the machine, and for the lock.
     pub fn flush(&self) -> Result<()> {
-        self.slabs.sync(&self.control)?;
+        let version = {
+            let _writing = self.waiting()?;
+            self.control.get(Word::Version)
+        };
+        self.slabs.sync(&self.control, version)?;
         let index = self.index()?;
         index.sync().map_err(Error::io("can't sync", &self.directory.join("index")))?;
         self.control.sync().map_err(Error::io("can't sync", &self.directory.join("control")))?;

@@ -104,11 +104,10 @@ impl Disk {
         }
     }
 
-    /// A slot is damaged, so its space can't be told: the next who takes the lock repairs.
+    /// A slot is damaged, so its space can't be told: the next who waits for the lock repairs.
     fn call_for_repair(&self) {
         if let Ok(Some(mut writing)) = self.lock(false) {
-            // Should it fail, the next one tries again.
-            let _ = writing.repair();
+            writing.broken = true;
         }
     }
 

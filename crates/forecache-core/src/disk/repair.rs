@@ -73,7 +73,7 @@ impl Writing<'_> {
     fn check_slots(&mut self, files: &HashSet<u64>) -> Result<HashSet<u64>> {
         let (mut large, mut version, mut failed) = (HashSet::new(), 0, None);
         let index = Arc::clone(&self.index);
-        index.repair(|slot| {
+        let lost = index.repair(|slot| {
             let keeps = self.claim(slot, files, &mut large).unwrap_or_else(|error| {
                 failed = Some(error);
                 false
@@ -81,6 +81,7 @@ impl Writing<'_> {
             version = version.max(slot.version);
             keeps
         });
+        self.disk.tally.corrupt.fetch_add(lost, Relaxed);
         // Only now it is known what can be found.
         let control = &self.disk.control;
         control.word(Word::Version).fetch_max(version, Relaxed);

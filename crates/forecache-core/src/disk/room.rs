@@ -6,6 +6,7 @@ use super::mapped::{BLOCK, blocks};
 use super::read::{access, count};
 use super::shared::{OfClass, OfNamespace, Word};
 use super::slabs::{CLASSES, SIZES, class_of};
+use super::write::BATCH;
 use super::{Error, Result, Writing};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -261,6 +262,13 @@ impl Writing<'_> {
             control.add_to(slot.namespace, OfNamespace::Entries, 1);
             control.add_to(slot.namespace, OfNamespace::Bytes, slot.length.into());
         }
+    }
+
+    /// Whether the index is so long that nobody who hasn't the time should have it grow.
+    pub fn takes_long(&self) -> bool {
+        self.index.slots() > 1 << 13
+            && (self.index.filled() + BATCH as u64) * 4 >= self.index.slots() * 3
+            && self.larger_index().is_some()
     }
 
     /// Makes sure that the index takes one entry more: it grows, or an entry leaves.

@@ -10,7 +10,8 @@
 use super::counters::{STRIPES, Words};
 use super::error::{Error, Result};
 use super::mapped::{BLOCK, Mapped, allocate, blocks};
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -41,8 +42,9 @@ pub enum Word {
     Check = 3,
     /// Set while someone changes something under the lock: who finds it set repairs.
     Busy = 4,
-    /// The boot of the machine that the rest is of: after another one, what was not synced may be gone, and it is repaired.
-    Boot = 5,
+    /// The boot of the machine, and the file, that the rest is of: after another boot, or in a copy, files may not fit together, and
+    /// that is repaired.
+    Birth = 5,
     /// Bytes of all files.
     Allocated = 6,
     /// Entries, of all namespaces.
@@ -72,7 +74,7 @@ pub enum OfClass {
     Hint = 2,
     /// Writes.
     Written = 3,
-    /// Writes that a sync has covered.
+    /// Writes that a sync has covered; for records with files of their own, the number of the last.
     Synced = 4,
 }
 
@@ -93,6 +95,7 @@ const NAME_AT: usize = 4;
 /// The mapped control file.
 pub struct Control {
     map: Mapped,
+    birth: u64,
 }
 
 /// What a namespace's name is known by.
@@ -100,9 +103,10 @@ pub fn name_hash(namespace: &str) -> u64 {
     xxh3_64(namespace.as_bytes()).max(1)
 }
 
-/// Which boot of the machine this is; 0 if the system doesn't tell.
-pub fn boot() -> u64 {
-    std::fs::read("/proc/sys/kernel/random/boot_id").map_or(0, |id| xxh3_64(&id).max(1))
+/// Which file on which boot of the machine this is: another one if the directory was copied. 0 if the system doesn't tell the boot.
+fn birth(file: &Metadata) -> u64 {
+    let Ok(boot) = std::fs::read("/proc/sys/kernel/random/boot_id") else { return 0 };
+    xxh3_64(&[&boot[..], &file.dev().to_le_bytes(), &file.ino().to_le_bytes()].concat()).max(1)
 }
 
 impl Control {
@@ -110,12 +114,14 @@ impl Control {
     pub fn open(path: &Path, capacity: u64, seed: Option<u64>) -> Result<(Self, bool)> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(Error::io("can't open", path))?;
-        let found = file.metadata().map_err(Error::io("can't open", path))?.len();
+        let metadata = file.metadata().map_err(Error::io("can't open", path))?;
+        let found = metadata.len();
         let doorkeeper = blocks(capacity / 512).clamp(1 << 16, 1 << 24);
         let least = DOORKEEPER_AT as u64;
         let length = if found > least { found / BLOCK * BLOCK } else { blocks(least) + doorkeeper };
         allocate(&file, 0, length).map_err(Error::io("can't allocate", path))?;
-        let control = Control { map: Mapped::new(&file, length).map_err(Error::io("can't map", path))? };
+        let map = Mapped::new(&file, length).map_err(Error::io("can't map", path))?;
+        let control = Control { map, birth: birth(&metadata) };
         let whole = control.get(Word::Check) == control.check() && control.get(Word::Magic) == MAGIC;
         if whole && control.get(Word::Format) > FORMAT {
             return Err(Error::Newer { path: path.parent().unwrap_or(path).into(), format: control.get(Word::Format) });
@@ -144,6 +150,13 @@ impl Control {
     fn check(&self) -> u64 {
         let words = [Word::Magic, Word::Format, Word::Seed].map(|word| self.get(word).to_le_bytes());
         xxh3_64(words.as_flattened())
+    }
+
+    /// Whether all was written on this boot, to these files; says that it is from now on.
+    pub fn born_here(&self) -> bool {
+        let here = self.birth != 0 && self.get(Word::Birth) == self.birth;
+        self.set(Word::Birth, self.birth);
+        here
     }
 
     /// A word of the header.

@@ -124,22 +124,30 @@ impl Slabs {
         let _ = std::fs::remove_file(self.large_path(number));
     }
 
-    /// Waits until all writes so far would survive a crash of the machine.
-    pub fn sync(&self, control: &Control) -> Result<()> {
-        let dirty = |class: usize| {
+    /// Waits until all writes so far would survive a crash of the machine. `version` was the latest when nobody held the lock: files of
+    /// their own up to it are complete.
+    pub fn sync(&self, control: &Control, version: u64) -> Result<()> {
+        for class in 0..CLASSES {
             let written = control.class(class, OfClass::Written).load(Relaxed);
-            (written != control.class(class, OfClass::Synced).load(Relaxed)).then_some(written)
-        };
-        for (class, written) in (0..CLASSES).filter_map(|class| Some((class, dirty(class)?))) {
-            self.file(class).and_then(File::sync_data).map_err(Error::io("can't sync", &self.path(class)))?;
-            control.class(class, OfClass::Synced).fetch_max(written, Relaxed);
+            if written != control.class(class, OfClass::Synced).load(Relaxed) {
+                self.file(class).and_then(File::sync_data).map_err(Error::io("can't sync", &self.path(class)))?;
+                control.class(class, OfClass::Synced).fetch_max(written, Relaxed);
+            }
         }
-        // Files of their own were synced when they were written, but not their names.
-        let large = usize::from(LARGE);
-        if let Some(written) = dirty(large) {
+        let synced = control.class(LARGE.into(), OfClass::Synced);
+        let before = synced.load(Relaxed);
+        let new: Vec<u64> = self.large_files()?.into_iter().filter(|number| (before + 1..=version).contains(number)).collect();
+        for number in &new {
+            let path = self.large_path(*number);
+            match File::open(&path).and_then(|file| file.sync_all()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("can't sync", &path)(error)),
+                _ => {}
+            }
+        }
+        if !new.is_empty() {
             File::open(&self.large).and_then(|file| file.sync_all()).map_err(Error::io("can't sync", &self.large))?;
-            control.class(large, OfClass::Synced).fetch_max(written, Relaxed);
         }
+        synced.fetch_max(version, Relaxed);
         Ok(())
     }
 

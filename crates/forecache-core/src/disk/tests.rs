@@ -307,7 +307,7 @@ fn a_smaller_capacity_is_kept_from_the_next_opening_on() {
     for number in 0..60_000 {
         set(&large, &number.to_string(), b"v");
     }
-    (0..20).for_each(|number| drop(set(&large, &format!("long{number}"), &noise(600_000, number))));
+    (0..20).for_each(|number| assert!(set(&large, &format!("long{number}"), &noise(600_000, number))));
     let before = large.info().unwrap().slots;
     drop(large);
     let small = open(directory.path());
@@ -395,12 +395,13 @@ fn a_lost_or_damaged_control_or_index_starts_empty() {
     for (name, cut) in [("control", 0), ("control", 100), ("index", 0), ("index", 5000)] {
         let directory = directory();
         let disk = open(directory.path());
-        (0..100).for_each(|number| drop(set(&disk, &number.to_string(), b"v")));
+        (0..100).for_each(|number| assert!(set(&disk, &number.to_string(), b"v")));
         let file = directory.path().join(name);
         drop(disk);
         std::fs::File::options().write(true).open(&file).unwrap().set_len(cut).unwrap();
         let disk = open(directory.path());
         assert_eq!((disk.entries(), keys(&disk).len(), disk.info().unwrap().clean), (0, 0, false), "{name} {cut}");
+        assert_eq!(disk.tally.corrupt.load(Relaxed), 1);
         assert!(set(&disk, "k", b"w") && get(&disk, "k").is_some());
         assert_whole(&disk);
     }
@@ -410,7 +411,7 @@ fn a_lost_or_damaged_control_or_index_starts_empty() {
 fn whoever_finds_the_mark_of_a_death_repairs() {
     let directory = directory();
     let (disk, other) = (open(directory.path()), open(directory.path()));
-    (0..100u64).for_each(|number| drop(set(&disk, &number.to_string(), &noise(3000, number))));
+    (0..100u64).for_each(|number| assert!(set(&disk, &number.to_string(), &noise(3000, number))));
     set(&disk, "long", &noise(2 << 20, 1));
     // As if someone had died after having taken places, and written a file, for what nobody will ever read.
     let mut writing = disk.waiting().unwrap();
@@ -427,6 +428,28 @@ fn whoever_finds_the_mark_of_a_death_repairs() {
     (0..100u64).for_each(|number| assert_eq!(get(&disk, &number.to_string()), Some(noise(3000, number))));
     assert_eq!(get(&disk, "long"), Some(noise(2 << 20, 1)));
     assert_eq!(std::fs::read_dir(directory.path().join("large")).unwrap().count(), 1);
+    assert_whole(&disk);
+}
+
+#[test]
+fn a_copy_is_made_to_fit_together() {
+    let (copy, directory) = (tempfile::tempdir().unwrap(), directory());
+    let disk = open(directory.path());
+    (0..100u64).for_each(|number| assert!(set(&disk, &number.to_string(), &noise(3000, number))));
+    for below in ["", "slabs", "large"] {
+        std::fs::create_dir_all(copy.path().join(below)).unwrap();
+        for entry in std::fs::read_dir(directory.path().join(below)).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+            std::fs::copy(entry.path(), copy.path().join(below).join(entry.file_name())).unwrap();
+        }
+        // The files that follow are later than those before.
+        (0..50).for_each(|number| assert!(delete(&disk, &(number * 2).to_string()) || !below.is_empty()));
+        (0..50u64).for_each(|number| assert!(set(&disk, &format!("new{number}"), &noise(3000, number))));
+    }
+    let disk = open(copy.path());
+    assert_eq!(disk.repairs(), 2);
+    (0..100u64).for_each(|number| assert!(get(&disk, &number.to_string()).is_none_or(|found| found == noise(3000, number))));
+    (0..100u64).for_each(|number| assert!(set(&disk, &format!("more{number}"), &noise(3000, number))));
+    (0..100u64).for_each(|number| assert_eq!(get(&disk, &format!("more{number}")), Some(noise(3000, number))));
     assert_whole(&disk);
 }
 

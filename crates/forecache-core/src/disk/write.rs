@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Entries and bytes that are written before others get the lock.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 const BATCH_BYTES: usize = 1 << 20;
 
 /// What is to be stored under a key. Its version is given by the store.
@@ -64,7 +64,7 @@ fn owner_label(owner: &str) -> u32 {
 
 impl Disk {
     /// Stores entries; with `absent`, only those whose keys aren't there. Gives those that were refused, by their numbers; `None` if the
-    /// lock is taken and `wait` isn't asked for, and then nothing was stored.
+    /// lock is taken, or it would take long, and `wait` isn't asked for; then nothing was stored.
     pub fn set_many(&self, items: &[Item], now: u64, absent: bool, wait: bool) -> Result<Option<Vec<usize>>> {
         let mut refused = Vec::new();
         let mut from = 0;
@@ -94,6 +94,9 @@ impl Disk {
         });
         let sealed = sealed.collect::<Result<Vec<_>>>()?;
         let Some(mut writing) = self.lock(wait)? else { return Ok(None) };
+        if !wait && writing.takes_long() {
+            return Ok(None);
+        }
         let mut refused = Vec::new();
         for (number, (item, sealed)) in items.iter().zip(&sealed).enumerate() {
             let outcome = match sealed {
@@ -181,7 +184,7 @@ impl Disk {
             from = next;
             for (_, slot) in slots {
                 if !self.own(&slot)
-                    || !labels.iter().any(|&bits| slot.labels & bits == bits)
+                    || !labels.iter().any(|&bits| bits & !slot.labels == 0)
                     || !self.read_record(&slot, &mut buffer)?
                 {
                     continue;

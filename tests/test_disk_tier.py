@@ -1,0 +1,145 @@
+"""The disk tier, beside what every tier promises: what it does where a directory fails, and what it hands to threads."""
+
+import os
+import threading
+
+import pytest
+
+from forecache import Disk, TierOpened, TierUnavailable
+from forecache._core import Entry
+from forecache.flow import run
+from forecache.testing import FakeClock
+from forecache.tiers.disk import DiskTier
+from forecache.tiers.tier import wall_time
+
+
+@pytest.fixture
+def now(clock):
+    return wall_time(clock)
+
+
+def get(tier, *keys):
+    return {key: entry.payload for key, entry in run(tier.get_many(keys)).items()}
+
+
+def test_a_directory_that_cannot_be_opened_is_told_at_once_and_recovers_by_itself(tmp_path, clock, now, caplog):
+    where = tmp_path / "cache"
+    where.write_text("a file in its place")
+    events = []
+    tier = Disk(where).make("space", now, events.append)
+    assert (tier.stats().state, tier.counters()) == ("down", None)
+    assert str(where) in tier.stats().reason
+    for _ in range(5):
+        assert get(tier, "a") == {}
+    run(tier.set_many({"a": Entry(b"1")}))
+    assert [type(event) for event in events] == [TierOpened]
+    assert str(where) in caplog.text
+    where.unlink()
+    clock.advance(2)
+    run(tier.set_many({"a": Entry(b"1")}))
+    assert get(tier, "a") == {"a": b"1"}
+    assert (tier.stats().state, tier.stats().reason, tier.stats().entries) == ("up", None, 1)
+    assert tier.counters() is not None
+
+
+def test_a_strict_one_raises_when_it_is_made(tmp_path, now):
+    where = tmp_path / "cache"
+    where.write_text("a file in its place")
+    with pytest.raises(TierUnavailable, match="cache"):
+        Disk(where, strict=True).make("space", now)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_directory_without_permission_is_told(tmp_path, now):
+    tmp_path.chmod(0o500)
+    assert "ermission" in Disk(tmp_path / "cache").make("space", now).stats().reason
+
+
+def test_a_directory_of_somebody_else_is_left_alone(tmp_path, now):
+    (tmp_path / "letters.txt").write_text("dear diary")
+    tier = Disk(tmp_path).make("space", now)
+    assert tier.stats().state == "down"
+    assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
+
+
+def test_namespaces_of_a_directory_are_apart(tmp_path, now):
+    one, other = (Disk(tmp_path / "cache").make(name, now) for name in ("one", "other"))
+    run(one.set_many({"a": Entry(b"1")}))
+    run(other.set_many({"a": Entry(b"2")}))
+    assert (get(one, "a"), get(other, "a")) == ({"a": b"1"}, {"a": b"2"})
+    run(one.clear())
+    assert (get(one, "a"), get(other, "a")) == ({}, {"a": b"2"})
+
+
+def yielded(flow):
+    """Names of the functions that a flow has called, as it goes on."""
+    names = []
+    try:
+        request = next(flow)
+        while True:
+            names.append(request.function.__name__)
+            request = flow.send(request.run())
+    except StopIteration:
+        return names
+
+
+def test_small_work_is_done_in_line_and_large_work_is_a_call(tmp_path, now):
+    tier = DiskTier(Disk(tmp_path / "cache"), "space", now)
+    small, large = Entry(b"x" * 4096), Entry(os.urandom(20_000))
+    assert yielded(tier.set_many({"small": small})) == ["open"]
+    assert yielded(tier.set_many({"other": small})) == []
+    assert yielded(tier.set_many({"large": large})) == ["set_many"]
+    assert yielded(tier.set_many({f"key:{number}": small for number in range(100)})) == ["set_many"]
+    assert yielded(tier.get_many(["small"])) == []
+    assert yielded(tier.get_many(["small", "other", "absent"])) == []
+    assert yielded(tier.get_many(["large"])) == ["get"]
+    assert yielded(tier.get_many(["small", "large"])) == ["get_many"]
+    assert yielded(tier.get_many([f"key:{number}" for number in range(100)])) == ["get_many"]
+    assert yielded(tier.swap("small", 0, small)) == []
+    assert yielded(tier.swap("small", 0, large)) == ["swap"]
+    assert yielded(tier.delete_many(["small"])) == []
+    assert yielded(tier.flush()) == ["flush"]
+    run(tier.close())
+
+
+def test_an_entry_that_no_directory_has_room_for_can_be_swapped_in_and_is_gone(tmp_path, now):
+    tier = Disk(tmp_path / "cache", "9MB").make("space", now)
+    run(tier.set_many({"a": Entry(b"1")}))
+    version = run(tier.get_many(["a"]))["a"].version
+    assert run(tier.swap("a", version, Entry(os.urandom(2 * 10**7))))
+    assert get(tier, "a") == {}
+    assert tier.stats().failures == 0
+
+
+def test_the_child_of_a_fork_has_the_directory_too(tmp_path, now):
+    tier = Disk(tmp_path / "cache").make("space", now)
+    run(tier.set_many({"parent": Entry(b"1")}))
+    child = os.fork()
+    if child == 0:
+        try:
+            found = get(tier, "parent")
+            run(tier.set_many({"child": Entry(b"2")}))
+            os._exit(0 if found == {"parent": b"1"} else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert get(tier, "parent", "child") == {"parent": b"1", "child": b"2"}
+
+
+def test_many_threads_use_one_tier(tmp_path, crew):
+    tier = Disk(tmp_path / "cache", admission="all").make("space", wall_time(FakeClock()))
+    start = threading.Barrier(4)
+
+    def work(who):
+        start.wait()
+        for turn in range(200):
+            key = f"key:{turn % 20}"
+            run(tier.set_many({key: Entry(f"{key} {who}".encode() * 100)}))
+            for name, payload in get(tier, *(f"key:{number}" for number in range(20))).items():
+                assert payload.startswith(name.encode() + b" ")
+            run(tier.delete_many([f"key:{(turn + who) % 20}"]))
+
+    for who in range(4):
+        crew.send(work, who)
+    assert crew.back().errors == []
+    assert tier.stats().failures == 0

@@ -122,7 +122,11 @@ def test_a_directory_that_cannot_be_used_is_told(tmp_path):
         Disk(tmp_path / "letter.txt", capacity=CAPACITY)
     with pytest.raises(FileNotFoundError):
         Disk.info(tmp_path / "none")
-    for wrong, message in [({"policy": "arc"}, "allowed on disk: lru"), ({"admission": "x"}, "doorkeeper, all"), ({"capacity": 1}, "8 MiB")]:
+    for wrong, message in [
+        ({"policy": "arc"}, "allowed on disk: lru"),
+        ({"admission": "x"}, "doorkeeper, all"),
+        ({"capacity": 1}, "8 MiB"),
+    ]:
         with pytest.raises(ConfigError, match=message):
             Disk(tmp_path / "new", **{"capacity": CAPACITY, **wrong})
 

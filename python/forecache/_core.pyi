@@ -42,6 +42,7 @@ class Memory:
         cost: float | None = None,
         immutable: bool = False,
         pin: bool = False,
+        write: str | None = None,
     ) -> bool: ...
     def add(
         self,
@@ -75,6 +76,7 @@ class Memory:
         cost: float | None = None,
         immutable: bool = False,
         pin: bool = False,
+        write: str | None = None,
     ) -> int: ...
     def delete_many(self, keys: Iterable[str]) -> int: ...
     def clear(self, *, owner: str | None = None) -> None: ...

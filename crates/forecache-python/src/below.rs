@@ -242,13 +242,14 @@ impl Below {
 pub fn get<'py>(
     cache: &Bound<'py, Memory>,
     key: &Bound<'py, PyAny>,
-    default: impl FnOnce() -> Bound<'py, PyAny>,
+    default: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = cache.py();
+    let default = default.map_or_else(|| py.None().into_bound(py), Bound::clone);
     if cache.get().state.with(py, |state| state.below.depths.is_empty()) {
-        return Ok(default());
+        return Ok(default);
     }
-    crate::foreign::call(&cache.getattr("_below")?, (key, default()))
+    crate::foreign::call(&cache.getattr("_below")?, (key, default))
 }
 
 /// Milliseconds since 1970 of a time by the store's clock, if it comes.

@@ -379,7 +379,9 @@ impl Memory {
         let lookup = name.lookup(NAMESPACE);
         let mut gone = Vec::new();
         let found = self.state.with(py, |state| {
-            state.refresh(&lookup, &mut gone);
+            if state.below.counters.is_some() {
+                state.check(&lookup, &mut gone);
+            }
             state.store.get(&lookup, &mut gone).map(|value| value.clone_ref(py))
         });
         match found {

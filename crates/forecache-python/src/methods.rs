@@ -96,7 +96,7 @@ impl Memory {
         let py = slf.py();
         match slf.get().read(py, &Name::of(key)?)? {
             Some(found) => Ok(found),
-            None => below::get(slf, key, || default.map_or_else(|| py.None().into_bound(py), Bound::clone)),
+            None => below::get(slf, key, default),
         }
     }
 
@@ -366,7 +366,7 @@ impl Memory {
         let py = slf.py();
         let found = match slf.get().found(py, &Name::of(key)?)? {
             Some(found) => return Ok(found),
-            None => below::get(slf, key, || crate::missing(py))?,
+            None => below::get(slf, key, Some(&crate::missing(py)))?,
         };
         if found.is_exact_instance_of::<crate::Missing>() { Err(PyKeyError::new_err(key.clone().unbind())) } else { Ok(found) }
     }

@@ -43,7 +43,7 @@ def number_of(key: str, payload: bytes) -> int:
 
 def draws_of(seed: str | int) -> random.Random:
     """Numbers drawn as the seed says."""
-    return random.Random(seed)  # noqa: S311 - a trial to repeat, not a secret
+    return random.Random(seed)
 
 
 def some_length(draws: random.Random, most: int) -> int:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-
 from tiers_made import Counting
 
 from forecache import MISSING, Cache
@@ -46,7 +45,7 @@ class Entry:
 
 
 class TieredCacheIsADictThatMayForget(RuleBasedStateMachine):
-    """`known` is what a cache may hold: nothing else may be found. Before the other cache is asked, what was queued is written."""
+    """`known` is what a cache may hold: nothing else may be found. Before the other is asked, what was queued is written."""
 
     @initialize(
         small=st.booleans(),

@@ -316,10 +316,6 @@ def test_what_was_changed_while_it_left_a_tier_does_not_sink():
     upper, lower = Noted(name="upper"), Noted(name="lower")
     face = made((upper, "through"), (lower, "demote"))
 
-    class Changing(dict):
-        def items(self):
-            return super().items()
-
     class Meanwhile(Noted):
         def set_many(self, entries, *, absent=False):
             stored = yield from super().set_many(entries, absent=absent)
@@ -461,8 +457,6 @@ def test_cached_functions_find_what_lies_below(colour):
         return x + 1
 
     assert f(1) == 2
-    Cache.__mro__  # noqa: B018
-    cache._near_exists("f:1")
     again = made((Noted(tier.entries), "through")).cache
     g = again.cached(key="f:{x}")(f.__wrapped__)
     assert g(1) == 2

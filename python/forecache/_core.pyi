@@ -48,6 +48,7 @@ class Memory:
         cost: float | None = None,
         immutable: bool = False,
         pin: bool = False,
+        write: str | None = None,
     ) -> bool: ...
     def add(
         self,
@@ -81,6 +82,7 @@ class Memory:
         cost: float | None = None,
         immutable: bool = False,
         pin: bool = False,
+        write: str | None = None,
     ) -> int: ...
     def delete_many(self, keys: Iterable[str]) -> int: ...
     def clear(self, *, owner: str | None = None) -> None: ...
@@ -144,6 +146,123 @@ class Memory:
     def _on_event(self, listener: Any) -> None:
         """`listener(cause, key, value)` is called for every entry that leaves, and with the cause "refused" for a value that was
         not taken; outside any lock, on the thread that caused it. None switches it off."""
+
+    def _near(self, key: str, default: Any = None) -> Any:
+        """Like `get`, from memory alone."""
+    def _attach(self, tiers: list[tuple[int, bool, bool]]) -> None:
+        """Makes a queue for each tier: bytes, whether a full one refuses, whether other processes see the tier. From then on
+        `get` asks
+        `self._below(key, default)` for what memory doesn't have, and what it has no room for is queued for the first tier."""
+    def _counters(self, counters: Counters | None, namespace: str) -> None:
+        """The counters by which other processes tell what they changed. What memory has counts as current."""
+    def _put(
+        self,
+        key: str,
+        value: Any,
+        payload: bytes,
+        codec: int,
+        now: int,
+        plan: bytes,
+        near: bool = True,
+        ticket: int | None = None,
+        like: Entry | None = None,
+        *,
+        ttl: Any = None,
+        tti: Any = None,
+        tags: Iterable[str] | None = None,
+        owner: str | None = None,
+        cost: float | None = None,
+        immutable: bool = False,
+        pin: bool = False,
+    ) -> int | None:
+        """Sets memory (only drops what it has, unless `near`) and queues the payload for the tiers, in one step.
+
+        `plan` has a letter a tier: `b` to write behind, `t` to write through, `d` to delete, `-` for nothing. Bit 0 of the
+        answer: anyone
+        took it; bit 1: the thread that writes behind has to be woken; from bit 8: tiers whose queues the caller has to see to.
+        With a
+        ticket it is done only if that still stands: else None. `like` gives all that the options would. Negative: the queue of
+        that tier,
+        counted from -1, is full, and nothing was done."""
+    def _drop(self, key: str, plan: bytes, ticket: int | None = None) -> tuple[Any, bool] | None:
+        """Removes a key from memory and has the tiers with a `d` delete it: the value, or `MISSING`, and whether a queue had
+        one. With a
+        ticket only if that still stands: else None."""
+    def _look(self, key: str) -> int | tuple[int, int, Any]:
+        """A ticket for what tiers have, if nothing is on its way to them; else ticket, mask of the tiers that have nothing
+        valid, and what
+        was found: `MISSING`, an `Entry`, a value in a tuple, or None if the queue of the mask's tier has to be settled first."""
+    def _fetch(self, key: str) -> int:
+        """Announces that the value of `key` is being read from tiers: a ticket, shared by all who do so at a time."""
+    def _promote(self, key: str, value: Any, ticket: int, entry: Entry, now: int) -> bool:
+        """Stores what a tier had, unless the key was changed since the ticket was given. True: wake the thread that writes
+        behind."""
+    def _take(
+        self, depth: int, keys: Sequence[str] | None, entries: int = 256, bytes: int = 4_000_000
+    ) -> tuple[dict[str, Entry], list[tuple[str, Any, bool]], dict[str, Entry], list[str]]:
+        """Takes operations from a queue, of these keys or the next: entries to set, live values to demote (and whether only
+        where nothing
+        is), entries that sank, keys to delete. Each has to be ended by `_done`."""
+    def _entry(self, depth: int, key: str, payload: bytes, codec: int, now: int) -> Entry | None:
+        """The entry of a live value that was taken to be demoted, encoded."""
+    def _fresh(
+        self,
+        key: str,
+        payload: bytes,
+        codec: int,
+        now: int,
+        *,
+        ttl: Any = None,
+        tti: Any = None,
+        tags: Iterable[str] | None = None,
+        owner: str | None = None,
+        cost: float | None = None,
+        immutable: bool = False,
+        pin: bool = False,
+    ) -> Entry:
+        """The entry that `set` with these options would give to a tier."""
+    def _held(self, key: str, now: int) -> Entry | None:
+        """The entry of what memory has, with an empty payload."""
+    def _done(self, depth: int, keys: list[str], failed: bool = False) -> bool:
+        """Ends what was taken. With `failed` nobody knows what became of it: the tier has to delete the keys, unless it is told
+        better.
+        Says whether more waits."""
+    def _purge(self, depth: int, key: str) -> None:
+        """Has a tier delete a key, unless something newer waits for it."""
+    def _queued(self, depth: int, keys: Sequence[str]) -> list[str]:
+        """Those of the keys that have something in a queue."""
+    def _ready(self, depth: int, keys: Sequence[str]) -> bool:
+        """Whether an operation of one of the keys may be taken."""
+    def _keys(self, depth: int) -> list[str]:
+        """Keys in a queue."""
+    def _void(self, tags: list[str], owner: str | None) -> tuple[int, list[list[str]]]:
+        """Empties the queues, or has what carries a tag or is the owner's be deleted: how many, and by queue the keys in
+        flight."""
+    def _carrying(self, tags: list[str]) -> list[str]:
+        """Keys of memory's entries with any of these tags, but for what other processes have changed."""
+    def _check_key(self, key: str) -> None:
+        """Raises what `set` would raise for this key."""
+    def _begin(self, key: str | None) -> bool:
+        """From now until `_end`, nothing that tiers have under the key (None: any) climbs. False: somebody else began and hasn't
+        ended."""
+    def _end(self, key: str | None) -> None:
+        """See `_begin`; what was read meanwhile doesn't climb any more either."""
+    def _watch(self) -> int:
+        """Begins to note which keys change; `_sink` ends it."""
+    def _sink(self, depth: int, window: int, entries: dict[str, Entry]) -> None:
+        """Queues entries that left the tier above since that `_watch`, but for those whose keys were changed meanwhile."""
+    def _is_current(self, key: str, epoch: int) -> bool:
+        """Whether nobody else has changed a key since a tier of this process got an entry with this epoch."""
+    def _sleeping(self, sleeps: bool) -> bool:
+        """The thread that writes behind is about to sleep, or not; says whether something waits."""
+    def _wakes(self) -> bool:
+        """Whether the thread that writes behind has to be woken, which the caller has to do then."""
+    def _queues(self) -> tuple[list[tuple[int, int, int]], int]:
+        """Entries, bytes and refusals of each queue, and how often something climbed."""
+    def _on_the_way(self) -> list[str]:
+        """Keys of what is on its way down."""
+    def _forked(self) -> None:
+        """For the child of a fork: what waits is the parent's to write."""
 
     def _record(
         self,

@@ -91,9 +91,12 @@ class AsyncCache(CachedMethods):
         cost: float | None = None,
         immutable: bool = False,
         pin: bool = False,
+        write: str | None = None,
     ) -> bool:
         """See `Cache.set`."""
-        return self.sync.set(key, value, ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
+        return self.sync.set(
+            key, value, ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin, write=write
+        )
 
     async def add(
         self,
@@ -154,9 +157,12 @@ class AsyncCache(CachedMethods):
         cost: float | None = None,
         immutable: bool = False,
         pin: bool = False,
+        write: str | None = None,
     ) -> int:
         """See `Cache.set_many`."""
-        return self.sync.set_many(items, ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
+        return self.sync.set_many(
+            items, ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin, write=write
+        )
 
     async def delete_many(self, keys: Iterable[str]) -> int:
         """See `Cache.delete_many`."""

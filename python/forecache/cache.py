@@ -92,11 +92,12 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     @classmethod
     def from_config(cls: type[C], config: Config) -> C:
         """A cache of a validated `Config`."""
+        kind = cls
         if config.tiers:
             from forecache.tiered import tiered
 
-            cls = tiered(cls)
-        cache: C = super().__new__(cls, config)  # type: ignore[assignment]
+            kind = tiered(cls)
+        cache: C = super().__new__(kind, config)  # type: ignore[assignment]
         cache.config = config
         cache._flights = Flights()
         cache._hub = Hub(cache._on_event, config.on_remove)

@@ -23,11 +23,14 @@ GONE: Final = object()
 
 
 class Decision(NamedTuple):
-    """What is to be there from now on (MISSING: whatever is; `GONE`: nothing), what the caller gets, and the entry to take times from."""
+    """What is to come of a key."""
 
     value: Any
+    """What is to be there from now on. MISSING: what is there anyway; `GONE`: nothing."""
     answer: Any
+    """What the caller gets."""
     like: Entry | None = None
+    """Whose times, tags and owner the value has."""
 
 
 Choose = Callable[[Any, "Entry | None"], Decision]
@@ -37,7 +40,7 @@ MOST = 3
 
 
 def decide(cache: TieredCache, key: str, choose: Choose, options: dict[str, Any]) -> Flow[Any]:
-    """What `choose` answers to the value of a key and its entry, done before anybody changes it. It may be asked more than once."""
+    """What `choose` answers to the value of a key and its entry, done before anybody changes it. It may be asked again."""
     stack = cache._stack
     shared = stack.lowest
     refused = 0
@@ -46,17 +49,14 @@ def decide(cache: TieredCache, key: str, choose: Choose, options: dict[str, Any]
         while True:
             ticket = cache._fetch(key)
             try:
+                entry = None
                 if shared is not None:
                     try:
-                        yield from settle(cache, shared, [key])
-                        entry = (yield from stack.tiers[shared].get_many((key,))).get(key)
+                        entry = yield from _settled(cache, shared, key)
                     except FAILURES as error:
                         stack.failed(shared, "get_many", (key,), error)
                         shared = None
                         continue
-                    stack.attached(cache)
-                else:
-                    entry = None
                 value, old = _readable(cache, shared, key, entry)
                 if value is MISSING and entry is None:
                     value, old = yield from entry_of(cache, key, skip=shared)
@@ -91,6 +91,14 @@ def _begin(cache: TieredCache, key: str) -> Flow[None]:
             return
         if not (yield Until(woken)):
             raise RuntimeError(f"a task of this thread's event loop is changing {key!r}; use the async face: `await cache.aio…`")
+
+
+def _settled(cache: TieredCache, shared: int, key: str) -> Flow[Entry | None]:
+    """What a tier has when all is written that was on its way there."""
+    yield from settle(cache, shared, [key])
+    entries = yield from cache._stack.tiers[shared].get_many((key,))
+    cache._stack.attached(cache)
+    return entries.get(key)
 
 
 def _readable(cache: TieredCache, shared: int | None, key: str, entry: Entry | None) -> tuple[Any, Entry | None]:

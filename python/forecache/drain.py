@@ -165,6 +165,7 @@ class Worker:
     """
 
     def __init__(self, cache: TieredCache) -> None:
+        self._of = weakref.ref(cache)
         self._begin()
         weakref.finalize(cache, self.stop).atexit = False
         _workers.add(self)
@@ -243,6 +244,10 @@ class Worker:
     def forked(self) -> None:
         """In the child of a fork: the thread is the parent's, and so is what was queued."""
         self._begin()
+        cache = self._of()
+        if cache is not None:
+            cache._stack.forked()
+            cache._forked()
 
 
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()

@@ -13,9 +13,10 @@ _log = logging.getLogger("forecache")
 
 
 class Removed(NamedTuple):
-    """An entry left. `cause` is one of "explicit", "replaced", "expired", "size", "invalidated";
+    """An entry left. `cause` is one of "explicit", "replaced", "expired", "size", "invalidated", "corrupt".
 
-    or "corrupt" for one in a tier that can't be read, whose value is `MISSING`."""
+    The last is for one in a tier that can't be read; its value is `MISSING`.
+    """
 
     key: str
     value: Any

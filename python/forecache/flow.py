@@ -250,7 +250,7 @@ def _ended(task: asyncio.Task[Any]) -> None:
 
 @dataclass(slots=True)
 class Until:
-    """Waits for a future that is the caller's alone, and says whether it came: not if this thread runs a loop yet it took long."""
+    """Waits for a future that is the caller's alone, and says whether it came: not if this thread runs a loop and it took."""
 
     future: Future[None]
 

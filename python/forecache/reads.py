@@ -21,14 +21,10 @@ def get(cache: TieredCache, key: str, default: Any = None) -> Flow[Any]:
     """What is below memory; it climbs."""
     ticket, hidden, found = yield from _look(cache, key)
     stack = cache._stack
-    if type(found) is tuple:
-        cache._forget(key, ticket)
-        value = found[0]
-        return deepcopy(value) if cache.config.copy else value
     try:
         if found is not MISSING:
-            value = _value(cache, None, key, found)
-            return default if value is MISSING else climb(cache, key, value, ticket, found)
+            value = _on_the_way(cache, key, ticket, found)
+            return default if value is MISSING else value
         keys = (key,)
         for depth in stack.depths:
             if hidden >> depth & 1:
@@ -60,7 +56,7 @@ def climb(cache: TieredCache, key: str, value: Any, ticket: int, entry: Entry) -
 def _look(cache: TieredCache, key: str) -> Flow[tuple[int, int, Any]]:
     while True:
         seen = cache._look(key)
-        if type(seen) is int:
+        if isinstance(seen, int):
             return seen, 0, MISSING
         ticket, hidden, found = seen
         if found is not None:
@@ -92,6 +88,16 @@ def _checked(cache: TieredCache, depth: int, key: str, entry: Entry) -> Flow[Any
     return MISSING
 
 
+def _on_the_way(cache: TieredCache, key: str, ticket: int, found: Any) -> Any:
+    """The value of what lay in a queue."""
+    if type(found) is tuple:
+        return deepcopy(found[0]) if cache.config.copy else found[0]
+    if found is MISSING:
+        return MISSING
+    value = _value(cache, None, key, found)
+    return value if value is MISSING else climb(cache, key, value, ticket, found)
+
+
 def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> Flow[dict[str, Any]]:
     """Adds to `found` those of `keys` that are below memory; each tier is touched once."""
     stack = cache._stack
@@ -103,12 +109,9 @@ def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> 
                 continue
             ticket, mask, thing = yield from _look(cache, key)
             tickets[key], hidden[key] = ticket, mask
-            if type(thing) is tuple:
-                found[key] = deepcopy(thing[0]) if cache.config.copy else thing[0]
-            elif thing is not MISSING:
-                value = _value(cache, None, key, thing)
-                if value is not MISSING:
-                    found[key] = climb(cache, key, value, ticket, thing)
+            value = _on_the_way(cache, key, ticket, thing)
+            if value is not MISSING:
+                found[key] = value
         missing = [key for key in tickets if key not in found]
         for depth in stack.depths:
             asked = [key for key in missing if not hidden[key] >> depth & 1]

@@ -104,7 +104,7 @@ class Stack:
         return self.counters is not None
 
     def _hasten(self, cache: TieredCache) -> None:
-        """Has reads take the short way if there is one: to the only tier, by the system's clock, for values that aren't copied."""
+        """Has reads take the short way: to a disk that is the only tier, by the system's clock, for values that aren't copied."""
         tier: Any = self.tiers[0]
         disk = tier.express() if hasattr(tier, "express") and len(self.tiers) == 1 else None
         if disk is not None and cache.config.clock is None and not cache.config.copy:
@@ -137,6 +137,10 @@ class Stack:
 
     def _place(self, key: str) -> bytes:
         return self._prefix + str.encode(key)
+
+    def forked(self) -> None:
+        """In the child of a fork: nobody waits there."""
+        self.signal = Signal()
 
     def failed(self, depth: int, verb: str, keys: Iterable[str], error: Exception) -> None:
         """Counts and tells that a tier didn't do what it was asked. Raises that if the tier is strict."""

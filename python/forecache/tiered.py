@@ -25,7 +25,7 @@ from forecache.units import Size
 from forecache.views import BATCH, Items, Values
 
 VERBS: dict[str, Callable[..., Flow[Any]]] = {
-    "set": writes.set,
+    "set": writes.store,
     "set_many": writes.set_many,
     "delete": writes.delete,
     "delete_many": writes.delete_many,
@@ -130,8 +130,8 @@ class TieredCache(Cache):
             stats = tier.stats()
             failures = max(stats.failures, stack.failures[depth])
             corrupt = stats.corrupt + stack.corrupt[depth]
-            more = {"queued": entries, "queued_bytes": size, "refused": stats.refused + refused}
-            below.append(replace(stats, failures=failures, corrupt=corrupt, **more))
+            refused += stats.refused
+            below.append(replace(stats, failures=failures, corrupt=corrupt, queued=entries, queued_bytes=size, refused=refused))
         return replace(told, tiers=tuple(below), promoted=promoted)
 
     def items(self) -> Items:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from builtins import set as builtin_set
-
 from forecache._core import MISSING, Memory
 from forecache.drain import room, settle, settle_all
 from forecache.flow import Flow
@@ -34,13 +32,10 @@ def put(
 ) -> Flow[bool | None]:
     """Stores a value as `set` does, and says whether anyone took it. With a ticket, None if the key was changed since."""
     payload, codec = cache._stack.encode(key, value)
-    while True:
-        done = _queue(cache, key, value, payload, codec, options, write, ticket, like)
-        if done is None:
-            return None
-        if done >= 0:
-            break
+    while (done := _queue(cache, key, value, payload, codec, options, write, ticket, like)) is not None and done < 0:
         yield from room(cache, -1 - done)
+    if done is None:
+        return None
     if done >> MASK:
         yield from settle_all(cache, done >> MASK, [key])
     return bool(done & 1)
@@ -77,7 +72,7 @@ def listed(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def set(cache: TieredCache, key: str, value: Any, *, write: str | None = None, **options: Any) -> Flow[bool]:
+def store(cache: TieredCache, key: str, value: Any, *, write: str | None = None, **options: Any) -> Flow[bool]:
     """See `Cache.set`."""
     return bool((yield from put(cache, key, value, listed(options) if options else options, write)))
 
@@ -120,10 +115,10 @@ def delete_many(cache: TieredCache, keys: Iterable[str]) -> Flow[int]:
     for key in keys:
         cache._check_key(key)
     stack = cache._stack
-    there = builtin_set()
+    there = set()
     for key in keys:
-        value, queued = cache._drop(key, stack.delete)
-        if queued or value is not MISSING:
+        dropped = cache._drop(key, stack.delete)
+        if dropped is not None and (dropped[1] or dropped[0] is not MISSING):
             there.add(key)
     if keys:
         every = (1 << len(stack.tiers)) - 1
@@ -147,9 +142,9 @@ def clear(cache: TieredCache, *, owner: str | None = None) -> Flow[None]:
 
 def invalidate(cache: TieredCache, *, tags: Iterable[str]) -> Flow[int]:
     """See `Cache.invalidate`."""
-    cache._check(tags=tags if isinstance(tags, str) else (tags := tuple(tags)))
-    tags = list(tags)
-    if not tags:
+    tags = tags if isinstance(tags, str) else list(tags)
+    cache._check(tags=tags)
+    if isinstance(tags, str) or not tags:
         return 0
     cache._begin(None)
     try:

@@ -116,11 +116,14 @@ pub struct Below {
 }
 
 impl Below {
+    /// Whether changes are noted.
     #[inline]
+    pub fn watches(&self) -> bool {
+        !self.windows.is_empty()
+    }
+
     pub fn strike(&mut self, hash: u64) {
-        if !self.windows.is_empty() {
-            self.windows.iter_mut().for_each(|window| _ = window.keys.insert(hash));
-        }
+        self.windows.iter_mut().for_each(|window| _ = window.keys.insert(hash));
     }
 
     pub fn strike_all(&mut self) {
@@ -185,12 +188,13 @@ impl Below {
     /// Has the first tier below keep what memory had no room for, unless it is told better already.
     #[inline]
     pub fn demote(&mut self, py: Python<'_>, gone: &mut Gone) {
-        if !gone.is_empty() && !self.depths.is_empty() {
+        if !self.depths.is_empty() && !gone.is_empty() {
             self.demote_all(py, gone);
         }
     }
 
     #[cold]
+    #[inline(never)]
     fn demote_all(&mut self, py: Python<'_>, gone: &mut Gone) {
         for Removed { key, value, rest, .. } in gone {
             let Some(rest) = rest.take() else { continue };
@@ -243,19 +247,22 @@ impl Below {
 }
 
 /// Asks the tiers below for what memory doesn't have, if there are any.
+#[cold]
+#[inline(never)]
 pub fn get<'py>(
     cache: &Bound<'py, Memory>,
     key: &Bound<'py, PyAny>,
-    default: impl FnOnce() -> Bound<'py, PyAny>,
+    default: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = cache.py();
+    let default = default.map_or_else(|| py.None().into_bound(py), Bound::clone);
     if cache.get().state.with(py, |state| state.below.depths.is_empty()) {
-        return Ok(default());
+        return Ok(default);
     }
     match cache.get().express(py, &Name::of(key)?)? {
         Answer::Value(value) => Ok(value),
-        Answer::Nothing => Ok(default()),
-        Answer::Unknown => crate::foreign::call(&cache.getattr("_below")?, (key, default())),
+        Answer::Nothing => Ok(default),
+        Answer::Unknown => crate::foreign::call(&cache.getattr("_below")?, (key, default)),
     }
 }
 

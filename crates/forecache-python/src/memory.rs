@@ -64,12 +64,16 @@ impl State {
     /// The entry under this hash changes: a value that is being fetched for it is out of date.
     #[inline]
     pub fn strike(&mut self, hash: u64) {
-        if !self.loads.is_empty() {
-            self.loads.remove(&hash);
+        if self.loads.len() + self.fetches.len() > 0 || self.below.watches() {
+            self.strike_out(hash);
         }
-        if !self.fetches.is_empty() {
-            self.fetches.remove(&hash);
-        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn strike_out(&mut self, hash: u64) {
+        self.loads.remove(&hash);
+        self.fetches.remove(&hash);
         self.below.strike(hash);
     }
 
@@ -126,6 +130,8 @@ impl State {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn check(&mut self, lookup: &Lookup<impl Fn(&Text) -> bool>, gone: &mut Gone) {
         if self.store.slot(lookup).is_some_and(|slot| !self.below.is_current(self.below.mark_of(slot))) {
             self.store.invalidate(lookup, gone);
@@ -373,7 +379,9 @@ impl Memory {
         let lookup = name.lookup(NAMESPACE);
         let mut gone = Vec::new();
         let found = self.state.with(py, |state| {
-            state.refresh(&lookup, &mut gone);
+            if state.below.counters.is_some() {
+                state.check(&lookup, &mut gone);
+            }
             state.store.get(&lookup, &mut gone).map(|value| value.clone_ref(py))
         });
         match found {

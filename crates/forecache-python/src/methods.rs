@@ -38,6 +38,15 @@ fn listed<'py>(keys: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
     Ok(foreign::list(keys)?.iter().collect())
 }
 
+/// How to write to tiers below: it has to be right, though there are none.
+#[inline]
+fn check_write(py: Python<'_>, write: Option<&str>) -> PyResult<()> {
+    match write {
+        None | Some("behind" | "through" | "around") => Ok(()),
+        Some(other) => Err(config_error(py, format!("write: got {other:?}; allowed: behind, through, around"))),
+    }
+}
+
 #[pymethods]
 impl Memory {
     #[new]
@@ -87,7 +96,7 @@ impl Memory {
         let py = slf.py();
         match slf.get().read(py, &Name::of(key)?)? {
             Some(found) => Ok(found),
-            None => below::get(slf, key, || default.map_or_else(|| py.None().into_bound(py), Bound::clone)),
+            None => below::get(slf, key, default),
         }
     }
 
@@ -104,7 +113,7 @@ impl Memory {
     }
 
     /// Stores `value`, and says whether it was taken.
-    #[pyo3(signature = (key, value, *, ttl=None, tti=None, tags=None, owner=None, cost=None, immutable=false, pin=false))]
+    #[pyo3(signature = (key, value, *, ttl=None, tti=None, tags=None, owner=None, cost=None, immutable=false, pin=false, write=None))]
     #[expect(clippy::too_many_arguments, reason = "they are the keywords of the Python method")]
     fn set(
         &self,
@@ -117,8 +126,10 @@ impl Memory {
         cost: Option<f32>,
         immutable: bool,
         pin: bool,
+        write: Option<&str>,
     ) -> PyResult<bool> {
         let said = Said::new(key.py(), ttl, tti, tags, owner, cost, immutable, pin)?;
+        check_write(key.py(), write)?;
         self.store(key.py(), &self.item(key, value)?, &said, When::Always).map(|taken| taken == Some(true))
     }
 
@@ -142,7 +153,7 @@ impl Memory {
     }
 
     /// Stores all values of a mapping, and says how many were taken.
-    #[pyo3(signature = (items, *, ttl=None, tti=None, tags=None, owner=None, cost=None, immutable=false, pin=false))]
+    #[pyo3(signature = (items, *, ttl=None, tti=None, tags=None, owner=None, cost=None, immutable=false, pin=false, write=None))]
     #[expect(clippy::too_many_arguments, reason = "they are the keywords of the Python method")]
     fn set_many(
         &self,
@@ -154,9 +165,11 @@ impl Memory {
         cost: Option<f32>,
         immutable: bool,
         pin: bool,
+        write: Option<&str>,
     ) -> PyResult<usize> {
         let py = items.py();
         let said = Said::new(py, ttl, tti, tags, owner, cost, immutable, pin)?;
+        check_write(py, write)?;
         let pairs: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)> = match items.cast_exact::<PyDict>() {
             Ok(dict) => dict.iter().collect(),
             Err(_) => {
@@ -353,7 +366,7 @@ impl Memory {
         let py = slf.py();
         let found = match slf.get().found(py, &Name::of(key)?)? {
             Some(found) => return Ok(found),
-            None => below::get(slf, key, || crate::missing(py))?,
+            None => below::get(slf, key, Some(&crate::missing(py)))?,
         };
         if found.is_exact_instance_of::<crate::Missing>() { Err(PyKeyError::new_err(key.clone().unbind())) } else { Ok(found) }
     }

@@ -516,7 +516,7 @@ impl<K: Key, V> Store<K, V> {
 
     /// Takes an entry out, live or not.
     fn take(&mut self, slot: Slot, cause: Cause) -> Removed<K, V> {
-        let rest = if self.keeps_rest && cause == Cause::Size { Some(self.rest(slot)) } else { None };
+        let rest = (self.keeps_rest && cause == Cause::Size).then(|| self.rest(slot));
         let entry = self.entries[slot as usize].take().expect("the index names filled slots only");
         if self.tape.is_some() {
             self.note_taken(slot, cause, entry.flags);

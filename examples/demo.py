@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from origin import LATENCY, PAGE, Origin
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -57,25 +57,25 @@ class Guest:
                 cache.delete(key)
                 origin.write(int(key))
 
-    def table(self, done: int, total: int) -> Group:
+    def table(self, done: int, total: int) -> Table:
         """Who answered how many reads, and how fast."""
         table = Table(box=None, header_style="dim", pad_edge=False)
         for column in ("", "answered", "of all reads", "median", "95 %", "holds"):
             table.add_column(column, justify="left" if not column else "right")
         stats = self.cache.stats()
-        for tier in stats.tiers:
-            table.add_row(
-                tier.name,
-                f"{tier.hits:,}",
-                share(tier.hits, self.reads),
-                microseconds(tier.latency.p50),
-                microseconds(tier.latency.p95),
-                f"{tier.bytes / 1e6:.0f} MB",
-            )
+        below = sum(tier.hits for tier in stats.tiers)
+        rows = [("memory", self.reads - below - self.origin.pages, stats.get_latency, stats.weight)]
+        rows += [(tier.name, tier.hits, tier.latency or stats.get_latency, tier.bytes or 0) for tier in stats.tiers]
+        for name, hits, latency, size in rows:
+            times = (microseconds(latency.p50), microseconds(latency.p95))
+            table.add_row(name, f"{hits:,}", share(hits, self.reads), *times, f"{size / 1e6:.0f} MB")
         origin = self.origin
         mean = origin.seconds / origin.pages if origin.pages else None
         table.add_row("origin", f"{origin.pages:,}", share(origin.pages, self.reads), f"{microseconds(mean)} (mean)", "", "")
-        return Group(ProgressBar(total=total, completed=done, width=72), table)
+        both = Table.grid()
+        both.add_row(ProgressBar(total=total, completed=done, width=72))
+        both.add_row(table)
+        return both
 
 
 def share(part: int, whole: int) -> str:
@@ -103,6 +103,7 @@ def run(console: Console, folder: Path) -> None:
                 guest.send(trace.rows(start, start + ROWS))
                 live.update(guest.table(start + ROWS, len(trace)), refresh=True)
         seconds = time.perf_counter() - began
+    console.print()
     told = "none wrong" if not guest.wrong else f"[bold red]{guest.wrong:,} wrong[/]"
     console.print(
         f"{guest.reads:,} reads ({told}) and {guest.writes:,} writes in {seconds:.0f} s; a read took "
@@ -119,7 +120,7 @@ def main() -> None:
     console.print(
         f"[bold]1. Its disk, {trace.footprint / 1e6:.0f} MB of which it uses, behind {MEMORY} of memory over {DISK} of disk[/]\n"
         "What neither holds comes from a remote disk. That one is simulated: a sparse file, its pages of "
-        f"{PAGE // 1024} KiB filled\nfrom their number, and {LATENCY * 1e3:g} ms of waiting for each request that reaches it. "
+        f"{PAGE // 1024} KiB filled from their number, and {LATENCY * 1e3:g} ms of waiting for each request that reaches it. "
         "All else is real, and measured as it runs.\n"
     )
     with tempfile.TemporaryDirectory(prefix="forecache-demo-") as folder:

@@ -9,6 +9,8 @@ D = TypeVar("D")
 DEBUG: Final[bool]
 POLICIES: Final[tuple[str, ...]]
 FORMATS: Final[tuple[str, ...]]
+TIMED: Final[int]
+"""Reads of tiers whose ticket is a multiple of this are timed."""
 
 class Missing:
     """The type of `MISSING`, which is false and has no other instance."""
@@ -95,6 +97,10 @@ class Memory:
     def __getitem__(self, key: str) -> Any: ...
     def __setitem__(self, key: str, value: Any) -> None: ...
     def __delitem__(self, key: str) -> None: ...
+    def _took(self, depth: int, nanoseconds: int) -> None:
+        """A hit in a tier took so long."""
+    def _latencies(self) -> list[dict[str, Any]]:
+        """How long hits in each tier took, as `forecache.latency` reads it."""
     def _hasten(self, disk: Disk, gate: Gate, decode: Any, wake: Any) -> None:
         """Has reads go to the only tier in one call, while `gate` is open. `decode(key, entry)` gives the value of an entry,
         `wake()` wakes the thread that writes behind."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-from forecache._core import MISSING
+from forecache._core import MISSING, TIMED
 from forecache.drain import settle
 from forecache.errors import CodecError
 from forecache.flow import Flow
@@ -29,6 +30,7 @@ def get(cache: TieredCache, key: str, default: Any = None) -> Flow[Any]:
         for depth in stack.depths:
             if hidden >> depth & 1:
                 continue
+            began = 0 if ticket % TIMED else perf_counter_ns()
             try:
                 entries = yield from stack.tiers[depth].get_many(keys)
             except FAILURES as error:
@@ -40,7 +42,10 @@ def get(cache: TieredCache, key: str, default: Any = None) -> Flow[Any]:
             if entry is not None:
                 value = yield from _checked(cache, depth, key, entry)
                 if value is not MISSING:
-                    return climb(cache, key, value, ticket, entry)
+                    value = climb(cache, key, value, ticket, entry)
+                    if began:
+                        cache._took(depth, perf_counter_ns() - began)
+                    return value
     finally:
         cache._forget(key, ticket)
     return default

@@ -3,19 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from forecache.latency import Latency
 from forecache.tiers.tier import TierStats
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """How long `get` took, in seconds, of those calls that were timed: every 64th. None while there are none."""
-
-    count: int
-    p50: float | None
-    p95: float | None
-    p99: float | None
-    buckets: tuple[tuple[float, int], ...]
-    """The histogram: how many calls took less than so many seconds, each in the first bucket that it fits; without empty ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +62,7 @@ class Stats:
     policy: str
     uptime: float
     get_latency: Latency
+    """How long `get` took in memory, of those calls that were timed: every 64th."""
     loads: Loads
     groups: tuple[GroupStats, ...]
     owners: tuple[OwnerStats, ...]
@@ -106,7 +96,7 @@ class Stats:
     def of(cls, store: dict[str, Any], loads: Loads, uptime: float) -> "Stats":
         """From what the store tells."""
         made = {
-            "get_latency": Latency(**store["get_latency"] | {"buckets": tuple(store["get_latency"]["buckets"])}),
+            "get_latency": Latency.of(store["get_latency"]),
             "groups": tuple(GroupStats(*group) for group in store["groups"]),
             "owners": tuple(OwnerStats(*owner) for owner in store["owners"]),
         }

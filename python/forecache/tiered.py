@@ -18,6 +18,7 @@ from forecache.aio import AsyncCache
 from forecache.cache import Cache
 from forecache.drain import PATIENCE, Worker
 from forecache.flow import Flow, arun, run
+from forecache.latency import Latency
 from forecache.stack import FAILURES, Stack
 from forecache.stats import Stats
 from forecache.tiers.dict_tier import matcher
@@ -123,6 +124,7 @@ class TieredCache(Cache):
         """See `Cache.stats`."""
         stack = self._stack
         queues, promoted = self._queues() if not self.closed else ([], 0)
+        latencies = [Latency.of(told) for told in self._latencies()]
         told = super().stats()
         below = []
         for depth, tier in enumerate(stack.tiers):
@@ -131,7 +133,9 @@ class TieredCache(Cache):
             failures = max(stats.failures, stack.failures[depth])
             corrupt = stats.corrupt + stack.corrupt[depth]
             refused += stats.refused
-            below.append(replace(stats, failures=failures, corrupt=corrupt, queued=entries, queued_bytes=size, refused=refused))
+            latency = latencies[depth] if latencies else None
+            stats = replace(stats, failures=failures, corrupt=corrupt, refused=refused, latency=latency)
+            below.append(replace(stats, queued=entries, queued_bytes=size))
         return replace(told, tiers=tuple(below), promoted=promoted)
 
     def items(self) -> Items:

@@ -9,6 +9,7 @@ use crate::key::{self, Name, Text};
 use crate::memory::{Gone, Memory, Value};
 use forecache_core::disk::counters::Counters;
 use forecache_core::expiry::NEVER;
+use forecache_core::histogram::Histogram;
 use forecache_core::list::{Slot, grow};
 use forecache_core::pending::Pending;
 use forecache_core::store::{Removed, Rest};
@@ -19,6 +20,8 @@ use std::sync::Arc;
 
 /// Bytes that an operation takes in a queue beside key and payload.
 pub const OVERHEAD: u64 = 192;
+/// Reads whose ticket is a multiple of this are timed.
+pub const TIMED: u64 = 16;
 
 /// Where the shared counter of a key's stripe stood. An epoch of 0 is always current.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -77,9 +80,16 @@ pub struct Depth {
     pub shared: bool,
     /// Writes and demotions that a full queue didn't take.
     pub refused: u64,
+    /// How long hits took, in nanoseconds.
+    pub latency: Histogram,
 }
 
 impl Depth {
+    /// With an empty queue.
+    pub fn new(capacity: u64, refuses: bool, shared: bool) -> Self {
+        Depth { queue: Pending::default(), capacity, refuses, shared, refused: 0, latency: Histogram::default() }
+    }
+
     pub fn is_full(&self, bytes: u64) -> bool {
         !self.queue.is_empty() && self.queue.bytes().saturating_add(bytes) > self.capacity
     }

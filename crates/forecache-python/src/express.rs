@@ -3,6 +3,7 @@
 //! It takes what is usual: a short value, nothing of the key on its way down, a tier that is well. Whatever else there is
 //! is left to the flow, which begins as if nothing had been tried.
 
+use crate::below::TIMED;
 use crate::disk::{Disk, Got};
 use crate::foreign;
 use crate::key::Name;
@@ -11,7 +12,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Whether the short way may be taken. Who knows how a tier is says so.
 #[pyclass(frozen, module = "forecache._core")]
@@ -107,8 +108,14 @@ impl Memory {
         });
         let Some((express, mark)) = begun else { return Ok(Answer::Unknown) };
         let ticket = self.state.with(py, |state| state.announce(lookup.hash, mark));
+        let began = (ticket % TIMED == 0).then(Instant::now);
         let answer = self.fetch(py, name, &utf8, &express, ticket);
-        self.state.with(py, |state| state.redeem(lookup.hash, ticket));
+        self.state.with(py, |state| {
+            state.redeem(lookup.hash, ticket);
+            if let (Some(began), Ok(Answer::Value(_)), Some(depth)) = (began, &answer, state.below.depths.first_mut()) {
+                depth.latency.record(began.elapsed().as_nanos() as u64);
+            }
+        });
         answer
     }
 

@@ -55,6 +55,7 @@ fn missing(py: Python<'_>) -> Bound<'_, PyAny> {
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("DEBUG", cfg!(debug_assertions))?;
     module.add("POLICIES", AnyPolicy::NAMES.to_vec())?;
+    module.add("TIMED", below::TIMED)?;
     module.add("MISSING", missing(module.py()))?;
     module.add_class::<Missing>()?;
     module.add_class::<clock::FakeClock>()?;

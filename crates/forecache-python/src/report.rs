@@ -42,13 +42,7 @@ impl Report {
         for cause in Cause::ALL {
             removed.set_item(cause.name(), self.counters.removed[cause as usize])?;
         }
-        let latency = PyDict::new(py);
-        latency.set_item("count", self.latency.count())?;
-        for (name, share) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)] {
-            latency.set_item(name, self.latency.quantile(share).map(|nanoseconds| nanoseconds / 1e9))?;
-        }
-        let buckets: Vec<_> = self.latency.buckets().map(|(end, count)| (end / 1e9, count)).collect();
-        latency.set_item("buckets", buckets)?;
+        let latency = latency(py, &self.latency)?;
         let groups: Vec<_> = self
             .groups
             .into_iter()
@@ -73,4 +67,16 @@ impl Report {
         report.set_item("owners", owners)?;
         Ok(report)
     }
+}
+
+/// Counts and quantiles in seconds.
+pub fn latency<'py>(py: Python<'py>, times: &Histogram) -> PyResult<Bound<'py, PyDict>> {
+    let latency = PyDict::new(py);
+    latency.set_item("count", times.count())?;
+    for (name, share) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)] {
+        latency.set_item(name, times.quantile(share).map(|nanoseconds| nanoseconds / 1e9))?;
+    }
+    let buckets: Vec<_> = times.buckets().map(|(end, count)| (end / 1e9, count)).collect();
+    latency.set_item("buckets", buckets)?;
+    Ok(latency)
 }

@@ -8,6 +8,7 @@ use crate::memory::{Gone, Item, Memory, NAMESPACE, State, Value};
 use crate::options::Said;
 use forecache_core::expiry::NEVER;
 use forecache_core::fingerprint::fingerprint;
+use forecache_core::histogram::Histogram;
 use forecache_core::pending::{Pending, Taken};
 use forecache_core::store::{New, Options, Outcome, Rest};
 use pyo3::prelude::*;
@@ -147,7 +148,7 @@ impl Memory {
     fn _attach(&self, py: Python<'_>, tiers: Vec<(u64, bool, bool)>) -> PyResult<()> {
         self.change(py, |state, _| {
             state.store.keeps_rest = !tiers.is_empty();
-            let depth = |(capacity, refuses, shared)| Depth { queue: Pending::default(), capacity, refuses, shared, refused: 0 };
+            let depth = |(capacity, refuses, shared)| Depth::new(capacity, refuses, shared);
             state.below.depths = tiers.into_iter().map(depth).collect();
         })
     }
@@ -707,6 +708,22 @@ impl Memory {
         })
     }
 
+    /// A hit in a tier took so many nanoseconds.
+    fn _took(&self, py: Python<'_>, depth: usize, nanoseconds: u64) {
+        self.state.with(py, |state| {
+            if let Some(depth) = state.below.depths.get_mut(depth) {
+                depth.latency.record(nanoseconds);
+            }
+        });
+    }
+
+    /// How long hits in each tier took.
+    fn _latencies<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let times: Vec<Histogram> =
+            self.state.with(py, |state| state.below.depths.iter().map(|depth| depth.latency.clone()).collect());
+        times.iter().map(|times| crate::report::latency(py, times)).collect()
+    }
+
     /// Keys on their way down, for a scan.
     fn _on_the_way(&self, py: Python<'_>) -> Vec<Py<PyString>> {
         self.state.with(py, |state| {
@@ -724,11 +741,11 @@ impl Memory {
             let below = &mut state.below;
             below.awake = false;
             below.held = 0;
-            let fresh = |depth: &Depth| Depth { queue: Pending::default(), refused: 0, ..*depth };
+            let fresh = |depth: &Depth| Depth::new(depth.capacity, depth.refuses, depth.shared);
             let depths: Vec<_> = below.depths.iter().map(fresh).collect();
-            let counters = below.counters.take();
+            let (counters, express) = (below.counters.take(), below.express.take());
             let old = below.empty();
-            (below.depths, below.counters) = (depths, counters);
+            (below.depths, below.counters, below.express) = (depths, counters, express);
             old
         });
         below::release(py, old);

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from forecache._core import Counters, Disk, Entry, FakeClock, Gate
 from forecache.flow import Flow
+from forecache.latency import Latency
 
 __all__ = ["Counted", "Now", "Reader", "Stored", "Streams", "Tier", "TierStats", "lives", "versioned", "wall_time"]
 
@@ -71,6 +72,8 @@ class TierStats:
     entries: int | None = None
     bytes: int | None = None
     capacity: int | None = None
+    latency: Latency | None = None
+    """How long a `get` took that was a hit here, until its value was in memory; of those that were timed: every 16th."""
     state: str = "up"
     """`up`, `down` (its breaker is open: nothing is asked of it), or `probing`."""
     reason: str | None = None

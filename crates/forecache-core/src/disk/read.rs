@@ -47,7 +47,6 @@ impl Slot {
 impl Disk {
     /// Reads an entry into the buffer, unless its record is longer than `most`. Times are milliseconds since 1970.
     pub fn read<'b>(&self, key: &str, now: u64, most: usize, buffer: &'b mut Vec<u8>) -> Result<Read<'b>> {
-        let tick = self.control.word(Word::Tick).fetch_add(1, Relaxed) as u32;
         let fingerprint = self.fingerprint(key);
         let Some((position, slot)) = self.look_up(fingerprint, now)? else { return Ok(self.miss(fingerprint)) };
         if slot.length as usize > most {
@@ -62,7 +61,7 @@ impl Disk {
             count(&self.tally.expired);
             return Ok(self.miss(fingerprint));
         }
-        self.used(position, &slot, tick, expiry(fields.hard, fields.time_to_idle, now));
+        self.used(position, &slot, expiry(fields.hard, fields.time_to_idle, now));
         self.judge.request(fingerprint, slot.length, true, self.control.get(Word::Entries), self.control.lessons());
         count(&self.tally.hits);
         Ok(Read::Entry(envelope, slot.length as usize))
@@ -74,14 +73,19 @@ impl Disk {
         Read::Miss
     }
 
-    fn used(&self, position: u64, slot: &Slot, tick: u32, expiry: u64) {
+    fn used(&self, position: u64, slot: &Slot, expiry: u64) {
         let Ok(index) = self.index() else { return };
         let mut access = access(slot);
-        access.touch(tick);
+        access.touch(self.tick());
         index.stamp(position, access.to_words());
         if expiry > slot.expiry {
             index.expire_at(position, slot, expiry);
         }
+    }
+
+    /// The number of a request: of one that finds or stores something. The judge counts as well, and so have ages the same unit.
+    pub(super) fn tick(&self) -> u32 {
+        self.control.word(Word::Tick).fetch_add(1, Relaxed) as u32
     }
 
     /// The live entry of a fingerprint.

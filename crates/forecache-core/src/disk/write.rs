@@ -228,7 +228,7 @@ impl Writing<'_> {
             return self.refuse(key, absent);
         }
         let deadline = if expiry == super::index::NEVER { envelope::NEVER } else { expiry };
-        let tick = disk.control.get(Word::Tick) as u32;
+        let tick = disk.tick();
         let mut access = Access::new(tick, length as u32, fields.cost, deadline);
         disk.judge.request(fingerprint, length as u32, there, disk.control.get(Word::Entries), disk.control.lessons());
         if !there && !self.admits(sealed, fingerprint, &mut access, ask) {

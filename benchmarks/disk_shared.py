@@ -193,13 +193,17 @@ def together(directory: Path, capacity: int, seconds: float, keys: int) -> Resul
 def alone(directory: Path, capacity: int, operations: list[int], keys: int, admission: str) -> Results:
     """One process, so many operations of each stream, all streams in turn."""
     port = DiskPort(directory, capacity, admission)
-    workers = [Worker(port, number, keys) for number in range(len(operations))]
+    shared = RawArray(c_uint64, 2 * SIGNALS)
+    workers = [(Worker(port, number, keys), Signals(shared, number)) for number in range(len(operations))]
     for turn in range(max(operations)):
-        for worker, most in zip(workers, operations, strict=True):
+        for (worker, signals), most in zip(workers, operations, strict=True):
             if turn < most:
                 worker.step()
+                signals.step(port)
+            for _ in range(10 if turn < COUNT_TO / len(operations) / 10 else 0):
+                port.add_one("count")
     port.close()
-    total = sum((worker.done for worker in workers), Counter[str]())
+    total = sum((worker.done for worker, _ in workers), Counter[str]())
     return {"hit ratio": total["hits"] / max(1, total["gets"]), "bytes written": total["bytes written"]}
 
 

@@ -4,8 +4,8 @@
 //! policies. Prints CSV, at 1 % and 10 % of a trace's keys: the miss ratios (in per cent) of the exact policy, of the samples, of samples
 //! with a table that knows who left, and of the same with admission, with the share of writes (in per cent) that admission saves.
 
-use forecache_core::disk::doorkeeper::Doorkeeper;
-use forecache_core::disk::judge::{Access, Judge, LESSONS};
+use forecache_core::disk::doorkeeper::{Doorkeeper, buckets};
+use forecache_core::disk::judge::{Access, Judge, LESSONS, Seen};
 use forecache_core::fingerprint::fingerprint;
 use forecache_core::policy::AnyPolicy;
 use forecache_core::simulate::{Limit, simulate};
@@ -50,18 +50,21 @@ impl Sampled {
     }
 
     fn get(&mut self, id: u32, prints: &[u64], tick: u32) {
-        let (print, entries) = (prints[id as usize], self.held.len() as u64);
+        let print = prints[id as usize];
         if let Some((_, access)) = self.held.get_mut(self.places[id as usize] as usize) {
-            self.judge.request(print, 1, true, entries, &self.lessons);
+            self.judge.request(Some(access), tick);
             return access.touch(tick);
         }
         self.misses += 1;
-        self.judge.request(print, 0, false, entries, &self.lessons);
-        self.judge.request(print, 1, false, entries, &self.lessons);
         let mut access = Access::new(tick, 1, 1.0, u64::MAX);
-        let known = Doorkeeper::recall(&self.table, print, &mut access);
+        let before = Doorkeeper::recall(&self.table, print, &access);
+        self.judge.request(before.as_ref(), tick);
+        if let Some(before) = before {
+            access = before;
+            access.touch(tick);
+        }
         if self.held.len() == self.capacity {
-            if !known && !self.admits_all {
+            if before.is_none() && !self.admits_all {
                 return Doorkeeper::remember(&self.table, print, &access);
             }
             self.evict(prints, tick);
@@ -72,12 +75,15 @@ impl Sampled {
     }
 
     fn evict(&mut self, prints: &[u64], tick: u32) {
-        let drawn = (0..SAMPLE).map(|_| {
+        let drawn: [usize; SAMPLE] = std::array::from_fn(|_| {
             self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let at = (((self.random >> 32) * self.held.len() as u64) >> 32) as usize;
-            (self.judge.worth(&self.held[at].1, tick, 0), at)
+            (((self.random >> 32) * self.held.len() as u64) >> 32) as usize
         });
-        let (_, at) = drawn.min_by(|left, right| left.0.total_cmp(&right.0)).expect("the sample isn't empty");
+        let ghosts = Doorkeeper::sample(&self.table, (self.random >> 16) as u32);
+        let seen = Seen { tick, entries: self.held.len() as u64, lessons: &self.lessons };
+        self.judge.sampled(&drawn.map(|at| self.held[at].1), ghosts, buckets(&self.table) as u64, &seen);
+        let worths = drawn.map(|at| (self.judge.worth(&self.held[at].1, tick, 0), at));
+        let (_, at) = worths.into_iter().min_by(|left, right| left.0.total_cmp(&right.0)).expect("the sample isn't empty");
         let (id, access) = self.held.swap_remove(at);
         Doorkeeper::remember(&self.table, prints[id as usize], &access);
         self.places[id as usize] = NONE;

@@ -24,19 +24,24 @@ impl Doorkeeper {
         keys.div_ceil(WAYS) * BUCKET
     }
 
-    /// Whether a key is known; if it is, `access`, that of a newcomer, becomes what it was when it left or was refused, used once more.
-    pub fn recall(words: &[AtomicU32], fingerprint: u64, access: &mut Access) -> bool {
-        let Some((_, ways)) = bucket(words, fingerprint) else { return false };
-        let Some(way) = ways.chunks_exact(WORDS).find(|way| way[0].load(Relaxed) == mark(fingerprint)) else { return false };
-        let (tick, used) = (access.last, way[2].load(Relaxed));
-        (access.last, access.uses, access.gap) = (way[1].load(Relaxed), used as u8, (used >> 8) as u8);
-        access.touch(tick);
-        true
+    /// What a key was like when it left or was refused, if it is known, as the stamp of the newcomer that it is now. It is forgotten.
+    pub fn recall(words: &[AtomicU32], fingerprint: u64, newcomer: &Access) -> Option<Access> {
+        let (_, ways) = bucket(words, home(words, fingerprint))?;
+        let way = ways.chunks_exact(WORDS).find(|way| way[0].load(Relaxed) == mark(fingerprint))?;
+        way[0].store(0, Relaxed);
+        Some(stamp(way, newcomer))
+    }
+
+    /// The keys of the bucket that a random number chooses, each of which stands for as many as there are buckets.
+    pub fn sample(words: &[AtomicU32], random: u32) -> impl Iterator<Item = Access> + '_ {
+        let ways = bucket(words, ((u64::from(random) * buckets(words) as u64) >> 32) as usize).map(|(_, ways)| ways);
+        let known = ways.into_iter().flat_map(|ways| ways.chunks_exact(WORDS)).filter(|way| way[0].load(Relaxed) != 0);
+        known.map(|way| stamp(way, &Access::new(0, 1, 1.0, u64::MAX)))
     }
 
     /// Notes a key that is refused or leaves.
     pub fn remember(words: &[AtomicU32], fingerprint: u64, access: &Access) {
-        let Some((count, ways)) = bucket(words, fingerprint) else { return };
+        let Some((count, ways)) = bucket(words, home(words, fingerprint)) else { return };
         let known = ways.chunks_exact(WORDS).find(|way| way[0].load(Relaxed) == mark(fingerprint));
         let way = known.unwrap_or_else(|| {
             let oldest = count.fetch_add(1, Relaxed) as usize % WAYS;
@@ -45,22 +50,26 @@ impl Doorkeeper {
         let values = [mark(fingerprint), access.last, u32::from(access.uses) | u32::from(access.gap) << 8];
         way.iter().zip(values).for_each(|(word, value)| word.store(value, Relaxed));
     }
-
-    /// Whether a key is known; notes it if not.
-    pub fn seen(words: &[AtomicU32], fingerprint: u64) -> bool {
-        let mut access = Access::new(0, 1, 1.0, u64::MAX);
-        let known = Doorkeeper::recall(words, fingerprint, &mut access);
-        if !known {
-            Doorkeeper::remember(words, fingerprint, &access);
-        }
-        known
-    }
 }
 
-fn bucket(words: &[AtomicU32], fingerprint: u64) -> Option<(&AtomicU32, &[AtomicU32])> {
-    let buckets = words.len() / BUCKET;
-    let index = ((u128::from(fingerprint) * buckets as u128) >> 64) as usize;
+/// How many buckets a table has.
+pub fn buckets(words: &[AtomicU32]) -> usize {
+    words.len() / BUCKET
+}
+
+fn stamp(way: &[AtomicU32], newcomer: &Access) -> Access {
+    let used = way[2].load(Relaxed);
+    Access { last: way[1].load(Relaxed), uses: used as u8, gap: (used >> 8) as u8, ..*newcomer }
+}
+
+/// The count and the places of a bucket.
+fn bucket(words: &[AtomicU32], index: usize) -> Option<(&AtomicU32, &[AtomicU32])> {
     words.get(index * BUCKET..(index + 1) * BUCKET)?.split_first()
+}
+
+/// Where a key is noted.
+fn home(words: &[AtomicU32], fingerprint: u64) -> usize {
+    ((u128::from(fingerprint) * buckets(words) as u128) >> 64) as usize
 }
 
 /// An empty place is 0. The upper bits have chosen the bucket.
@@ -89,33 +98,26 @@ mod tests {
     #[test]
     fn it_knows_the_latest_keys_and_no_others() {
         let words = table(Doorkeeper::words(16_000));
-        assert!((0..100_000).all(|number| !Doorkeeper::seen(&words, key(number))));
+        (0..100_000).for_each(|number| Doorkeeper::remember(&words, key(number), &newcomer(number as u32)));
+        let draws = (0..buckets(&words) as u64).map(|nth| ((nth << 32) / buckets(&words) as u64) as u32 + 1);
+        let all = draws.map(|random| Doorkeeper::sample(&words, random).count()).sum::<usize>();
+        assert!((15_000..=17_000).contains(&all), "{all}");
         let known = |numbers: std::ops::Range<u64>| {
-            numbers.filter(|&number| Doorkeeper::recall(&words, key(number), &mut newcomer(0))).count()
+            numbers.filter(|&number| Doorkeeper::recall(&words, key(number), &newcomer(0)).is_some()).count()
         };
-        assert!(known(92_000..100_000) > 7_200, "{}", known(92_000..100_000));
-        assert!(known(0..40_000) < 400, "{}", known(0..40_000));
+        let [latest, oldest] = [92_000..100_000, 0..40_000].map(known);
+        assert!(latest > 7_200 && oldest < 400, "{latest} of 8000 and {oldest} of 40000");
     }
 
     #[test]
-    fn who_comes_back_is_who_left_used_once_more() {
+    fn who_comes_back_is_who_left_and_comes_back_once() {
         let words = table(Doorkeeper::words(100));
         let mut gone = newcomer(1000);
         gone.touch(1064);
         Doorkeeper::remember(&words, key(1), &gone);
-        let mut back = newcomer(1128);
-        assert!(Doorkeeper::recall(&words, key(1), &mut back));
-        gone.touch(1128);
-        assert_eq!(back, gone);
-        assert!(!Doorkeeper::recall(&words, key(2), &mut back));
-    }
-
-    #[test]
-    fn a_table_too_small_for_a_bucket_knows_nobody() {
-        for words in [0, 15] {
-            let words = table(words);
-            assert_eq!([Doorkeeper::seen(&words, 5), Doorkeeper::seen(&words, 5)], [false, false]);
-        }
+        assert_eq!(Doorkeeper::recall(&words, key(2), &newcomer(1128)), None);
+        assert_eq!(Doorkeeper::recall(&words, key(1), &newcomer(1128)), Some(gone));
+        assert_eq!(Doorkeeper::recall(&words, key(1), &newcomer(1128)), None);
     }
 
     proptest! {
@@ -124,10 +126,9 @@ mod tests {
             junk in prop::collection::vec(any::<u32>(), 0..100), key: u64, uses: u8, gap: u8
         ) {
             let words: Vec<AtomicU32> = junk.into_iter().map(AtomicU32::new).collect();
-            Doorkeeper::remember(&words, key, &Access { uses, gap, ..newcomer(7) });
-            let mut back = newcomer(8);
-            prop_assert_eq!(Doorkeeper::recall(&words, key, &mut back), words.len() >= BUCKET);
-            prop_assert!(words.len() < BUCKET || back.last == 8 && back.uses >= uses);
+            let noted = Access { uses, gap, ..newcomer(7) };
+            Doorkeeper::remember(&words, key, &noted);
+            prop_assert_eq!(Doorkeeper::recall(&words, key, &newcomer(8)), (words.len() >= BUCKET).then_some(noted));
         }
     }
 }

@@ -1,19 +1,14 @@
 //! What an entry on disk is worth: its access stamp, and the judge who holds the stamps of a sample against each other.
 //!
 //! `lru` and `lfu` go by the stamp alone. `adaptive` judges with the weights of the memory policy of that name
-//! ([`crate::policy::Adaptive`]), learnt in each process by a *miniature*: that policy itself over a sample of the keys, with as many
-//! entries as the sample has of those on disk, fed with the requests that this process makes. Ages and gaps are relative to the number of
-//! entries, so what the miniature learns holds for the whole. What the miniatures of all processes count is added up in the directory: so
-//! eight workers learn together, and one that was started anew knows what was learnt before it. Before anything is learnt, the
-//! policy's prior judges, by recency and frequency.
-//!
-//! Source of the sample: Waldspurger, Park, Garthwaite and Ahmad, "Efficient MRC construction with SHARDS" (FAST 2015).
+//! ([`crate::policy::Adaptive`]), learnt in the same way: hits are counted by kind, also those on entries that left and came back, and
+//! the samples that are drawn for eviction tell how many entries of each kind there were to be hit. What all processes count is added
+//! up in the directory: so eight workers learn together, and one that was started anew knows what was learnt before it. Before anything
+//! is learnt, the policy's prior judges, by recency and frequency.
 
-use crate::list::Slot;
-use crate::policy::{AGES, Adaptive, CLASSES, Cause, Change, KEEP, Lessons, Meta, Moment, Policy, Stamp, Weights};
+use crate::policy::{AGES, CLASSES, KEEP, Lessons, Moment, Stamp, Weights};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError, RwLock};
-use xxhash_rust::xxh3::Xxh3DefaultBuilder;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Uses that are counted one by one; above, one in 2, 4, 8, ... for each [`STEP`] of the count, by chance.
 const COUNTED: u8 = 128;
@@ -120,33 +115,62 @@ impl Judge {
         }
     }
 
-    /// Learns from a get or set of this process: the key's fingerprint, the record's length (0 for a get that found nothing), whether
-    /// it was there, and how many entries there are. A miss and the set that follows it are one request. `lessons` are [`LESSONS`] words that
-    /// all processes share. Waits for nobody.
-    pub fn request(&self, fingerprint: u64, length: u32, hit: bool, entries: u64, lessons: &[AtomicU32]) {
+    /// Learns from a request of this process that found something or stores it: `before` is the stamp that the entry had, or had when it
+    /// left; a newcomer has none. Waits for nobody.
+    pub fn request(&self, before: Option<&Access>, tick: u32) {
         if let Rule::Adaptive(learnt) = &self.0 {
-            learnt.request(fingerprint, length, hit, entries, lessons);
+            learnt.request(before, tick);
+        }
+    }
+
+    /// Learns from a sample of all entries, and from one of those that left, each of which stands for `ghosts_each` of them.
+    pub fn sampled(&self, sample: &[Access], ghosts: impl Iterator<Item = Access>, ghosts_each: u64, seen: &Seen) {
+        if let Rule::Adaptive(learnt) = &self.0 {
+            learnt.sampled(sample, ghosts, ghosts_each, seen);
         }
     }
 }
 
-/// `adaptive`: weights, and the miniature that learns them.
+/// When a sample was drawn, and from what.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// The number of the latest request.
+    pub tick: u32,
+    /// How many entries there are.
+    pub entries: u64,
+    /// [`LESSONS`] words that all processes share.
+    pub lessons: &'a [AtomicU32],
+}
+
+/// Requests of an epoch of one process: twice as many each time up to half a turnover, within bounds.
+const FIRST_EPOCH: u32 = 128;
+const EPOCHS: (u64, u64) = (4096, 1 << 20);
+
+/// `adaptive`: weights, and what is being counted for the next.
 #[derive(Debug)]
 struct Learnt {
     weights: RwLock<Weights>,
-    miniature: Mutex<Miniature>,
-    /// The miniature's sample: one key in two to this power.
-    shift: AtomicU32,
+    counted: Mutex<Counted>,
     entries: AtomicU64,
     pace: Pace,
+}
+
+/// What this process counted in the epoch that goes on.
+#[derive(Debug)]
+struct Counted {
+    lessons: Lessons,
+    /// Requests since a sample was drawn, and since the epoch began.
+    requests: (u32, u32),
+    epoch: u32,
+    /// Whether anything had to leave yet: as long as there is room nothing depends on it.
+    full: bool,
 }
 
 impl Default for Learnt {
     fn default() -> Self {
         Learnt {
             weights: RwLock::new(weights_of(&Lessons::default(), 1)),
-            miniature: Mutex::default(),
-            shift: AtomicU32::default(),
+            counted: Mutex::new(Counted { lessons: Lessons::default(), requests: (0, 0), epoch: FIRST_EPOCH, full: false }),
             entries: AtomicU64::default(),
             pace: Pace::default(),
         }
@@ -164,25 +188,53 @@ impl Learnt {
         worth.min(f32::MAX) * (1.0 - old / 1024.0)
     }
 
-    fn request(&self, fingerprint: u64, length: u32, hit: bool, entries: u64, lessons: &[AtomicU32]) {
-        if !sampled(fingerprint, self.shift.load(Relaxed)) {
-            return;
+    fn counted(&self) -> Option<MutexGuard<'_, Counted>> {
+        self.counted.try_lock().ok()
+    }
+
+    fn request(&self, before: Option<&Access>, tick: u32) {
+        let Some(mut counted) = self.counted().filter(|counted| counted.full) else { return };
+        counted.requests.0 += 1;
+        if let Some(before) = before {
+            let kind = self.weights.read().unwrap_or_else(PoisonError::into_inner).kind(&before.stamp(tick), tick);
+            counted.lessons.hit(kind);
         }
-        let Ok(mut miniature) = self.miniature.try_lock() else { return };
-        miniature.fit(entries);
-        self.shift.store(miniature.shift, Relaxed);
-        miniature.request(fingerprint, length, hit);
-        let before = self.entries.load(Relaxed);
-        let learnt = miniature.lesson();
-        if let Some(counts) = &learnt {
-            add(lessons, counts);
+    }
+
+    fn sampled(&self, sample: &[Access], ghosts: impl Iterator<Item = Access>, ghosts_each: u64, seen: &Seen) {
+        let Some(mut counted) = self.counted() else { return };
+        let (before, elapsed) = (self.entries.load(Relaxed), counted.requests.0);
+        let begins = !std::mem::replace(&mut counted.full, true);
+        if begins || seen.entries.abs_diff(before) > before / 16 {
+            self.reweigh(seen);
         }
-        if learnt.is_some() || entries.abs_diff(before) > before / 16 || before == 0 {
-            let mut all = Lessons::default();
-            all.counts_mut().zip(lessons).for_each(|(count, word)| *count = counted(word));
-            *self.weights.write().unwrap_or_else(PoisonError::into_inner) = weights_of(&all, entries);
-            self.entries.store(entries.max(1), Relaxed);
+        // So many turnovers times so many entries: their number cancels out for those that are there.
+        let weights = self.weights.read().unwrap_or_else(PoisonError::into_inner);
+        let there = elapsed as f32 / sample.len().max(1) as f32;
+        for access in sample {
+            counted.lessons.wait(weights.kind(&access.stamp(seen.tick), seen.tick), there);
         }
+        let left = elapsed as f32 * ghosts_each as f32 / seen.entries.max(1) as f32;
+        for access in ghosts {
+            counted.lessons.wait(weights.kind(&access.stamp(seen.tick), seen.tick), left);
+        }
+        drop(weights);
+        counted.requests = (0, counted.requests.1 + elapsed);
+        if counted.requests.1 >= counted.epoch {
+            add(seen.lessons, &std::mem::take(&mut counted.lessons));
+            self.reweigh(seen);
+            counted.requests.1 = 0;
+            let (least, most) = EPOCHS;
+            counted.epoch = (counted.epoch * 2).min((seen.entries / 2).clamp(least, most) as u32);
+        }
+    }
+
+    /// Makes weights of what all processes have learnt.
+    fn reweigh(&self, seen: &Seen) {
+        let mut all = Lessons::default();
+        all.counts_mut().zip(seen.lessons).for_each(|(count, word)| *count = counted(word));
+        *self.weights.write().unwrap_or_else(PoisonError::into_inner) = weights_of(&all, seen.entries);
+        self.entries.store(seen.entries.max(1), Relaxed);
     }
 }
 
@@ -200,17 +252,10 @@ fn counted(word: &AtomicU32) -> f32 {
 }
 
 /// Adds what was counted in an epoch, and fades all. What two processes add at the same moment may be lost.
-fn add(lessons: &[AtomicU32], counts: &[f32]) {
-    for (word, count) in lessons.iter().zip(counts) {
-        word.store(((counted(word) + count.max(0.0)) * KEEP).to_bits(), Relaxed);
+fn add(lessons: &[AtomicU32], new: &Lessons) {
+    for (word, count) in lessons.iter().zip(new.counts()) {
+        word.store(((counted(word) + count) * KEEP).to_bits(), Relaxed);
     }
-}
-
-/// Whether a key is one of the sample, in which every second key of a sample twice as large is.
-#[inline]
-fn sampled(fingerprint: u64, shift: u32) -> bool {
-    // Other bits than those that place the key in the index.
-    fingerprint.wrapping_mul(0x9E37_79B9_7F4A_7C15).leading_zeros() >= shift
 }
 
 /// How fast requests come, from two of them: the request's number and the milliseconds, both modulo 2^32, in one word.
@@ -235,106 +280,9 @@ impl Pace {
     }
 }
 
-/// The most entries of the miniature; it has a quarter as many at least, if there are so many on disk.
-const MOST: u64 = 4000;
-
-/// A cache of lengths without values, over a sample of the keys.
-#[derive(Debug, Default)]
-struct Miniature {
-    policy: Adaptive,
-    slots: hashbrown::HashMap<u64, Slot, Xxh3DefaultBuilder>,
-    /// By slot.
-    held: Vec<Held>,
-    free: Vec<Slot>,
-    shift: u32,
-    limit: usize,
-    /// When the last lesson ended, and all that had been counted then.
-    told: u32,
-    counts: Vec<f32>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Held {
-    fingerprint: u64,
-    length: u32,
-    /// It was asked for last by a get that didn't find it on disk, so that a set will follow.
-    missed: bool,
-}
-
-impl Miniature {
-    /// Takes its size from the number of entries on disk.
-    fn fit(&mut self, entries: u64) {
-        while entries >> self.shift > MOST {
-            self.shift += 1;
-            let out: Vec<Slot> =
-                self.slots.iter().filter(|&(&fingerprint, _)| !sampled(fingerprint, self.shift)).map(|(_, &slot)| slot).collect();
-            out.into_iter().for_each(|slot| self.remove(slot, Cause::Explicit));
-        }
-        while self.shift > 0 && entries >> self.shift < MOST / 4 {
-            self.shift -= 1;
-        }
-        // A sample of the keys may by chance have more of them than its share; as long as there is room on disk, nothing should leave here.
-        self.limit = ((entries + entries / 16) >> self.shift) as usize + 16;
-    }
-
-    fn request(&mut self, fingerprint: u64, length: u32, hit: bool) {
-        let Some(&slot) = self.slots.get(&fingerprint) else {
-            if length > 0 {
-                self.insert(Held { fingerprint, length, missed: false });
-            }
-            return;
-        };
-        let held = &mut self.held[slot as usize];
-        let follows = std::mem::replace(&mut held.missed, !hit && length == 0) && !hit && length > 0;
-        if !follows {
-            self.policy.on_hit(slot);
-        }
-        if length > 0 && length != held.length {
-            held.length = length;
-            self.policy.configure(Change::Weight(slot, length.into()));
-        }
-    }
-
-    fn insert(&mut self, held: Held) {
-        while self.slots.len() >= self.limit {
-            match self.policy.victim(Some(held.fingerprint)) {
-                Some(victim) => self.remove(victim, Cause::Size),
-                None => break,
-            }
-        }
-        let slot = self.free.pop().unwrap_or(self.held.len() as Slot);
-        match self.held.get_mut(slot as usize) {
-            Some(place) => *place = held,
-            None => self.held.push(held),
-        }
-        self.slots.insert(held.fingerprint, slot);
-        self.policy.on_insert(slot, held.fingerprint, &Meta::of_weight(held.length.into()));
-    }
-
-    fn remove(&mut self, slot: Slot, cause: Cause) {
-        self.policy.on_remove(slot, cause);
-        self.slots.remove(&self.held[slot as usize].fingerprint);
-        self.free.push(slot);
-    }
-
-    /// What was counted in the epoch that ended just now, if one did.
-    fn lesson(&mut self) -> Option<Vec<f32>> {
-        if std::mem::replace(&mut self.told, self.policy.lesson()) == self.policy.lesson() {
-            return None;
-        }
-        // It has faded since, together with what was there before.
-        let counts: Vec<f32> = self.policy.lessons().counts().copied().collect();
-        self.counts.resize(counts.len(), 0.0);
-        let new = counts.iter().zip(&self.counts).map(|(count, before)| count / KEEP - before).collect();
-        self.counts = counts;
-        Some(new)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fingerprint::fingerprint;
     use proptest::prelude::*;
 
     fn used(last: u32, uses: u8) -> Access {
@@ -343,10 +291,6 @@ mod tests {
 
     fn judge(name: &str) -> Judge {
         Judge::named(name).unwrap()
-    }
-
-    fn key(number: u32) -> u64 {
-        fingerprint(&number.to_le_bytes(), 7)
     }
 
     fn lessons() -> Vec<AtomicU32> {
@@ -372,7 +316,7 @@ mod tests {
     #[test]
     fn what_expires_soon_is_worth_less_to_adaptive() {
         let judge = judge("adaptive");
-        judge.request(key(1), 100, false, 1000, &lessons());
+        judge.sampled(&[], std::iter::empty(), 0, &Seen { tick: 0, entries: 1000, lessons: &lessons() });
         let worth = |deadline_ms| judge.worth(&Access { deadline_ms, ..used(900, 1) }, 2000, 2_000_000);
         // A thousand requests, which is a turnover, take half a minute.
         judge.worth(&used(900, 1), 1000, 1_970_000);
@@ -405,22 +349,22 @@ mod tests {
         let (mut hits, mut random) = (0, 1u64);
         for tick in 0..ring * rounds {
             let number = tick % ring;
-            let place = held.iter().position(|(other, _)| *other == number);
-            if let Some(place) = place {
-                judge.request(key(number), 1, true, held.len() as u64, lessons);
-                held[place].1.touch(tick);
+            if let Some((_, access)) = held.iter_mut().find(|(other, _)| *other == number) {
+                judge.request(Some(access), tick);
+                access.touch(tick);
                 hits += 1;
                 continue;
             }
-            judge.request(key(number), 0, false, held.len() as u64, lessons);
-            judge.request(key(number), 1, false, held.len() as u64, lessons);
+            judge.request(None, tick);
             if held.len() == capacity {
-                let sample = (0..16).map(|_| {
+                let sample: [usize; 16] = std::array::from_fn(|_| {
                     random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     ((random >> 33) % capacity as u64) as usize
                 });
+                let seen = Seen { tick, entries: held.len() as u64, lessons };
+                judge.sampled(&sample.map(|at| held[at].1), std::iter::empty(), 0, &seen);
                 let worth = |at: &usize| judge.worth(&held[*at].1, tick, 0);
-                let victim = sample.min_by(|left, right| worth(left).total_cmp(&worth(right))).unwrap();
+                let victim = sample.into_iter().min_by(|left, right| worth(left).total_cmp(&worth(right))).unwrap();
                 held.swap_remove(victim);
             }
             held.push((number, Access::new(tick, 1, 1.0, u64::MAX)));
@@ -449,40 +393,10 @@ mod tests {
         let words = [f32::NAN, f32::INFINITY, -1.0, f32::MAX].map(f32::to_bits);
         lessons.iter().zip(words.iter().cycle()).for_each(|(lesson, &word)| lesson.store(word, Relaxed));
         let (damaged, usual) = (judge("adaptive"), judge("adaptive"));
-        damaged.request(key(1), 100, false, 1000, &lessons);
-        usual.request(key(1), 100, false, 1000, &self::lessons());
-        assert_eq!(damaged.worth(&used(5, 1), 2000, 0), usual.worth(&used(5, 1), 2000, 0));
-    }
-
-    #[test]
-    fn the_miniature_holds_some_thousands_however_many_there_are() {
-        let mut miniature = Miniature::default();
-        for (entries, most) in [(1_000u64, 1_100), (300_000, 4_300), (9_000, 4_300), (500, 600)] {
-            for number in 0..(entries as u32 * 2) {
-                miniature.fit(entries);
-                if sampled(key(number), miniature.shift) {
-                    miniature.request(key(number), 1, false);
-                }
-            }
-            let held = miniature.slots.len();
-            assert!(held <= most && held >= (entries as usize).min(900), "{held} for {entries}");
-            assert_eq!(miniature.held.len(), held + miniature.free.len());
+        for (judge, lessons) in [(&damaged, lessons), (&usual, self::lessons())] {
+            judge.sampled(&[], std::iter::empty(), 0, &Seen { tick: 0, entries: 1000, lessons: &lessons });
         }
-    }
-
-    #[test]
-    fn a_miss_and_the_set_that_follows_are_one_request() {
-        let mut miniature = Miniature::default();
-        miniature.fit(10);
-        miniature.request(key(1), 5, false);
-        let uses = |miniature: &Miniature| crate::policy::Inspect::hits(&miniature.policy, miniature.slots[&key(1)]);
-        assert_eq!(uses(&miniature), 0);
-        miniature.request(key(1), 0, false);
-        miniature.request(key(1), 5, false);
-        assert_eq!(uses(&miniature), 1);
-        miniature.request(key(1), 5, true);
-        miniature.request(key(1), 6, false);
-        assert_eq!(uses(&miniature), 3);
+        assert_eq!(damaged.worth(&used(5, 1), 2000, 0), usual.worth(&used(5, 1), 2000, 0));
     }
 
     proptest! {

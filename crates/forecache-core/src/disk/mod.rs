@@ -222,6 +222,7 @@ impl Disk {
             writing.repair()?;
         }
         if !self.settled() {
+            self.tally.corrupt.fetch_add(self.control.drop_damaged(), Relaxed);
             let id = self.control.find(self.hash).or_else(|| self.control.claim(&self.options.namespace));
             writing.broken = false;
             self.namespace.store(id.ok_or_else(|| Error::Namespaces(self.directory.clone()))?, Relaxed);

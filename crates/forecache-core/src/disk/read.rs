@@ -47,41 +47,44 @@ impl Slot {
 impl Disk {
     /// Reads an entry into the buffer, unless its record is longer than `most`. Times are milliseconds since 1970.
     pub fn read<'b>(&self, key: &str, now: u64, most: usize, buffer: &'b mut Vec<u8>) -> Result<Read<'b>> {
-        let tick = self.control.word(Word::Tick).fetch_add(1, Relaxed) as u32;
         let fingerprint = self.fingerprint(key);
-        let Some((position, slot)) = self.look_up(fingerprint, now)? else { return Ok(self.miss(fingerprint)) };
+        let Some((position, slot)) = self.look_up(fingerprint, now)? else { return Ok(self.miss()) };
         if slot.length as usize > most {
             return Ok(Read::Longer(slot.length as usize));
         }
         let Some((position, slot, range)) = self.fetch(key, fingerprint, (position, slot), now, buffer)? else {
-            return Ok(self.miss(fingerprint));
+            return Ok(self.miss());
         };
-        let Ok(envelope) = envelope::parse(&buffer[range]) else { return Ok(self.miss(fingerprint)) };
+        let Ok(envelope) = envelope::parse(&buffer[range]) else { return Ok(self.miss()) };
         let fields = &envelope.fields;
         if fields.hard <= now {
             count(&self.tally.expired);
-            return Ok(self.miss(fingerprint));
+            return Ok(self.miss());
         }
-        self.used(position, &slot, tick, expiry(fields.hard, fields.time_to_idle, now));
-        self.judge.request(fingerprint, slot.length, true, self.control.get(Word::Entries), self.control.lessons());
+        self.used(position, &slot, expiry(fields.hard, fields.time_to_idle, now));
         count(&self.tally.hits);
         Ok(Read::Entry(envelope, slot.length as usize))
     }
 
-    fn miss(&self, fingerprint: u64) -> Read<'static> {
-        self.judge.request(fingerprint, 0, false, self.control.get(Word::Entries), self.control.lessons());
+    fn miss(&self) -> Read<'static> {
         count(&self.tally.misses);
         Read::Miss
     }
 
-    fn used(&self, position: u64, slot: &Slot, tick: u32, expiry: u64) {
+    fn used(&self, position: u64, slot: &Slot, expiry: u64) {
         let Ok(index) = self.index() else { return };
-        let mut access = access(slot);
+        let (mut access, tick) = (access(slot), self.tick());
+        self.judge.request(Some(&access), tick);
         access.touch(tick);
         index.stamp(position, access.to_words());
         if expiry > slot.expiry {
             index.expire_at(position, slot, expiry);
         }
+    }
+
+    /// The number of a request: of one that finds or stores something. The judge counts as well, and so have ages the same unit.
+    pub(super) fn tick(&self) -> u32 {
+        self.control.word(Word::Tick).fetch_add(1, Relaxed) as u32
     }
 
     /// The live entry of a fingerprint.

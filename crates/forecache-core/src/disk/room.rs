@@ -1,7 +1,8 @@
 //! Making room: what leaves a full directory, and how the space it had becomes another's.
 
-use super::doorkeeper::Doorkeeper;
+use super::doorkeeper::{Doorkeeper, buckets};
 use super::index::{Found, Index, LARGE, Place, Slot};
+use super::judge::{Access, Seen};
 use super::mapped::{BLOCK, blocks};
 use super::read::{access, count};
 use super::shared::{OfClass, OfNamespace, Word};
@@ -171,8 +172,13 @@ impl Writing<'_> {
         if !gone.is_empty() {
             return Ok(true);
         }
-        let (judge, tick) = (&self.disk.judge, self.disk.control.get(Word::Tick) as u32);
-        let worths = sample.iter().map(|slot| (judge.worth(&access(slot), tick, now), slot));
+        let (judge, control) = (&self.disk.judge, &self.disk.control);
+        let (tick, doorkeeper) = (control.get(Word::Tick) as u32, control.doorkeeper());
+        let stamps: Vec<Access> = sample.iter().map(access).collect();
+        let ghosts = Doorkeeper::sample(doorkeeper, (self.held.random >> 16) as u32);
+        let seen = Seen { tick, entries: control.get(Word::Entries), lessons: control.lessons() };
+        judge.sampled(&stamps, ghosts, buckets(doorkeeper) as u64, &seen);
+        let worths = stamps.iter().map(|stamp| judge.worth(stamp, tick, now)).zip(&sample);
         let Some((_, least)) = worths.min_by(|(one, _), (other, _)| one.total_cmp(other)) else { return Ok(false) };
         Doorkeeper::remember(self.disk.control.doorkeeper(), least.fingerprint, &access(least));
         count(&self.disk.tally.evicted);

@@ -111,6 +111,13 @@ fn birth(file: &Metadata) -> u64 {
     xxh3_64(&[&boot[..], &file.dev().to_le_bytes(), &file.ino().to_le_bytes()].concat()).max(1)
 }
 
+/// An epoch whose upper bits are a check of the rest and of the namespace's hash.
+fn checked(epoch: u64, hash: u64) -> u64 {
+    const BITS: u32 = 48;
+    let rest = epoch % (1 << BITS);
+    rest | xxh3_64_with_seed(&rest.to_le_bytes(), hash) << BITS
+}
+
 impl Control {
     /// Opens the file, and makes it if there is none. The caller holds the lock. Says whether it had to begin anew.
     pub fn open(path: &Path, capacity: u64, seed: Option<u64>) -> Result<(Self, bool)> {
@@ -208,7 +215,7 @@ impl Control {
     /// Gives a namespace a row, by someone who holds the lock; `None` if there is none left.
     pub fn claim(&self, namespace: &str) -> Option<u16> {
         let id = self.find(0)?;
-        self.new_epoch(id);
+        self.begin_epoch(id, name_hash(namespace));
         let mut name = [0; 32];
         let cut = (0..=name.len().min(namespace.len())).rev().find(|&end| namespace.is_char_boundary(end)).unwrap_or(0);
         name[..cut].copy_from_slice(&namespace.as_bytes()[..cut]);
@@ -230,8 +237,27 @@ impl Control {
 
     /// All entries of a namespace so far are out of reach from now on. No epoch comes twice.
     pub fn new_epoch(&self, id: u16) {
+        self.begin_epoch(id, self.namespace(id, OfNamespace::Hash).load(Relaxed));
+    }
+
+    fn begin_epoch(&self, id: u16, hash: u64) {
         let number = self.next_version().to_le_bytes();
-        self.namespace(id, OfNamespace::Epoch).store(xxh3_64_with_seed(&number, self.get(Word::Seed)), Relaxed);
+        let epoch = checked(xxh3_64_with_seed(&number, self.get(Word::Seed)), hash);
+        self.namespace(id, OfNamespace::Epoch).store(epoch, Relaxed);
+    }
+
+    /// Gives up the rows that are damaged, by someone who holds the lock, and says how many there were.
+    pub fn drop_damaged(&self) -> u64 {
+        let damaged = |id: &u16| {
+            let [hash, epoch] = [OfNamespace::Hash, OfNamespace::Epoch].map(|word| self.namespace(*id, word).load(Relaxed));
+            epoch != checked(epoch, hash) && (hash, epoch) != (0, 0)
+        };
+        let rows = (1..NAMESPACES as u16).filter(damaged);
+        rows.inspect(|&id| {
+            self.begin_epoch(id, 0);
+            self.namespace(id, OfNamespace::Hash).store(0, Relaxed);
+        })
+        .count() as u64
     }
 
     /// A version that was never given.
@@ -291,6 +317,19 @@ mod tests {
         assert_ne!(again.namespace(2, OfNamespace::Epoch).load(Relaxed), before);
         (4..NAMESPACES).for_each(|id| assert_eq!(control.claim(&id.to_string()), Some(id as u16)));
         assert_eq!(control.claim("one more"), None);
+    }
+
+    #[test]
+    fn a_row_whose_hash_or_epoch_was_damaged_is_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let (control, _) = open(directory.path());
+        for word in [OfNamespace::Hash, OfNamespace::Epoch] {
+            let id = control.claim("shop").unwrap();
+            assert_eq!(control.drop_damaged(), 0);
+            control.namespace(id, word).fetch_xor(1 << 20, Relaxed);
+            assert_eq!((control.drop_damaged(), control.drop_damaged()), (1, 0));
+            assert_eq!(control.find(name_hash("shop")), None);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::doorkeeper::Doorkeeper;
 use super::index::{LARGE, Place, Slot};
 use super::judge::Access;
-use super::read::{count, expiry};
+use super::read::{access, count, expiry};
 use super::shared::{OfClass, OfNamespace, Word};
 use super::{Disk, Error, Result, Writing, record};
 use crate::envelope::{self, Fields};
@@ -214,7 +214,8 @@ impl Writing<'_> {
         let Item { key, fields, mark, .. } = sealed.item;
         let disk = self.disk;
         let (fingerprint, stripe, length) = (disk.fingerprint(key), disk.stripe(key), sealed.length());
-        let there = disk.look_up(fingerprint, now)?.is_some();
+        let found = disk.look_up(fingerprint, now)?;
+        let there = found.is_some();
         if absent && there {
             return self.put_off(sealed.item, now);
         }
@@ -228,11 +229,22 @@ impl Writing<'_> {
             return self.refuse(key, absent);
         }
         let deadline = if expiry == super::index::NEVER { envelope::NEVER } else { expiry };
-        let tick = disk.control.get(Word::Tick) as u32;
-        let mut access = Access::new(tick, length as u32, fields.cost, deadline);
-        disk.judge.request(fingerprint, length as u32, there, disk.control.get(Word::Entries), disk.control.lessons());
-        if !there && !self.admits(sealed, fingerprint, &mut access, ask) {
+        let tick = disk.tick();
+        let newcomer = Access::new(tick, length as u32, fields.cost, deadline);
+        // An overwrite is a use, and who comes back is judged by what it was before.
+        let before = match &found {
+            Some((_, slot)) => Some(access(slot)),
+            None => Doorkeeper::recall(disk.control.doorkeeper(), fingerprint, &newcomer),
+        };
+        disk.judge.request(before.as_ref(), tick);
+        if before.is_none() && ask && !self.admits(sealed) {
+            Doorkeeper::remember(disk.control.doorkeeper(), fingerprint, &newcomer);
             return self.refuse(key, absent);
+        }
+        let mut stamp = newcomer;
+        if let Some(Access { last, uses, gap, .. }) = before {
+            stamp = Access { last, uses, gap, ..newcomer };
+            stamp.touch(tick);
         }
         let reserved = if self.widen(now)? { self.reserve(length, fingerprint, now)? } else { None };
         let Some((class, number)) = reserved else { return self.refuse(key, absent) };
@@ -245,7 +257,7 @@ impl Writing<'_> {
         let labels = fields.tags.iter().fold(owner_label(fields.owner), |labels, tag| labels | label(tag, 0));
         let (version, namespace) = (sealed.version, disk.namespace.load(Relaxed));
         let slot =
-            Slot { fingerprint, place, version, expiry, namespace, labels, length: length as u32, access: access.to_words() };
+            Slot { fingerprint, place, version, expiry, namespace, labels, length: length as u32, access: stamp.to_words() };
         self.publish(&slot)?;
         if !absent {
             disk.counters.bump(stripe);
@@ -255,16 +267,10 @@ impl Writing<'_> {
         Ok(Outcome::Stored)
     }
 
-    /// Whether a full directory takes a new key. It also learns what was known of it.
-    fn admits(&mut self, sealed: &Sealed, fingerprint: u64, access: &mut Access, ask: bool) -> bool {
-        let doorkeeper = self.disk.control.doorkeeper();
-        let known = Doorkeeper::recall(doorkeeper, fingerprint, access);
+    /// Whether a key that isn't known is taken.
+    fn admits(&mut self, sealed: &Sealed) -> bool {
         let Fields { immutable, pinned, .. } = sealed.item.fields;
-        let admitted = known || !ask || immutable || pinned || !self.full(sealed.length());
-        if !admitted {
-            Doorkeeper::remember(doorkeeper, fingerprint, access);
-        }
-        admitted
+        immutable || pinned || !self.full(sealed.length())
     }
 
     /// Has the index lead to a record that was written; the one before is free.

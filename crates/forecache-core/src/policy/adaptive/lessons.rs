@@ -22,7 +22,7 @@ const FRESH: f32 = 1.0 / 16.0;
 const FEW: f32 = 0.05;
 
 /// See the head of this file.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Lessons {
     hits: Table,
     turnovers: Table,

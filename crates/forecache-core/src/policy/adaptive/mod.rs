@@ -118,16 +118,6 @@ impl Worst {
 }
 
 impl Adaptive {
-    /// What the traffic taught so far.
-    pub(crate) fn lessons(&self) -> &Lessons {
-        &self.lessons
-    }
-
-    /// The request that the latest weights were built at.
-    pub(crate) fn lesson(&self) -> u32 {
-        self.epochs[0].tick
-    }
-
     #[inline]
     fn draw(&mut self) -> u32 {
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

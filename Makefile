@@ -1,6 +1,6 @@
 # Every target sets up what it needs: people, hooks and CI all come through here.
 #
-#   make demo      replay a real virtual machine's disk trace, with a table and a plot
+#   make demo      a real virtual machine's disk behind memory and disk, and its trace under every policy
 #   make test      all tests, Rust and Python, with coverage
 #   make lint      formatters, linters and type checks; warnings are errors
 #   make fmt       format everything
@@ -73,6 +73,8 @@ bench: $(VENV)/.installed $(VENV)/.group-bench
 	$(RUN) -m pip install --quiet --group peers || echo "libcachesim can't be installed here, so its policies aren't measured"
 	$(RUN) benchmarks/hit_ratio.py --quick
 	$(RUN) benchmarks/recording.py --check
+	$(RUN) benchmarks/tiers.py
+	$(RUN) benchmarks/lag.py
 	cargo run --quiet --release --locked --package forecache-core --example replay_speed recordings/database.fctrace
 
 campaign: $(VENV)/.installed $(VENV)/.group-test

@@ -191,7 +191,8 @@ impl Writing<'_> {
     fn sample(&mut self) -> Result<Vec<Slot>> {
         // SplitMix64.
         self.held.random = self.held.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.held.random;
+        // Processes that began alike must not look at the same places one after the other.
+        let mut mixed = self.held.random ^ self.disk.control.get(Word::Version).rotate_left(32);
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
         let mut position = self.index.home(mixed ^ mixed >> 31);

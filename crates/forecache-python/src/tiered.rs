@@ -9,7 +9,7 @@ use crate::options::Said;
 use forecache_core::expiry::NEVER;
 use forecache_core::fingerprint::fingerprint;
 use forecache_core::histogram::Histogram;
-use forecache_core::pending::{Pending, Taken};
+use forecache_core::pending::Taken;
 use forecache_core::store::{New, Options, Outcome, Rest};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};

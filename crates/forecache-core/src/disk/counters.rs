@@ -87,6 +87,11 @@ impl Counters {
         (0..=u16::MAX).for_each(|stripe| self.bump(stripe));
     }
 
+    /// Someone who died may have changed any key: to all, this process included, that is a foreign change.
+    pub fn disturb(&self) {
+        self.shared.words().iter().for_each(|word| _ = word.fetch_add(1, Ordering::AcqRel));
+    }
+
     fn update(&self, stripe: u16, change: impl Fn(u64) -> u64) -> u16 {
         let seen = &self.seen[usize::from(stripe)];
         let mut old = seen.load(Ordering::Acquire);
@@ -140,6 +145,15 @@ mod tests {
         let after = ours.epoch(9);
         assert_ne!(after, before);
         assert_eq!(ours.epoch(9), after);
+    }
+
+    #[test]
+    fn a_disturbance_is_foreign_to_all() {
+        let ours = Counters::private();
+        let theirs = ours.fresh();
+        let before = [ours.epoch(7), theirs.epoch(7)];
+        ours.disturb();
+        assert!(ours.epoch(7) != before[0] && theirs.epoch(7) != before[1]);
     }
 
     #[test]

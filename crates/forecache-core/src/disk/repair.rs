@@ -12,6 +12,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// More versions than are given between two moments at which the system writes mapped files to disk: after a crash of the machine, those
+/// that were given last may be in old records though nothing in the index and in the header tells.
+const FORGOTTEN: u64 = 1 << 24;
+
 impl Index {
     /// Makes an empty index in place of what is there, and tells those who have that open.
     pub(super) fn replace(path: &Path, slots: u64) -> Result<Self> {
@@ -54,6 +58,8 @@ impl Writing<'_> {
         for class in 0..CLASSES {
             self.space().cut(class)?;
         }
+        // Whoever died may have changed a key and not told.
+        disk.counters.disturb();
         self.broken = false;
         Ok(())
     }
@@ -85,6 +91,7 @@ impl Writing<'_> {
         // Only now it is known what can be found.
         let control = &self.disk.control;
         control.word(Word::Version).fetch_max(version, Relaxed);
+        control.word(Word::Version).fetch_add(FORGOTTEN, Relaxed);
         index.each(|slot| self.count(slot));
         failed.map_or(Ok(large), Err)
     }

@@ -24,7 +24,7 @@ pub const OVERHEAD: u64 = 192;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mark {
     pub stripe: u16,
-    pub epoch: u16,
+    pub epoch: u32,
 }
 
 /// A value on its way down, encoded.

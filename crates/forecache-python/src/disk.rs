@@ -37,7 +37,7 @@ impl Counters {
         self.0.stripe(namespace, key)
     }
 
-    fn epoch(&self, stripe: u16) -> u16 {
+    fn epoch(&self, stripe: u16) -> u32 {
         self.0.epoch(stripe)
     }
 

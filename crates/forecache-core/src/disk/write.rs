@@ -28,7 +28,7 @@ pub struct Item<'a> {
     /// The payload.
     pub payload: &'a [u8],
     /// The epoch of the key's stripe ([`super::counters`]) when it was decided to store this; 0 if that doesn't matter.
-    pub mark: u16,
+    pub mark: u32,
 }
 
 /// An item as it will lie on disk.

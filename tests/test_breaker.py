@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import time
+import threading
 
 import pytest
 from hypothesis import given, settings
@@ -240,6 +241,16 @@ def test_what_is_owed_is_settled_by_flush_and_close(scene):
     assert dict(scene.held.entries) == {}
 
 
+def test_what_is_owed_is_settled_by_close_though_the_pause_is_not_over(scene):
+    scene.set("a", b"1")
+    scene.fall()
+    scene.delete("a")
+    scene.tier.heal()
+    scene.do(scene.breaker.close())
+    assert scene.tier.calls.count("delete_many") == 1
+    assert scene.stats().owed == 0
+
+
 def test_closing_closes_a_tier_that_is_down(scene):
     scene.fall()
     scene.tier.heal()
@@ -326,6 +337,23 @@ def test_a_call_that_hangs_is_given_up_and_what_it_does_later_is_undone(scene):
         assert scene.get("a", "b") == {}
         assert time.monotonic() < deadline, "what was given up doesn't end"
     assert dict(scene.held.entries) == {}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_child_does_not_wait_for_what_was_given_up_in_its_parent():
+    scene = Scene(timeout=0.05, failures=1)
+    scene.tier.plan("get_many", Hang())
+    scene.get("a")
+    child = os.fork()
+    if child == 0:
+        try:
+            scene.clock.advance(10)
+            scene.set("a", b"1")
+            os._exit(0 if scene.stats().state == "up" else 1)
+        finally:
+            os._exit(2)
+    scene.tier.release()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_writer_who_is_cancelled_leaves_nothing_old():

@@ -1,11 +1,12 @@
 """The disk tier, beside what every tier promises: what it does where a directory fails, and what it hands to threads."""
 
 import os
+import shutil
 import threading
 
 import pytest
 
-from forecache import Disk, TierOpened, TierUnavailable
+from forecache import Cache, Disk, TierOpened, TierUnavailable
 from forecache._core import Entry
 from forecache.flow import run
 from forecache.testing import FakeClock
@@ -124,6 +125,34 @@ def test_the_child_of_a_fork_has_the_directory_too(tmp_path, now):
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert get(tier, "parent", "child") == {"parent": b"1", "child": b"2"}
+
+
+def test_the_child_of_a_fork_takes_nothing_out_of_the_directory(tmp_path):
+    cache = Cache(tiers=[Disk(tmp_path / "cache", write="through")])
+    cache.set("parent", 1)
+    child = os.fork()
+    if child == 0:
+        try:
+            cache.set("child", 2)
+            os._exit(0)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with Cache(tiers=[Disk(tmp_path / "cache")]) as other:
+        assert (other.get("parent"), other.get("child")) == (1, 2)
+    cache.close()
+
+
+def test_a_directory_that_was_removed_is_made_anew(tmp_path, now):
+    tier = Disk(tmp_path / "cache").make("space", now)
+    run(tier.set_many({"a": Entry(b"1")}))
+    counters = tier.counters()
+    shutil.rmtree(tmp_path / "cache")
+    run(tier.set_many({"b": Entry(b"2")}))
+    assert get(tier, "a", "b") == {"b": b"2"}
+    assert get(Disk(tmp_path / "cache").make("space", now), "b") == {"b": b"2"}
+    assert tier.counters() != counters
+    assert tier.stats().failures == 0
 
 
 def test_many_threads_use_one_tier(tmp_path, crew):

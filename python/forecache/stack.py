@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
-from forecache._core import MISSING, Counters, Entry
+from forecache._core import MISSING, Counters, Entry, Memory
 from forecache.codec import RAW, Codec, Json, MessagePack, codec
 from forecache.errors import CodecError, TierUnavailable
 from forecache.events import Hub, Removed, TierFailed
@@ -97,7 +97,7 @@ class Stack:
             counters = counters_of()
             if counters is not None and counters != self.counters:
                 if self.counters is not None:  # what other processes did meanwhile isn't known
-                    cache.clear()
+                    Memory.clear(cache)
                 self.counters = counters
                 cache._counters(counters, self.namespace)
                 self._hasten(cache)

@@ -27,7 +27,7 @@ pub const TIMED: u64 = 16;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mark {
     pub stripe: u16,
-    pub epoch: u16,
+    pub epoch: u32,
 }
 
 /// A value on its way down, encoded.

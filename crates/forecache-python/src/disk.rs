@@ -38,7 +38,7 @@ impl Counters {
         self.0.stripe(namespace, key)
     }
 
-    fn epoch(&self, stripe: u16) -> u16 {
+    fn epoch(&self, stripe: u16) -> u32 {
         self.0.epoch(stripe)
     }
 
@@ -68,7 +68,9 @@ fn failed(py: Python<'_>, error: Error) -> PyErr {
         },
         Error::Capacity(_) | Error::Policy(_) => config_error(py, message),
         Error::Large(..) => PyValueError::new_err(message),
-        Error::Foreign { .. } | Error::Newer { .. } | Error::Remote { .. } | Error::Namespaces(_) => PyOSError::new_err(message),
+        Error::Gone(_) | Error::Foreign { .. } | Error::Newer { .. } | Error::Remote { .. } | Error::Namespaces(_) => {
+            PyOSError::new_err(message)
+        }
     }
 }
 
@@ -125,22 +127,51 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Does it at once if the lock is free; else waits with the GIL let go, if it is to wait. Much work is done without the GIL anyway.
+    /// Does it at once if the lock is free; else waits with the GIL let go, if it is to wait. Work on more than some keys and bytes is done
+    /// without the GIL anyway.
     fn attempt<T: Send>(
+        &self,
         py: Python<'_>,
         wait: bool,
-        bytes: usize,
-        work: impl Fn(bool) -> disk::Result<Option<T>> + Sync + Send,
+        (keys, bytes): (usize, usize),
+        work: impl Fn(&disk::Disk, bool) -> disk::Result<Option<T>> + Sync + Send,
     ) -> PyResult<Option<T>> {
-        let done = if bytes > LARGE {
-            py.detach(|| work(wait))
-        } else {
-            match work(false) {
-                Ok(None) if wait => py.detach(|| work(true)),
-                done => done,
+        if keys <= disk::BATCH && bytes <= LARGE {
+            match work(&*self.disk(py)?, false) {
+                // Opening it anew takes long.
+                Ok(None) | Err(Error::Gone(_)) if wait => {}
+                Err(Error::Gone(_)) => return Ok(None),
+                done => return done.map_err(|error| failed(py, error)),
             }
+        }
+        self.alone(py, |disk| work(disk, wait))
+    }
+
+    /// Does it without the GIL. A directory that was removed is made and opened anew.
+    fn alone<T: Send>(&self, py: Python<'_>, work: impl Fn(&disk::Disk) -> disk::Result<T> + Sync + Send) -> PyResult<T> {
+        let disk = self.disk(py)?;
+        let done = match py.detach(|| work(&disk)) {
+            Err(Error::Gone(_)) => {
+                let again = self.replaced(py, &disk)?;
+                py.detach(|| work(&again))
+            }
+            done => done,
         };
         done.map_err(|error| failed(py, error))
+    }
+
+    /// What another thread has opened in place of `gone`, or does so.
+    fn replaced(&self, py: Python<'_>, gone: &Arc<disk::Disk>) -> PyResult<Arc<disk::Disk>> {
+        let current = self.disk(py)?;
+        if !Arc::ptr_eq(&current, gone) {
+            return Ok(current);
+        }
+        let again = Arc::new(py.detach(|| gone.again()).map_err(|error| failed(py, error))?);
+        let now = Opened { disk: again.clone(), process: std::process::id() };
+        // It may have been closed meanwhile.
+        let old = self.open.with(py, |open| if open.is_some() { open.replace(now) } else { Some(now) });
+        py.detach(|| drop(old));
+        Ok(again)
     }
 }
 
@@ -220,7 +251,6 @@ impl Disk {
         absent: bool,
         wait: bool,
     ) -> PyResult<Option<Vec<Py<PyString>>>> {
-        let disk = self.disk(py)?;
         let borrowed = entries.iter().map(|(key, entry)| {
             let (key, entry) = (key.cast_into::<PyString>()?.unbind(), entry.cast_into::<Entry>()?.unbind());
             Ok(Borrowed { key, entry })
@@ -228,15 +258,14 @@ impl Disk {
         let borrowed = borrowed.collect::<PyResult<Vec<_>>>()?;
         let items = items(py, &borrowed)?;
         let bytes = items.iter().map(|item| item.payload.len()).sum();
-        let refused = Disk::attempt(py, wait, bytes, |wait| disk.set_many(&items, now, absent, wait))?;
+        let refused = self.attempt(py, wait, (items.len(), bytes), |disk, wait| disk.set_many(&items, now, absent, wait))?;
         Ok(refused.map(|refused| refused.into_iter().map(|number| borrowed[number].key.clone_ref(py)).collect()))
     }
 
     #[pyo3(signature = (keys, now, *, wait=true))]
     fn delete_many(&self, py: Python<'_>, keys: Vec<String>, now: u64, wait: bool) -> PyResult<Option<Vec<String>>> {
-        let disk = self.disk(py)?;
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let there = Disk::attempt(py, wait, 0, |wait| disk.delete_many(&keys, now, wait))?;
+        let there = self.attempt(py, wait, (keys.len(), 0), |disk, wait| disk.delete_many(&keys, now, wait))?;
         Ok(there.map(|there| there.into_iter().map(String::from).collect()))
     }
 
@@ -250,10 +279,9 @@ impl Disk {
         now: u64,
         wait: bool,
     ) -> PyResult<Option<bool>> {
-        let disk = self.disk(py)?;
         let item = entry.map(|entry| item(py, key, entry.get()));
         let bytes = item.as_ref().map_or(0, |item| item.payload.len());
-        Disk::attempt(py, wait, bytes, |wait| disk.swap(key, version, item.as_ref(), now, wait))
+        self.attempt(py, wait, (1, bytes), |disk, wait| disk.swap(key, version, item.as_ref(), now, wait))
     }
 
     fn lacks(&self, py: Python<'_>, keys: Vec<String>, now: u64) -> PyResult<Vec<String>> {
@@ -277,16 +305,12 @@ impl Disk {
 
     #[pyo3(signature = (tags, owner=None, now=0))]
     fn clear(&self, py: Python<'_>, tags: Vec<String>, owner: Option<&str>, now: u64) -> PyResult<u64> {
-        let disk = self.disk(py)?;
         let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
-        let cleared =
-            py.detach(|| if tags.is_empty() && owner.is_none() { disk.clear() } else { disk.clear_some(&tags, owner, now) });
-        cleared.map_err(|error| failed(py, error))
+        self.alone(py, |disk| if tags.is_empty() && owner.is_none() { disk.clear() } else { disk.clear_some(&tags, owner, now) })
     }
 
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        let disk = self.disk(py)?;
-        py.detach(|| disk.flush()).map_err(|error| failed(py, error))
+        self.alone(py, disk::Disk::flush)
     }
 
     fn close(&self, py: Python<'_>) {

@@ -5,7 +5,7 @@ use forecache_core::compress::{Algorithm, Compression};
 use forecache_core::envelope::{self, Fields, Unreadable};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use std::sync::atomic::AtomicU16;
+use std::sync::atomic::AtomicU32;
 
 /// From so many bytes on, other threads run while a value is packed or unpacked.
 pub const LARGE: usize = 1 << 14;
@@ -85,7 +85,7 @@ pub struct Entry {
     #[pyo3(get)]
     pub pinned: bool,
     /// The epoch of the key's stripe when it was queued for a tier that processes share; 0 if that doesn't matter.
-    pub mark: AtomicU16,
+    pub mark: AtomicU32,
 }
 
 fn never(time: Option<u64>) -> u64 {
@@ -118,7 +118,7 @@ impl Entry {
         immutable: bool,
         pinned: bool,
     ) -> Self {
-        let (compression, stored_bytes, mark) = (Algorithm::None.name(), 0, AtomicU16::new(0));
+        let (compression, stored_bytes, mark) = (Algorithm::None.name(), 0, AtomicU32::new(0));
         #[rustfmt::skip]
         let entry = Entry {
             payload, codec, compression, stored_bytes, written, soft, hard, time_to_idle, version, owner, generation, epoch, tags, cost,
@@ -183,9 +183,9 @@ impl Entry {
         (written, hard, time_to_idle): (u64, Option<u64>, Option<u64>),
         (owner, tags): (String, Vec<String>),
         (cost, immutable, pinned): (f32, bool, bool),
-        (epoch, mark): (u64, u16),
+        (epoch, mark): (u64, u32),
     ) -> Self {
-        let (compression, stored_bytes, mark) = (Algorithm::None.name(), 0, AtomicU16::new(mark));
+        let (compression, stored_bytes, mark) = (Algorithm::None.name(), 0, AtomicU32::new(mark));
         let (soft, version, generation) = (None, 0, 0);
         #[rustfmt::skip]
         let entry = Entry {
@@ -233,7 +233,7 @@ impl Entry {
             cost: fields.cost,
             immutable: fields.immutable,
             pinned: fields.pinned,
-            mark: AtomicU16::new(0),
+            mark: AtomicU32::new(0),
         }
     }
 }

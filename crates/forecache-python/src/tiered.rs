@@ -665,7 +665,7 @@ impl Memory {
                 let (key, bytes) = (Text(key), entry.get().payload.as_bytes(py).len() as u64 + OVERHEAD);
                 let lookup = key::lookup(&key);
                 let stood = state.below.stood(window, lookup.hash);
-                let epoch = entry.get().epoch as u16;
+                let epoch = entry.get().epoch as u32;
                 let stripe = key.0.to_str(py).map_or_else(|_| Mark::default(), |key| state.below.mark(key)).stripe;
                 let Some(depth) = state.below.depths.get_mut(depth).filter(|_| stood) else { continue };
                 if depth.is_full(bytes) {

@@ -38,8 +38,8 @@ Tell: TypeAlias = Callable[[TierOpened | TierClosed], object]
 QUIET = 60_000
 """Milliseconds between two lines in the log about one tier, at least."""
 _FAILED: Any = object()
-_log = logging.getLogger("forecache")
 _alive: weakref.WeakSet[Breaker] = weakref.WeakSet()
+_log = logging.getLogger("forecache")
 
 
 class Breaker:
@@ -73,23 +73,15 @@ class Breaker:
         self._strict = strict
         self._now = now or wall_time()
         self._tell = tell or (lambda _event: None)
-        self._changing = threading.Lock()
+        self._changing, self._tending = threading.Lock(), threading.Lock()
         self._state = "up"
         self._reason: str | None = None
         self._in_a_row = self._failed = self._dropped = 0
         self._paused = self._fell = 0
         self._logged: int | None = None
         self.gate = Gate()
+        self._hasty = True
         _alive.add(self)
-
-    def forked(self) -> None:
-        """For the child of a fork: no call is under way there, and nobody holds a lock."""
-        self._watch = Watch(self._watch.timeout)
-        self._owed = self._owed.copy()
-        self._changing = threading.Lock()
-        if self._state == "probing":
-            self._state = "down"
-        self._tend()
 
     def get_many(self, keys: Sequence[str]) -> Flow[dict[str, Entry]]:
         """See `Tier`. What can't be read is a miss."""
@@ -143,6 +135,8 @@ class Breaker:
         """See `Tier`. What is owed is settled before, if it can be."""
         try:
             if self._owed:
+                with self._changing:  # there is no later: it is tried though the pause isn't over
+                    self._paused = self._now() - self._pause
                 yield from self.flush()
         finally:
             yield from self._watch.whole(self.tier.close())
@@ -214,7 +208,7 @@ class Breaker:
                 self._leave(probes)
         if timeout is not None and (took := (self._now() - began) / 1000) > timeout:
             self._fail(f"it took {took:g} s", probes)
-        elif probes or self._in_a_row:
+        elif probes or self._in_a_row or not self._hasty:
             self._succeed(probes)
         return answer
 
@@ -234,7 +228,18 @@ class Breaker:
 
     def _tend(self) -> None:
         """The short way is for a tier that is well and owes nothing: everything else is seen to in `_ask`."""
-        self.gate.set(self._state == "up" and not self._in_a_row and not self._owed and not self._watch.abandoned)
+        with self._tending:  # who looked last has the last word
+            self._hasty = self._state == "up" and not self._in_a_row and not self._owed and not self._watch.abandoned
+            self.gate.set(self._hasty)
+
+    def forked(self) -> None:
+        """For the child of a fork: who held a lock, probes or was given up is a thread of the parent."""
+        self._changing, self._tending = threading.Lock(), threading.Lock()
+        self._watch.forked()
+        self._owed.forked()
+        if self._state == "probing":
+            self._state = "down"
+        self._tend()
 
     def _failed_call(self, error: Exception | None = None) -> Any:
         if self._strict:
@@ -330,10 +335,10 @@ def _is_none(answer: object) -> bool:
     return answer is None
 
 
-def _forked() -> None:
+def _after_fork() -> None:
     for breaker in list(_alive):
         breaker.forked()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(after_in_child=_after_fork)

@@ -25,6 +25,10 @@ class Watch:
         self.abandoned = 0
         self.changing = threading.Lock()
 
+    def forked(self) -> None:
+        """For the child of a fork: what was given up runs in the parent."""
+        self.abandoned, self.changing = 0, threading.Lock()
+
     def whole(self, flow: Flow[T]) -> Flow[T]:
         """`flow`, its calls bounded and watched."""
         try:

@@ -60,6 +60,10 @@ class Owed:
         with self._changing:
             return list(self._keys)
 
+    def forked(self) -> None:
+        """For the child of a fork."""
+        self._changing = threading.Lock()
+
     def add(self, keys: Iterable[str]) -> None:
         """These are to be deleted."""
         with self._changing:

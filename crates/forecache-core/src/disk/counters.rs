@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 /// How many stripes there are.
 pub const STRIPES: usize = 1 << 16;
 /// Epochs run from 1 to this and begin anew: 0 is none.
-const EPOCHS: u64 = u16::MAX as u64;
+const EPOCHS: u64 = u32::MAX as u64;
 
 /// The counters themselves: [`STRIPES`] of them, mapped from a file, or plain memory.
 pub trait Words: Send + Sync {
@@ -55,14 +55,14 @@ impl Counters {
 
     /// A number, never 0, that is another than before if others changed a key of the stripe meanwhile.
     #[inline]
-    pub fn epoch(&self, stripe: u16) -> u16 {
+    pub fn epoch(&self, stripe: u16) -> u32 {
         let shared = self.shared.words()[usize::from(stripe)].load(Ordering::Acquire);
         let seen = self.seen[usize::from(stripe)].load(Ordering::Acquire);
         if counter(seen) == shared { epoch(seen) } else { self.catch_up(stripe) }
     }
 
     #[cold]
-    fn catch_up(&self, stripe: u16) -> u16 {
+    fn catch_up(&self, stripe: u16) -> u32 {
         let shared = &self.shared.words()[usize::from(stripe)];
         self.update(stripe, |seen| {
             let now = shared.load(Ordering::Acquire);
@@ -87,7 +87,12 @@ impl Counters {
         (0..=u16::MAX).for_each(|stripe| self.bump(stripe));
     }
 
-    fn update(&self, stripe: u16, change: impl Fn(u64) -> u64) -> u16 {
+    /// Someone who died may have changed any key: to all, this process included, that is a foreign change.
+    pub fn disturb(&self) {
+        self.shared.words().iter().for_each(|word| _ = word.fetch_add(1, Ordering::AcqRel));
+    }
+
+    fn update(&self, stripe: u16, change: impl Fn(u64) -> u64) -> u32 {
         let seen = &self.seen[usize::from(stripe)];
         let mut old = seen.load(Ordering::Acquire);
         loop {
@@ -104,8 +109,8 @@ fn counter(seen: u64) -> u32 {
     (seen >> 32) as u32
 }
 
-fn epoch(seen: u64) -> u16 {
-    (seen & EPOCHS) as u16 + 1
+fn epoch(seen: u64) -> u32 {
+    (seen & EPOCHS) as u32 + 1
 }
 
 /// The next epoch, with this counter.
@@ -143,6 +148,15 @@ mod tests {
     }
 
     #[test]
+    fn a_disturbance_is_foreign_to_all() {
+        let ours = Counters::private();
+        let theirs = ours.fresh();
+        let before = [ours.epoch(7), theirs.epoch(7)];
+        ours.disturb();
+        assert!(ours.epoch(7) != before[0] && theirs.epoch(7) != before[1]);
+    }
+
+    #[test]
     fn stripes_are_apart() {
         let ours = Counters::private();
         let before = ours.epoch(1);
@@ -154,8 +168,9 @@ mod tests {
     fn an_epoch_is_never_0_and_never_that_of_before() {
         let ours = Counters::private();
         let theirs = ours.fresh();
+        ours.seen[3].store(EPOCHS - 4, Ordering::Relaxed);
         let mut last = ours.epoch(3);
-        for _ in 0..3 * EPOCHS {
+        for _ in 0..10 {
             theirs.bump(3);
             let epoch = ours.epoch(3);
             assert!(epoch != 0 && epoch != last);

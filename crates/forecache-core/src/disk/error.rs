@@ -23,6 +23,8 @@ pub enum Error {
         /// A file in it that isn't ours.
         found: String,
     },
+    /// The directory was removed, or another one was put in its place.
+    Gone(PathBuf),
     /// Made by a newer forecache.
     Newer {
         /// Where.
@@ -51,6 +53,11 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Whether there is no space left on the device, or for the user.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+
     /// Says what was tried and where.
     pub fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { doing, path: path.into(), source }
@@ -64,6 +71,7 @@ impl fmt::Display for Error {
             Error::Foreign { path, found } => {
                 write!(f, "{} holds other files ({found}); give a directory that is empty, or doesn't exist", path.display())
             }
+            Error::Gone(path) => write!(f, "{} was removed, or another directory put in its place", path.display()),
             Error::Newer { path, format } => {
                 let known = super::shared::FORMAT;
                 write!(f, "{} has format {format}, of a newer forecache; this one reads format {known}", path.display())

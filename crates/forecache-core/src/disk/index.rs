@@ -344,18 +344,30 @@ impl Index {
         if to >= from { to - from } else { to + self.slots - from }
     }
 
-    /// Leaves an access stamp; no lock is needed, and it doesn't matter if it goes astray.
+    /// Leaves an access stamp on an entry that was found at a position, of this index or of the one before it; no lock is needed, and it
+    /// doesn't matter if it goes astray.
     #[inline]
-    pub fn stamp(&self, position: u64, access: [u64; 2]) {
-        let slot = self.at(position);
-        slot[5].store(access[0], Relaxed);
-        slot[6].store(access[1], Relaxed);
+    pub fn stamp(&self, position: u64, slot: &Slot, access: [u64; 2]) {
+        if let Some(words) = self.still(position, slot) {
+            words[5].store(access[0], Relaxed);
+            words[6].store(access[1], Relaxed);
+        }
     }
 
-    /// Changes when an entry expires, unless someone else has just done so; no lock is needed.
+    /// Changes when an entry that was found at a position expires, unless someone else has just done so; no lock is needed.
     pub fn expire_at(&self, position: u64, slot: &Slot, expiry: u64) {
         let times = |expiry: u64| expiry.min(NEVER) | u64::from(slot.namespace) << 48;
-        let _ = self.at(position)[3].compare_exchange(times(slot.expiry), times(expiry), AcqRel, Relaxed);
+        if let Some(words) = self.still(position, slot) {
+            let _ = words[3].compare_exchange(times(slot.expiry), times(expiry), AcqRel, Relaxed);
+        }
+    }
+
+    /// The words of an entry that was found at a position, if it is there yet: it may have been moved since, and the index exchanged for a
+    /// smaller one.
+    #[inline]
+    fn still(&self, position: u64, slot: &Slot) -> Option<&[AtomicU64]> {
+        let words = (position < self.slots).then(|| self.at(position))?;
+        (words[0].load(Acquire) == slot.fingerprint).then_some(words)
     }
 
     /// Makes the table right whatever was done to it: all that `keep` says stays, can be found, and is there once. Gives how
@@ -412,7 +424,7 @@ impl Index {
     /// About `most` of them.
     pub fn range(&self, from: u64, most: usize) -> (Vec<(u64, Slot)>, Option<u64>) {
         let start = self.home(from);
-        let mut taken = Vec::new();
+        let (mut taken, mut end) = (Vec::new(), None);
         for _ in 0..TRIES {
             let before = self.shifts();
             taken.clear();
@@ -422,7 +434,7 @@ impl Index {
                 position += 1;
             }
             let mut rest = self.slots - (position - start);
-            let end = (position < self.slots).then(|| self.begin_of(position));
+            end = (position < self.slots).then(|| self.begin_of(position));
             // Those that belong before the end may have been pushed past it, and around.
             position %= self.slots;
             while rest > 0 && self.at(position)[0].load(Acquire) != 0 {
@@ -430,11 +442,10 @@ impl Index {
                 (position, rest) = (self.after(position), rest - 1);
             }
             taken.retain(|(_, slot)| slot.fingerprint >= from && end.is_none_or(|end| slot.fingerprint < end));
-            if before == self.shifts() {
-                return (taken, end);
+            if before % 2 == 0 && before == self.shifts() {
+                break;
             }
         }
-        let end = taken.iter().map(|(_, slot)| slot.fingerprint).max().and_then(|last| last.checked_add(1));
         (taken, end)
     }
 
@@ -560,11 +571,23 @@ mod tests {
         index.put(&slot(9, 1));
         let (position, Found::Entry(found)) = index.get(9) else { panic!() };
         index.expire_at(position, &found, 1000);
-        index.stamp(position, [1, 2]);
+        index.stamp(position, &found, [1, 2]);
         assert_eq!(index.get(9).1, Found::Entry(Slot { expiry: 1000, access: [1, 2], ..found }));
         // Someone else was first.
         index.expire_at(position, &found, 2000);
         assert_eq!(index.get(9).1, Found::Entry(Slot { expiry: 1000, access: [1, 2], ..found }));
+    }
+
+    #[test]
+    fn a_hit_found_in_a_larger_index_does_no_harm() {
+        let (_directory, index) = index(64);
+        index.put(&slot(9, 1));
+        let (position, Found::Entry(found)) = index.get(9) else { panic!() };
+        for elsewhere in [position + 1, 64, u64::MAX] {
+            index.stamp(elsewhere, &found, [1, 2]);
+            index.expire_at(elsewhere, &found, 1000);
+        }
+        assert_eq!(index.get(9).1, Found::Entry(found));
     }
 
     #[test]

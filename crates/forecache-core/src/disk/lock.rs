@@ -7,6 +7,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::File;
 use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -14,6 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 pub struct Lock<T> {
     path: PathBuf,
     file: File,
+    /// Device and number of the file.
+    identity: (u64, u64),
     state: Mutex<T>,
 }
 
@@ -31,7 +34,14 @@ fn open(path: &Path) -> Result<File> {
 impl<T> Lock<T> {
     /// The lock on that file, which is made if there is none.
     pub fn new(path: PathBuf, state: T) -> Result<Self> {
-        Ok(Lock { file: open(&path)?, path, state: Mutex::new(state) })
+        let file = open(&path)?;
+        let identity = file.metadata().map(|found| (found.dev(), found.ino())).map_err(Error::io("can't open", &path))?;
+        Ok(Lock { file, identity, path, state: Mutex::new(state) })
+    }
+
+    /// Whether the file is still what others find under its name.
+    pub fn is_there(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity)
     }
 
     /// Takes the lock; `None` if it is taken and `wait` isn't asked for.
@@ -119,6 +129,18 @@ mod tests {
         drop(held);
         assert!(other.take(false).unwrap().is_some());
         assert!(one.take(true).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_file_that_was_removed_or_exchanged_is_not_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let lock = Lock::new(path.clone(), ()).unwrap();
+        assert!(lock.is_there());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!lock.is_there());
+        let other = Lock::new(path, ()).unwrap();
+        assert!(!lock.is_there() && other.is_there());
     }
 
     #[test]

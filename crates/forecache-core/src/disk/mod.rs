@@ -35,7 +35,7 @@ mod tests;
 pub use error::{Error, Result};
 pub use read::Read;
 pub use upkeep::{Checked, Info, gc, info, verify};
-pub use write::Item;
+pub use write::{BATCH, Item};
 
 use super::compress::Compression;
 use counters::Counters;
@@ -181,7 +181,7 @@ impl Disk {
         let path = directory.join("index");
         let found = if anew { None } else { Index::open(&path)? };
         let fresh = found.is_none();
-        let lost = anew && had[0] || fresh && had[1];
+        let lost = fresh && had.contains(&true);
         let index = match found {
             Some(index) => index,
             None => Index::replace(&path, room::LEAST_SLOTS)?,
@@ -207,12 +207,26 @@ impl Disk {
     /// In the child of a fork: the same directory, opened anew. The parent's object is not to be used, nor dropped, in the child.
     pub fn forked(&self) -> Result<Self> {
         self.lock.abandon()?;
+        let mut child = self.again()?;
+        if child.control.is_same(&self.control) {
+            // What memory compares with them stays comparable.
+            child.counters = self.counters.clone();
+        }
+        Ok(child)
+    }
+
+    /// The same directory, opened anew: after it is [`Error::Gone`].
+    pub fn again(&self) -> Result<Self> {
+        std::fs::create_dir_all(&self.directory).map_err(Error::io("can't create", &self.directory))?;
         Disk::open_as(&self.directory, self.options.clone(), self.hash)
     }
 
     /// The lock; `None` if it is taken, or if a repair is called for, and `wait` isn't asked for.
     fn lock(&self, wait: bool) -> Result<Option<Writing<'_>>> {
         let Some(held) = self.lock.take(wait)? else { return Ok(None) };
+        if !self.lock.is_there() {
+            return Err(Error::Gone(self.directory.clone()));
+        }
         if !wait && self.control.get(Word::Busy) != 0 {
             return Ok(None);
         }

@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How often a read is tried while others move what it reads.
-const TRIES: usize = 16;
+pub(super) const TRIES: usize = 16;
 
 /// What a read found.
 #[derive(Debug, PartialEq)]
@@ -76,7 +76,7 @@ impl Disk {
         let (mut access, tick) = (access(slot), self.tick());
         self.judge.request(Some(&access), tick);
         access.touch(tick);
-        index.stamp(position, access.to_words());
+        index.stamp(position, slot, access.to_words());
         if expiry > slot.expiry {
             index.expire_at(position, slot, expiry);
         }
@@ -100,17 +100,19 @@ impl Disk {
             }
             (_, Found::Nothing) => Ok(None),
             (_, Found::Torn) => {
-                count(&self.tally.corrupt);
-                self.call_for_repair();
+                self.call_for_repair(fingerprint);
                 Ok(None)
             }
         }
     }
 
-    /// A slot is damaged, so its space can't be told: the next who waits for the lock repairs.
-    fn call_for_repair(&self) {
+    /// A slot is damaged, if it is so while nobody writes it: its space can't be told then, and the next who waits for the lock repairs.
+    pub(super) fn call_for_repair(&self, fingerprint: u64) {
         if let Ok(Some(mut writing)) = self.lock(false) {
-            writing.broken = true;
+            writing.broken = writing.index.get(fingerprint).1 == Found::Torn;
+            if writing.broken {
+                count(&self.tally.corrupt);
+            }
         }
     }
 

@@ -11,7 +11,10 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{SystemTime, UNIX_EPOCH};
+
+/// More versions than are given between two moments at which the system writes mapped files to disk: after a crash of the machine, those
+/// that were given last may be in old records though nothing in the index and in the header tells.
+const FORGOTTEN: u64 = 1 << 24;
 
 impl Index {
     /// Makes an empty index in place of what is there, and tells those who have that open.
@@ -30,14 +33,6 @@ impl Slabs {
         let lengths = (0..CLASSES).map(|class| (self.length(class), control.class(class, OfClass::Length).load(Relaxed)));
         lengths.into_iter().all(|(found, said)| found == said)
     }
-}
-
-/// A version above all that were given before, if the clock is right: those of what a crash took from the index must not come again, because
-/// their records may still lie where new ones are expected.
-fn versions_of_now() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    // Nobody stores four million entries in a second.
-    (elapsed.as_millis() as u64) << 12
 }
 
 impl Writing<'_> {
@@ -63,6 +58,8 @@ impl Writing<'_> {
         for class in 0..CLASSES {
             self.space().cut(class)?;
         }
+        // Whoever died may have changed a key and not told.
+        disk.counters.disturb();
         self.broken = false;
         Ok(())
     }
@@ -93,7 +90,8 @@ impl Writing<'_> {
         self.disk.tally.corrupt.fetch_add(lost, Relaxed);
         // Only now it is known what can be found.
         let control = &self.disk.control;
-        control.word(Word::Version).fetch_max(version.max(versions_of_now()), Relaxed);
+        control.word(Word::Version).fetch_max(version, Relaxed);
+        control.word(Word::Version).fetch_add(FORGOTTEN, Relaxed);
         index.each(|slot| self.count(slot));
         failed.map_or(Ok(large), Err)
     }

@@ -130,7 +130,7 @@ impl Writing<'_> {
             let owner = self.space().owner(class, last)?;
             if !self.move_record(class, owner, last, hole, &mut buffer)? {
                 // Nobody's: a repair would find that too.
-                self.space().give_back(Place { class: class as u8, number: last, pinned: false, epoch: 0 }, 0)?;
+                self.space().give_back(Place { class: class as u8, number: last, pinned: false, epoch: 0 }, 0, owner)?;
             }
             end = self.space().end(class, last)?;
         }
@@ -153,7 +153,7 @@ impl Writing<'_> {
         self.disk.slabs.write(moved.place, [&[], &buffer[..slot.length as usize]])?;
         self.disk.control.class(class, OfClass::Written).fetch_add(1, Relaxed);
         self.index.put(&moved);
-        self.space().give_back(slot.place, slot.length)?;
+        self.space().give_back(slot.place, slot.length, slot.fingerprint)?;
         Ok(true)
     }
 
@@ -163,14 +163,11 @@ impl Writing<'_> {
     }
 
     /// The entry that a sample finds worth least leaves, or whatever in it is expired or dead. `false`: there is nothing that may.
-    fn evict(&mut self, now: u64) -> Result<bool> {
+    pub(super) fn evict(&mut self, now: u64) -> Result<bool> {
         let sample = self.sample()?;
         let gone: Vec<Slot> = sample.iter().filter(|slot| slot.expired(now) || self.dead(slot)).copied().collect();
-        for slot in &gone {
-            self.lose(slot, now)?;
-        }
         if !gone.is_empty() {
-            return Ok(true);
+            return self.lose_all(&gone, now).map(|()| true);
         }
         let (judge, control) = (&self.disk.judge, &self.disk.control);
         let (tick, doorkeeper) = (control.get(Word::Tick) as u32, control.doorkeeper());
@@ -182,8 +179,7 @@ impl Writing<'_> {
         let Some((_, least)) = worths.min_by(|(one, _), (other, _)| one.total_cmp(other)) else { return Ok(false) };
         Doorkeeper::remember(self.disk.control.doorkeeper(), least.fingerprint, &access(least));
         count(&self.disk.tally.evicted);
-        let (position, _) = self.index.get(least.fingerprint);
-        self.drop_entry(position, least)?;
+        self.take_out(least)?;
         Ok(true)
     }
 
@@ -214,15 +210,21 @@ impl Writing<'_> {
         Ok(sample)
     }
 
-    /// Takes an expired or dead entry out.
-    fn lose(&mut self, slot: &Slot, now: u64) -> Result<()> {
+    /// Takes an expired or dead entry out, as [`Writing::take_out`].
+    fn lose(&mut self, slot: &Slot, now: u64) -> Result<bool> {
         if slot.expired(now) && !self.dead(slot) {
             count(&self.disk.tally.expired);
         }
-        match self.index.get(slot.fingerprint) {
-            (position, Found::Entry(found)) => self.drop_entry(position, &found),
-            _ => Ok(()),
+        self.take_out(slot)
+    }
+
+    /// Takes out an entry that was met on a walk. `false`: it isn't found as readers find it, so something was damaged, and is repaired now.
+    fn take_out(&mut self, slot: &Slot) -> Result<bool> {
+        let found = self.drop_version(slot)?;
+        if !found {
+            self.repair()?;
         }
+        Ok(found)
     }
 
     /// Looks at a few slots and takes out what is expired or dead.
@@ -239,14 +241,23 @@ impl Writing<'_> {
             position = self.index.after(position);
         }
         control.set(Word::Sweep, position);
-        gone.iter().try_for_each(|slot| self.lose(slot, now))
+        self.lose_all(&gone, now)
+    }
+
+    fn lose_all(&mut self, gone: &[Slot], now: u64) -> Result<()> {
+        for slot in gone {
+            if !self.lose(slot, now)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Takes an entry out and frees its place.
     pub fn drop_entry(&mut self, position: u64, slot: &Slot) -> Result<()> {
         self.index.remove(position);
         self.uncount(slot);
-        self.space().give_back(slot.place, slot.length)
+        self.space().give_back(slot.place, slot.length, slot.fingerprint)
     }
 
     pub fn uncount(&self, slot: &Slot) {
@@ -307,9 +318,10 @@ impl Writing<'_> {
             }
             self.index.rest(position);
         }
-        std::fs::rename(&aside, &path).map_err(Error::io("can't rename", &aside))?;
-        self.disk.control.add(Word::Allocated, larger.length() as i64 - self.index.length() as i64);
+        // Before, so that nobody goes on with the old one if this process dies in between: until then they find it again.
         self.index.supersede();
+        std::fs::rename(&aside, &path).inspect_err(|_| self.index.current()).map_err(Error::io("can't rename", &aside))?;
+        self.disk.control.add(Word::Allocated, larger.length() as i64 - self.index.length() as i64);
         self.replace_index(larger);
         Ok(())
     }

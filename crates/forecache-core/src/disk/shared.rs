@@ -98,6 +98,8 @@ const NAME_AT: usize = 4;
 pub struct Control {
     map: Mapped,
     birth: u64,
+    /// Device and number of the file.
+    identity: (u64, u64),
 }
 
 /// What a namespace's name is known by.
@@ -126,16 +128,17 @@ impl Control {
         let metadata = file.metadata().map_err(Error::io("can't open", path))?;
         let found = metadata.len();
         let doorkeeper = blocks(capacity / 512).clamp(1 << 16, 1 << 24);
-        let least = DOORKEEPER_AT as u64;
-        let length = if found > least { found / BLOCK * BLOCK } else { blocks(least) + doorkeeper };
+        let least = blocks(DOORKEEPER_AT as u64);
+        let length = if found >= least { found / BLOCK * BLOCK } else { least + doorkeeper };
         allocate(&file, 0, length).map_err(Error::io("can't allocate", path))?;
         let map = Mapped::new(&file, length).map_err(Error::io("can't map", path))?;
-        let control = Control { map, birth: birth(&metadata) };
-        let whole = found > least && control.get(Word::Check) == control.check() && control.get(Word::Magic) == MAGIC;
+        let control = Control { map, birth: birth(&metadata), identity: (metadata.dev(), metadata.ino()) };
+        let whole = found >= least && control.get(Word::Check) == control.check() && control.get(Word::Magic) == MAGIC;
         if whole && control.get(Word::Format) > FORMAT {
             return Err(Error::Newer { path: path.parent().unwrap_or(path).into(), format: control.get(Word::Format) });
         }
-        let anew = !whole || control.get(Word::Format) != FORMAT;
+        // Of one that was cut off the header may be whole, but nothing else.
+        let anew = !whole || control.get(Word::Format) != FORMAT || found < least;
         if anew {
             control.begin(seed);
         }
@@ -166,6 +169,11 @@ impl Control {
         let here = self.birth != 0 && self.get(Word::Birth) == self.birth;
         self.set(Word::Birth, self.birth);
         here
+    }
+
+    /// Whether the other one is of the same file.
+    pub fn is_same(&self, other: &Control) -> bool {
+        self.identity == other.identity
     }
 
     /// A word of the header.
@@ -329,6 +337,18 @@ mod tests {
             control.namespace(id, word).fetch_xor(1 << 20, Relaxed);
             assert_eq!((control.drop_damaged(), control.drop_damaged()), (1, 0));
             assert_eq!(control.find(name_hash("shop")), None);
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_anywhere_is_mapped_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        for length in [0, 1, STRIPES_AT, DOORKEEPER_AT + 1, DOORKEEPER_AT.next_multiple_of(BLOCK as usize) + 1] {
+            drop(open(directory.path()));
+            File::options().write(true).open(directory.path().join("control")).unwrap().set_len(length as u64).unwrap();
+            let (control, _) = open(directory.path());
+            assert_eq!((control.words().len(), control.lessons().len()), (STRIPES, LESSONS));
+            assert!(control.doorkeeper().len() * 4 <= control.length() as usize);
         }
     }
 

@@ -134,6 +134,8 @@ impl Slabs {
                 control.class(class, OfClass::Synced).fetch_max(written, Relaxed);
             }
         }
+        // The files' names, too.
+        File::open(&self.slabs).and_then(|directory| directory.sync_all()).map_err(Error::io("can't sync", &self.slabs))?;
         let synced = control.class(LARGE.into(), OfClass::Synced);
         let before = synced.load(Relaxed);
         let new: Vec<u64> = self.large_files()?.into_iter().filter(|number| (before + 1..=version).contains(number)).collect();
@@ -287,13 +289,13 @@ impl Space<'_> {
         Ok(self.owners(class)?.words().get(place as usize).map_or(0, |owner| owner.load(Relaxed)))
     }
 
-    /// Frees a place.
-    pub fn give_back(&mut self, place: Place, length: u32) -> Result<()> {
+    /// Frees the place of an entry, unless it is another's by now.
+    pub fn give_back(&mut self, place: Place, length: u32, fingerprint: u64) -> Result<()> {
         let class = usize::from(place.class);
         if place.class == LARGE {
             self.slabs.unlink(place.number);
             self.control.add(Word::Allocated, -(blocks(length.into()) as i64));
-        } else if class < CLASSES && place.number < self.places(class) {
+        } else if class < CLASSES && place.number < self.places(class) && self.owner(class, place.number)? == fingerprint {
             self.owners(class)?.words()[place.number as usize].store(0, Relaxed);
             self.set(class, OfClass::Hint, place.number);
         } else {

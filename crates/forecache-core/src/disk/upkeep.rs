@@ -1,7 +1,7 @@
 //! Walks over everything: listing keys, and what the command line does with a directory.
 
-use super::index::Slot;
-use super::read::count;
+use super::index::{Found, Slot};
+use super::read::{TRIES, count};
 use super::shared::{FORMAT, NAMESPACES, OfClass, OfNamespace, Word, name_hash};
 use super::slabs::{CLASSES, SIZES, footprint};
 use super::{Disk, Result, record};
@@ -55,13 +55,24 @@ impl Disk {
         let (slots, next) = self.index()?.range(cursor, most.max(1));
         let (mut keys, mut buffer) = (Vec::new(), Vec::new());
         for (_, slot) in slots.iter().filter(|(_, slot)| self.own(slot) && !slot.expired(now)) {
-            if let Some(key) = self.key(slot, &mut buffer)? {
-                if pattern.as_ref().is_none_or(|pattern| pattern.matches(key)) {
-                    keys.push(key.to_owned());
-                }
-            }
+            let key = self.moving_key(*slot, &mut buffer)?;
+            keys.extend(key.filter(|key| pattern.as_ref().is_none_or(|pattern| pattern.matches(key))));
         }
         Ok((next, keys))
+    }
+
+    /// The key of an entry of this namespace, which others may move, or store anew, while it is read.
+    pub(super) fn moving_key(&self, mut slot: Slot, buffer: &mut Vec<u8>) -> Result<Option<String>> {
+        for _ in 0..TRIES {
+            if let Some(key) = self.key(&slot, buffer)? {
+                return Ok(Some(key.to_owned()));
+            }
+            match self.index()?.get(slot.fingerprint) {
+                (_, Found::Entry(now)) if (now.place, now.version) != (slot.place, slot.version) => slot = now,
+                _ => break,
+            }
+        }
+        Ok(None)
     }
 
     /// The key of an entry of this namespace.
@@ -142,9 +153,19 @@ pub fn verify(directory: &Path, progress: &mut dyn FnMut(f64)) -> Result<Checked
             checked.unreachable += 1;
         } else if disk.whole(slot, &mut buffer)? {
             checked.good += 1;
-        } else if disk.waiting()?.drop_version(slot)? {
-            checked.corrupt += 1;
-            count(&disk.tally.corrupt);
+        } else {
+            // Under the lock, under which nobody moves it, it may prove whole.
+            let mut writing = disk.waiting()?;
+            match writing.index.get(slot.fingerprint) {
+                (_, Found::Entry(slot)) if disk.dead(&slot) => checked.unreachable += 1,
+                (_, Found::Entry(slot)) if disk.whole(&slot, &mut buffer)? => checked.good += 1,
+                (position, Found::Entry(slot)) => {
+                    writing.drop_entry(position, &slot)?;
+                    checked.corrupt += 1;
+                    count(&disk.tally.corrupt);
+                }
+                _ => {}
+            }
         }
         Ok(())
     })?;

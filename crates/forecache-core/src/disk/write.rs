@@ -1,7 +1,7 @@
 //! Changing: under the lock, so that one at a time is done, and whole when it is done.
 
 use super::doorkeeper::Doorkeeper;
-use super::index::{LARGE, Place, Slot};
+use super::index::{Found, LARGE, NEVER as NO_EXPIRY, Place, Slot};
 use super::judge::Access;
 use super::read::{access, count, expiry};
 use super::shared::{OfClass, OfNamespace, Word};
@@ -11,8 +11,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Entries and bytes that are written before others get the lock.
-pub(super) const BATCH: usize = 64;
+pub const BATCH: usize = 64;
 const BATCH_BYTES: usize = 1 << 20;
+/// Slots that are looked at at a time for what is to be cleared.
+const CLEARED: usize = 1024;
 
 /// What is to be stored under a key. Its version is given by the store.
 #[derive(Debug, Clone)]
@@ -26,7 +28,7 @@ pub struct Item<'a> {
     /// The payload.
     pub payload: &'a [u8],
     /// The epoch of the key's stripe ([`super::counters`]) when it was decided to store this; 0 if that doesn't matter.
-    pub mark: u16,
+    pub mark: u32,
 }
 
 /// An item as it will lie on disk.
@@ -178,26 +180,19 @@ impl Disk {
     /// Removes the entries of the namespace that carry any of the tags, or are the owner's. Gives how many. Waits for the lock.
     pub fn clear_some(&self, tags: &[&str], owner: Option<&str>, now: u64) -> Result<u64> {
         let labels: Vec<u32> = tags.iter().map(|tag| label(tag, 0)).chain(owner.map(owner_label)).collect();
+        // What isn't here may lie in the memory of others, or be on its way from there: nothing of it is stored from now on.
+        self.waiting()?.disk.counters.bump_all();
         let (mut removed, mut from, mut buffer) = (0, Some(0), Vec::new());
         while let Some(cursor) = from {
-            let (slots, next) = self.index()?.range(cursor, 1024);
+            // Under the lock, so that nothing is missed for being moved.
+            let (slots, next) = self.waiting()?.index.range(cursor, CLEARED);
             from = next;
-            for (_, slot) in slots {
-                if !self.own(&slot)
-                    || !labels.iter().any(|&bits| bits & !slot.labels == 0)
-                    || !self.read_record(&slot, &mut buffer)?
-                {
-                    continue;
-                }
-                let Some((_, _, found)) = record::any(&buffer[..slot.length as usize], slot.version) else { continue };
-                let named = tags.iter().any(|tag| found.fields.tags.contains(tag)) || owner == Some(found.fields.owner);
-                if named && self.waiting()?.drop_version(&slot)? && !slot.expired(now) {
+            for (_, slot) in slots.iter().filter(|(_, slot)| labels.iter().any(|&bits| slot.labels & bits == bits)) {
+                if self.waiting()?.drop_named(slot.fingerprint, tags, owner, &mut buffer)? && !slot.expired(now) {
                     removed += 1;
                 }
             }
         }
-        // What isn't here may lie in the memory of others.
-        self.counters.bump_all();
         Ok(removed)
     }
 
@@ -209,11 +204,22 @@ impl Disk {
 }
 
 impl Writing<'_> {
-    /// Stores an item. With `ask`, a full directory takes it only if it knows the key.
+    /// Stores an item. With `ask`, a full directory takes it only if it knows the key. If there are fewer bytes on the disk than the
+    /// directory may take, what has no room is refused.
     fn set(&mut self, sealed: &Sealed, now: u64, absent: bool, ask: bool) -> Result<Outcome> {
+        match self.try_set(sealed, now, absent, ask) {
+            Err(error) if error.is_full() => self.refuse(sealed.item.key, absent),
+            outcome => outcome,
+        }
+    }
+
+    fn try_set(&mut self, sealed: &Sealed, now: u64, absent: bool, ask: bool) -> Result<Outcome> {
         let Item { key, fields, mark, .. } = sealed.item;
         let disk = self.disk;
         let (fingerprint, stripe, length) = (disk.fingerprint(key), disk.stripe(key), sealed.length());
+        if self.index.get(fingerprint).1 == Found::Torn {
+            self.repair()?;
+        }
         let found = disk.look_up(fingerprint, now)?;
         let there = found.is_some();
         if absent && there {
@@ -228,7 +234,7 @@ impl Writing<'_> {
         if length > self.longest() || expiry <= now {
             return self.refuse(key, absent);
         }
-        let deadline = if expiry == super::index::NEVER { envelope::NEVER } else { expiry };
+        let deadline = if expiry == NO_EXPIRY { envelope::NEVER } else { expiry };
         let tick = disk.tick();
         let newcomer = Access::new(tick, length as u32, fields.cost, deadline);
         // An overwrite is a use, and who comes back is judged by what it was before.
@@ -251,7 +257,7 @@ impl Writing<'_> {
         let epoch = disk.epoch(disk.namespace.load(Relaxed)) as u16;
         let place = Place { class, number, pinned: fields.pinned, epoch };
         if let Err(error) = disk.slabs.write(place, [&sealed.head, &sealed.body]) {
-            self.space().give_back(place, length as u32)?;
+            self.space().give_back(place, length as u32, fingerprint)?;
             return Err(error);
         }
         let labels = fields.tags.iter().fold(owner_label(fields.owner), |labels, tag| labels | label(tag, 0));
@@ -276,7 +282,7 @@ impl Writing<'_> {
     /// Has the index lead to a record that was written; the one before is free.
     fn publish(&mut self, slot: &Slot) -> Result<()> {
         let before = match self.index.get(slot.fingerprint) {
-            (_, super::index::Found::Entry(before)) => Some(before),
+            (_, Found::Entry(before)) => Some(before),
             _ => None,
         };
         self.index.put(slot);
@@ -284,7 +290,7 @@ impl Writing<'_> {
         self.disk.control.class(slot.place.class.into(), OfClass::Written).fetch_add(1, Relaxed);
         if let Some(before) = before {
             self.uncount(&before);
-            self.space().give_back(before.place, before.length)?;
+            self.space().give_back(before.place, before.length, before.fingerprint)?;
         }
         Ok(())
     }
@@ -326,7 +332,7 @@ impl Writing<'_> {
     /// Takes out what a slot led to, unless it has changed since.
     pub(super) fn drop_version(&mut self, slot: &Slot) -> Result<bool> {
         match self.index.get(slot.fingerprint) {
-            (position, super::index::Found::Entry(found)) if found.version == slot.version => {
+            (position, Found::Entry(found)) if found.version == slot.version => {
                 self.drop_entry(position, &found)?;
                 Ok(true)
             }
@@ -334,11 +340,27 @@ impl Writing<'_> {
         }
     }
 
+    /// Takes out the entry of a fingerprint if it carries any of the tags, or is the owner's. Says whether it did.
+    fn drop_named(&mut self, fingerprint: u64, tags: &[&str], owner: Option<&str>, buffer: &mut Vec<u8>) -> Result<bool> {
+        let disk = self.disk;
+        let (position, Found::Entry(slot)) = self.index.get(fingerprint) else { return Ok(false) };
+        if !disk.own(&slot) || !disk.read_record(&slot, buffer)? {
+            return Ok(false);
+        }
+        let Some((_, key, found)) = record::any(&buffer[..slot.length as usize], slot.version) else { return Ok(false) };
+        let named = tags.iter().any(|tag| found.fields.tags.contains(tag)) || owner == Some(found.fields.owner);
+        if named {
+            self.drop_entry(position, &slot)?;
+            disk.counters.bump(disk.stripe(key));
+        }
+        Ok(named)
+    }
+
     fn remove(&mut self, key: &str) -> Result<()> {
         match self.index.get(self.disk.fingerprint(key)) {
-            (position, super::index::Found::Entry(slot)) => self.drop_entry(position, &slot),
-            (_, super::index::Found::Torn) => self.repair(),
-            (_, super::index::Found::Nothing) => Ok(()),
+            (position, Found::Entry(slot)) => self.drop_entry(position, &slot),
+            (_, Found::Torn) => self.repair(),
+            (_, Found::Nothing) => Ok(()),
         }
     }
 

@@ -20,6 +20,8 @@ const WAKE: i64 = 2;
 const MASK: u32 = 8;
 /// It answers the negative number of the tier whose queue is full, counted from this.
 const FULL: i64 = -1;
+/// It answers this if the caller has to see first whether what is there is immutable.
+const ASK: i64 = -65536;
 
 /// What was taken from a queue, to be made Python's when the guard is left.
 enum Taking {
@@ -76,6 +78,10 @@ impl State {
         let now = self.store.now();
         if rest.deadline <= now {
             return None;
+        }
+        // Who decides about it, or clears, has to know that memory doesn't get it meanwhile.
+        if self.below.is_changing(name.lookup(NAMESPACE).hash) {
+            return Some(held);
         }
         let owner = self.store.owners.number(NAMESPACE, &rest.owner);
         let options = Options {
@@ -147,9 +153,22 @@ impl Memory {
     fn _attach(&self, py: Python<'_>, tiers: Vec<(u64, bool, bool)>) -> PyResult<()> {
         self.change(py, |state, _| {
             state.store.keeps_rest = !tiers.is_empty();
-            let depth = |(capacity, refuses, shared)| Depth { queue: Pending::default(), capacity, refuses, shared, refused: 0 };
+            let depth = |(capacity, refuses, shared)| Depth {
+                queue: Pending::default(),
+                capacity,
+                refuses,
+                shared,
+                refused: 0,
+                index: None,
+            };
             state.below.depths = tiers.into_iter().map(depth).collect();
         })
+    }
+
+    /// What tells at once whether a tier has a key: a `Disk` or a `ZMemory`.
+    fn _index(&self, py: Python<'_>, depth: usize, index: below::Index) -> PyResult<()> {
+        let old = self.change(py, |state, _| state.depth(depth).map(|depth| depth.index.replace(index)))?;
+        old.map(drop)
     }
 
     /// The counters by which other processes tell what they changed; None for none. What memory has counts as current.
@@ -161,9 +180,9 @@ impl Memory {
     /// Sets memory (only drops what it has, unless `near`) and queues the payload for the tiers, in one step.
     ///
     /// `plan` has a letter a tier: `b` to write behind, `t` to write through, `d` to delete, `-` for nothing. With a ticket it is done only
-    /// if that still stands: else None. `like` gives all that the options would. Negative: the queue of that tier, counted from -1, is
-    /// full, and nothing was done.
-    #[pyo3(signature = (key, value, payload, codec, now, plan, near=true, ticket=None, like=None, *, ttl=None, tti=None, tags=None, owner=None,
+    /// if that still stands: else None. `like` gives all that the options would. Negative: nothing was done, since the queue of that
+    /// tier, counted from -1, is full; or, unless `sure`, since what is below may be immutable.
+    #[pyo3(signature = (key, value, payload, codec, now, plan, near=true, ticket=None, like=None, sure=false, *, ttl=None, tti=None, tags=None, owner=None,
         cost=None, immutable=false, pin=false))]
     #[expect(clippy::too_many_arguments, reason = "they are the keywords of the Python method")]
     fn _put(
@@ -177,6 +196,7 @@ impl Memory {
         near: bool,
         ticket: Option<u64>,
         like: Option<&Bound<'_, Entry>>,
+        sure: bool,
         ttl: Option<&Bound<'_, PyAny>>,
         tti: Option<&Bound<'_, PyAny>>,
         tags: Option<&Bound<'_, PyAny>>,
@@ -201,6 +221,16 @@ impl Memory {
                 let Some(standing) = state.standing(lookup.hash, ticket) else { return (None, None) };
                 mark = standing.mark;
             }
+            state.refresh(&lookup, gone);
+            let asks = !sure
+                && ticket.is_none()
+                && match state.store.slot(&lookup) {
+                    Some(slot) => !near && state.store.rest(slot).immutable,
+                    None => state.below.may_be_immutable(py, &lookup, &utf8, now),
+                };
+            if asks {
+                return (Some(ASK), None);
+            }
             let mut plan: Vec<u8> = plan.to_vec();
             for (number, (letter, depth)) in plan.iter_mut().zip(&mut state.below.depths).enumerate() {
                 if *letter == b'b' && depth.is_full(bytes) {
@@ -220,7 +250,6 @@ impl Memory {
             }
             let mut outcome = None;
             if near {
-                state.refresh(&lookup, gone);
                 let Item { fingerprint, weight, .. } = item;
                 let weight = if self.weigher.is_some() { weight } else { weight.saturating_add(said.tags_weight()) };
                 let new = New { key: item.name.text(), fingerprint, value: item.value.clone_ref(py), weight };
@@ -277,8 +306,9 @@ impl Memory {
         }
     }
 
-    /// Removes a key from memory and has the tiers of `plan` (`d`, else nothing) delete it: the value, or MISSING, and whether a queue had
-    /// one. With a ticket only if that still stands: else None.
+    /// Removes a key from memory and has the tiers of `plan` delete it (`d`), or not get what left the tier above (`c`, for one that was
+    /// told better), or do nothing (`-`): the value, or MISSING, and whether a queue had one. With a ticket only if that still stands:
+    /// else None.
     #[pyo3(signature = (key, plan, ticket=None))]
     fn _drop<'py>(
         &self,
@@ -303,9 +333,13 @@ impl Memory {
             for (letter, depth) in plan.iter().zip(&mut state.below.depths) {
                 let there = depth.queue.get(&lookup);
                 queued |= there.is_some_and(|operation| !matches!(operation.what, What::Delete));
-                if *letter == b'd' {
-                    old.extend(depth.queue.put(&lookup, name.text(), Operation::delete(), OVERHEAD));
-                }
+                old.extend(match letter {
+                    b'd' => depth.queue.put(&lookup, name.text(), Operation::delete(), OVERHEAD),
+                    b'c' => {
+                        depth.queue.withdraw(&lookup, |operation| matches!(operation.what, What::Demote { .. } | What::Sink(_)))
+                    }
+                    _ => None,
+                });
             }
             Some((value, queued))
         });
@@ -489,7 +523,7 @@ impl Memory {
         })
     }
 
-    /// The entry of what memory has, with an empty payload; None if it has nothing.
+    /// The entry of what memory has, or what left it and is on its way down, with an empty payload; None if there is nothing.
     fn _held(&self, py: Python<'_>, key: &Bound<'_, PyAny>, now: u64) -> PyResult<Option<Entry>> {
         let name = Name::of(key)?;
         let empty = PyBytes::new(py, b"").unbind();
@@ -497,8 +531,17 @@ impl Memory {
             let lookup = name.lookup(NAMESPACE);
             state.refresh(&lookup, gone);
             let store_now = state.store.now();
-            let rest = state.store.slot(&lookup).map(|slot| state.store.rest(slot))?;
-            let mut shelf = Shelf::of(&rest, empty, 0, store_now, now);
+            let held = state.store.slot(&lookup).map(|slot| state.store.rest(slot));
+            let on_the_way =
+                || state.below.depths.iter().find_map(|depth| depth.queue.get(&lookup)).map(|operation| &operation.what);
+            let rest = match (&held, on_the_way) {
+                (Some(rest), _) => rest,
+                (None, what) => match what() {
+                    Some(What::Demote { rest, .. }) => rest,
+                    _ => return None,
+                },
+            };
+            let mut shelf = Shelf::of(rest, empty, 0, store_now, now);
             shelf.hard = below::wall(rest.hard, store_now, now);
             Some(shelf.entry(py, Mark::default(), true))
         })
@@ -724,8 +767,8 @@ impl Memory {
             let below = &mut state.below;
             below.awake = false;
             below.held = 0;
-            let fresh = |depth: &Depth| Depth { queue: Pending::default(), refused: 0, ..*depth };
-            let depths: Vec<_> = below.depths.iter().map(fresh).collect();
+            let fresh = |depth: &mut Depth| Depth { queue: Pending::default(), refused: 0, index: depth.index.take(), ..*depth };
+            let depths: Vec<_> = below.depths.iter_mut().map(fresh).collect();
             let counters = below.counters.take();
             let old = below.empty();
             (below.depths, below.counters) = (depths, counters);

@@ -582,6 +582,38 @@ def test_what_can_no_longer_be_encoded_leaves_nothing_older_below():
     face.close()
 
 
+class Moody:
+    """A codec that fails at what it is told to, with an error of its own."""
+
+    number = 200
+    fails_at = None
+
+    def encode(self, value, place):
+        if value == self.fails_at:
+            raise ZeroDivisionError
+        return value.encode()
+
+    def decode(self, payload, place):
+        return payload.decode()
+
+
+def test_a_codec_that_fails_on_the_way_down_loses_that_value_only():
+    tier, codec, heard = Noted(), Moody(), []
+    face = made((tier, "demote"), codec=codec)
+    face.cache.subscribe(lambda event: heard.append(event) if isinstance(event, TierFailed) else None)
+    face.set_many({"a": "x", "b": "y"})
+    codec.fails_at = "x"
+    face.cache.resize("1B")
+    face.flush()
+    assert list(tier.entries) == ["b"]
+    assert [(event.verb, event.keys) for event in heard] == [("encode", ("a",))]
+    face.cache.resize("1MB")
+    face.set("c", "z")
+    face.flush()
+    assert face.get_many(["a", "b", "c"]) == {"b": "y", "c": "z"}
+    face.close()
+
+
 @pytest.mark.parametrize("way", ["queue", "zmemory", "disk", "around"])
 def test_an_immutable_entry_below_memory_takes_no_other_content(colour, tmp_path, way):
     boundary = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from forecache import exits
 from forecache.errors import CacheClosed, CodecError
+from forecache.events import TierFailed
 from forecache.flow import All, Flow, Until, run
 from forecache.stack import FAILURES
 
@@ -160,7 +161,7 @@ def _encoded(cache: TieredCache, depth: int, key: str, value: Any) -> Entry | No
     except (CodecError, CacheClosed):
         return None
     except Exception as error:  # a codec of users': the others' entries go on
-        stack.failed(depth, "encode", (key,), error)
+        stack.hub.tell(TierFailed(stack.tiers[depth].name, "encode", (key,), error))
         return None
 
 

@@ -80,9 +80,10 @@ bench: $(VENV)/.installed $(VENV)/.group-bench
 campaign: $(VENV)/.installed $(VENV)/.group-test
 	@PROPTEST_CASES=100000 cargo test --quiet --release --locked --package forecache-core --test store
 	PROPTEST_CASES=2000 cargo test --quiet --release --locked --package forecache-core --lib
+	FORECACHE_PROGRAMS=10000 $(RUN) -m pytest tests/test_tiered_model.py
 	$(RUN) benchmarks/campaign.py --seconds 60
-	$(RUN) benchmarks/disk_kill.py
-	$(RUN) benchmarks/disk_crash.py
+	$(RUN) benchmarks/disk_kill.py --kills 200
+	$(RUN) benchmarks/disk_crash.py --flips 10000
 	$(RUN) benchmarks/disk_shared.py --check
 
 clean:

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Instructions a call under callgrind, which repeat exactly where times don't; and that a hit calls no allocator.
+"""Instructions a call under callgrind, which repeat exactly where times don't; and that a hit calls no allocator,
+however many tiers there are.
 
 `python benchmarks/instructions.py` prints them beside the baseline kept in instructions.json, `--check` fails on growth over 5 %,
 `--update` writes the baseline anew. Needs valgrind. Every operation is done N times and then 2N times in one process, so that in
@@ -25,6 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from contestants import WITH_TTL
+from forecache import Cache, Disk, ZMemory
+from forecache.testing import DictTier
+from forecache.tiers.boundary import Custom
 from report import table
 from timing import LOOP, MANY, Timed, Workload, compiled
 
@@ -39,7 +43,9 @@ OPERATIONS = {
     "set_many": "cache.set_many(batch)",
 }
 """Those of batches count a key of the batch as a call."""
-SILENT = ("hit",)
+TIERED = {"hit above a disk": 1, "hit above 3 tiers": 3}
+"""Hits in memory with so many tiers below, the last of which other processes share. More tiers may not cost more."""
+SILENT = ("hit", *TIERED)
 """Operations that may call no allocator."""
 ALLOCATOR = {"malloc", "calloc", "realloc", "free", "posix_memalign", "aligned_alloc"}
 MOST_GROWTH = 1.05
@@ -56,11 +62,32 @@ def workload() -> None:
     for key in work.keys:
         cache.set(key, b"")
     for operation, statement in OPERATIONS.items():
-        template = MANY if operation.endswith("many") else LOOP
-        for body in ("pass", statement):
-            loop = compiled(template, body, **names)
-            for turns in (3, 1, 2):  # the first to let the interpreter specialise
-                turn(loop, cache, [work.keys_of(operation) for _ in range(turns)])
+        turns(cache, compiled_both(operation, statement, names), work.keys_of(operation))
+    for count in TIERED.values():
+        with tempfile.TemporaryDirectory() as folder, tiered(count, folder) as above:
+            for key in work.keys:
+                above.set(key, b"")
+            above.flush()
+            turns(above, compiled_both("hit", OPERATIONS["hit"], names), work.keys_of("hit"))
+
+
+def tiered(count: int, folder: str) -> Cache:
+    """A cache above so many tiers."""
+    faster = [ZMemory("16MB"), Custom(DictTier(), write="demote")]
+    return Cache("64MB", tiers=[*faster[: count - 1], Disk(folder, "64MB")])
+
+
+def compiled_both(operation: str, statement: str, names: dict[str, Any]) -> list[Timed]:
+    """An empty loop, and that of the operation."""
+    template = MANY if operation.endswith("many") else LOOP
+    return [compiled(template, body, **names) for body in ("pass", statement)]
+
+
+def turns(cache: Any, loops: list[Timed], keys: list[Any]) -> None:
+    """Six parts of the profile."""
+    for loop in loops:
+        for count in (3, 1, 2):  # the first to let the interpreter specialise
+            turn(loop, cache, [keys] * count)
 
 
 def turn(loop: Timed, cache: Any, rounds: list[list[Any]]) -> None:
@@ -115,7 +142,7 @@ def costs(lines: list[str]) -> Counter[str]:
 def per_call(turns: list[Counter[str]]) -> dict[str, dict[str, float]]:
     """Costs of one call: what 2N calls cost more than N, less the same of the empty loop."""
     found = {}
-    for at, operation in enumerate(OPERATIONS):
+    for at, operation in enumerate([*OPERATIONS, *TIERED]):
         _, empty, twice_empty, _, once, twice = turns[6 * at : 6 * at + 6]
         found[operation] = {
             cost: round((twice[cost] - once[cost] - twice_empty[cost] + empty[cost]) / ENTRIES, digits)
@@ -138,7 +165,11 @@ def grown(now: dict[str, float], then: dict[str, Any], same_python: bool) -> boo
 def main() -> int:
     """Measures and compares."""
     parser = argparse.ArgumentParser(description="Instructions a call under callgrind.")
-    parser.add_argument("--check", action="store_true", help="exit code 1 on growth over 5 %%, or if a hit calls the allocator")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="exit code 1 on growth over 5 %%, if a hit calls the allocator, or costs more above more tiers",
+    )
     parser.add_argument("--update", action="store_true", help="write the baseline")
     parser.add_argument("--workload", action="store_true", help=argparse.SUPPRESS)
     options, _ = parser.parse_known_args()
@@ -160,6 +191,8 @@ def main() -> int:
         costs_now = [f"{now[cost]:.0f}" for cost in ("total", "core")]
         costs_then = [f"{then[cost]:.0f}" if then else "-" for cost in ("total", "core")]
         rows.append([operation, *costs_now, *costs_then, f"{now['allocator']:.2f}", "GROWN" if bad else "ok"])
+    fewer, more = (found[operation]["core"] for operation in TIERED)
+    failed |= more > fewer
     print(f"instructions a call, Python {build()}")
     print(table(["", "total", "in our core", "baseline total", "baseline core", "allocator calls", ""], rows))
     if options.update:

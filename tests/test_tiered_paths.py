@@ -4,10 +4,22 @@ import threading
 from datetime import date
 
 import pytest
-from conftest import PATIENCE
+from conftest import PATIENCE, Face
 from tiers_made import Counting, Noted, made
 
-from forecache import MISSING, AsyncCache, Cache, CacheClosed, CodecError, ConfigError, Removed
+from forecache import (
+    MISSING,
+    AsyncCache,
+    Cache,
+    CacheClosed,
+    CodecError,
+    ConfigError,
+    Disk,
+    ImmutableError,
+    ReentrantLoad,
+    Removed,
+    ZMemory,
+)
 from forecache._core import Counters, Entry
 from forecache.events import TierFailed
 from forecache.testing import FakeClock, FaultyTier, Raise
@@ -195,18 +207,24 @@ def test_a_full_queue_has_writers_wait(crew, colour):
     face = made((tier, "behind"), colour=colour, options={"queue": "2KB"})
     face.set("a", b"x" * 1500)
     assert tier.held.acquire(timeout=PATIENCE)
+    waited = []
+    wait = face.cache._stack.signal.wait
+
+    def noted():
+        waited.append((face.cache._peek("b"), tier.gate.is_set()))
+        tier.gate.set()
+        return wait()
+
+    face.cache._stack.signal.wait = noted
     crew.send(face.set, "b", b"y" * 1500)
-    writer = crew.threads[0]
-    writer.join(0.05)
-    assert writer.is_alive(), "it didn't wait"
-    tier.gate.set()
     assert crew.back().results == [True]
+    assert waited[0] == (None, False), "it didn't wait"
     face.flush()
     assert set(tier.entries) == {"a", "b"}
     face.close()
 
 
-def test_a_full_queue_may_refuse_and_leaves_nothing_older_below(colour):
+def test_a_full_queue_may_refuse_and_leaves_nothing_older_below(crew, colour):
     tier = Noted()
     face = made((tier, "behind"), colour=colour, options={"queue": "2KB", "when_full": "refuse"})
     face.set("b", "old")
@@ -214,14 +232,15 @@ def test_a_full_queue_may_refuse_and_leaves_nothing_older_below(colour):
     tier.gate.clear()
     face.set("a", b"x" * 1500)
     assert tier.held.acquire(timeout=PATIENCE)
-    opener = threading.Timer(0, tier.gate.set)
-    opener.start()
-    face.set("b", b"y" * 1500)
-    opener.join()
+    crew.send(face.set, "b", b"y" * 1500)
+    assert tier.held.acquire(timeout=PATIENCE), "what is older isn't being deleted"
+    tier.gate.set()
+    assert crew.back().results == [True]
+    assert tier.of("delete") == [["b"]]
+    assert face.cache.stats().tiers[0].refused == 1
     assert face.get("b") == b"y" * 1500
     face.flush()
-    assert face.cache.stats().tiers[0].refused <= 1
-    assert "b" not in tier.entries or tier.entries["b"].entry.payload == b"y" * 1500
+    assert set(tier.entries) == {"a"}
     face.close()
 
 
@@ -474,4 +493,187 @@ def test_listeners_hear_of_victims_once(colour):
     face.flush()
     assert {event.cause for event in heard} == {"size"}
     assert len({event.key for event in heard}) == len(heard)
+    face.close()
+
+
+class Evicting(Noted):
+    """A shared tier that has something done in the middle of a swap."""
+
+    def swap(self, key, version, entry):
+        swapped = yield from super().swap(key, version, entry)
+        self.meanwhile()
+        return swapped
+
+
+def test_what_leaves_memory_during_a_decision_does_not_come_back(colour):
+    tier = Evicting(shared=True)
+    face = made((tier, "through"), colour=colour)
+    face.set("n", 1)
+
+    def meanwhile():
+        tier.gate.clear()  # nothing goes down until the end
+        face.cache.resize("1B")
+        assert face.cache._queued(0, ["n"]), "it wasn't evicted"
+        face.cache.resize("1MB")
+
+    tier.meanwhile = meanwhile
+    assert face.incr("n") == 2
+    assert face.get("n") == 2
+    tier.gate.set()
+    assert face.get("n") == 2
+    face.close()
+
+
+def test_what_is_on_its_way_down_stays_out_of_memory_while_all_is_cleared(crew):
+    tier = Noted()
+    face = made((tier, "demote"))
+    face.set("a", 1)
+    tier.gate.clear()
+    face.cache.resize("1B")
+    assert tier.held.acquire(timeout=PATIENCE), "it isn't in flight"
+    face.cache.resize("1MB")
+    cleared = threading.Event()
+
+    def clear():
+        face.clear()
+        cleared.set()
+
+    crew.send(clear)
+    assert not cleared.is_set()
+    for _ in range(PATIENCE * 1000):
+        if face.cache._stack.signal._waiting:  # it waits for what is in flight
+            break
+        threading.Event().wait(0.001)
+    face.get("a")
+    tier.gate.set()
+    crew.back()
+    assert face.get("a", MISSING) is MISSING
+    face.close()
+
+
+@pytest.mark.parametrize("options", [{"ttl": 5}, {"tti": 5}])
+def test_what_ends_on_its_way_down_is_a_miss(colour, clock, options):
+    tier = Noted(clock=clock)
+    face = made((tier, "behind"), colour=colour, clock=clock)
+    face.set("a", "older", write="through")
+    tier.gate.clear()
+    face.set("a", 1, **options)
+    clock.advance(6)
+    assert face.get("a", MISSING) is MISSING
+    assert face.get_many(["a"]) == {}
+    assert not face.exists("a")
+    tier.gate.set()
+    face.close()
+
+
+def test_what_can_no_longer_be_encoded_leaves_nothing_older_below():
+    tier = Noted()
+    face = made((tier, "demote"))
+    value = [1]
+    face.set("a", "older", write="through")
+    tier.gate.clear()
+    face.cache._put("a", value, b"", 0, face.cache._stack.now(), b"d")
+    value.append(object())
+    face.cache.resize("1B")
+    tier.gate.set()
+    face.flush()
+    assert not tier.entries
+    assert face.get("a", MISSING) is MISSING
+    face.close()
+
+
+class Moody:
+    """A codec that fails at what it is told to, with an error of its own."""
+
+    number = 200
+    fails_at = None
+
+    def encode(self, value, place):
+        if value == self.fails_at:
+            raise ZeroDivisionError
+        return value.encode()
+
+    def decode(self, payload, place):
+        return payload.decode()
+
+
+def test_a_codec_that_fails_on_the_way_down_loses_that_value_only():
+    tier, codec, heard = Noted(), Moody(), []
+    face = made((tier, "demote"), codec=codec)
+    face.cache.subscribe(lambda event: heard.append(event) if isinstance(event, TierFailed) else None)
+    face.set_many({"a": "x", "b": "y"})
+    codec.fails_at = "x"
+    face.cache.resize("1B")
+    face.flush()
+    assert list(tier.entries) == ["b"]
+    assert [(event.verb, event.keys) for event in heard] == [("encode", ("a",))]
+    face.cache.resize("1MB")
+    face.set("c", "z")
+    face.flush()
+    assert face.get_many(["a", "b", "c"]) == {"b": "y", "c": "z"}
+    face.close()
+
+
+@pytest.mark.parametrize("way", ["queue", "zmemory", "disk", "around"])
+def test_an_immutable_entry_below_memory_takes_no_other_content(colour, tmp_path, way):
+    boundary = {
+        "queue": lambda: Custom(Noted(), write="behind"),
+        "zmemory": lambda: ZMemory("1MB"),
+        "disk": lambda: Disk(tmp_path, "8MiB"),
+        "around": lambda: Custom(Noted(), write="behind"),
+    }[way]()
+    face = Face(Cache("1MB", tiers=[boundary]), colour)
+    if way == "queue":
+        face.cache._stack.tiers[0].tier.gate.clear()
+    face.set("a", [1, 2], immutable=True)
+    if way != "around":
+        face.cache.resize("1B")
+        face.cache.resize("1MB")
+    if way != "queue":
+        face.flush()
+    for write in (None, "around", "through"):
+        with pytest.raises(ImmutableError, match="'a' is immutable"):
+            face.set("a", [1], write=write) if way != "around" else face.set("a", [1], write="around")
+        with pytest.raises(ImmutableError, match="'a' is immutable"):
+            face.set_many({"a": [1]}, write="around")
+        assert face.set("a", [1, 2], write="around" if way == "around" else write)
+    if way == "queue":
+        face.cache._stack.tiers[0].tier.gate.set()
+    assert face.get("a") == [1, 2]
+    assert face.delete("a")
+    assert face.set("a", [1])
+    face.close()
+
+
+def test_an_immutable_entry_is_so_after_a_restart(colour, tmp_path):
+    with Cache("1MB", tiers=[Disk(tmp_path, "8MiB")]) as cache:
+        cache.set("a", 1, immutable=True)
+        cache.set("b", 1)
+    face = Face(Cache("1MB", tiers=[Disk(tmp_path, "8MiB")]), colour)
+    with pytest.raises(ImmutableError):
+        face.set("a", 2)
+    assert face.set("a", 1)
+    assert face.set("b", 2)
+    assert face.get_many(["a", "b"]) == {"a": 1, "b": 2}
+    face.close()
+
+
+class Nosy:
+    """What changes the key about which it is asked."""
+
+    def __init__(self, cache):
+        self.cache = cache
+
+    def __eq__(self, other):
+        return self.cache.incr("a")
+
+    __hash__ = None
+
+
+def test_a_verb_that_comes_to_its_own_key_is_an_error(colour):
+    face = made((Noted(), "behind"), colour=colour)
+    face.set("a", 1)
+    with pytest.raises(ReentrantLoad, match="'a' is being changed"):
+        face.compare_and_set("a", Nosy(face.cache), 2)
+    assert face.incr("a") == 2
     face.close()

@@ -159,6 +159,8 @@ class Memory:
         """Makes a queue for each tier: bytes, whether a full one refuses, whether other processes see the tier. From then on
         `get` asks
         `self._below(key, default)` for what memory doesn't have, and what it has no room for is queued for the first tier."""
+    def _index(self, depth: int, index: Disk | ZMemory) -> None:
+        """What tells at once whether a tier has a key."""
     def _counters(self, counters: Counters | None, namespace: str) -> None:
         """The counters by which other processes tell what they changed. What memory has counts as current."""
     def _put(
@@ -172,6 +174,7 @@ class Memory:
         near: bool = True,
         ticket: int | None = None,
         like: Entry | None = None,
+        sure: bool = False,
         *,
         ttl: Any = None,
         tti: Any = None,
@@ -187,11 +190,12 @@ class Memory:
         answer: anyone
         took it; bit 1: the thread that writes behind has to be woken; from bit 8: tiers whose queues the caller has to see to.
         With a
-        ticket it is done only if that still stands: else None. `like` gives all that the options would. Negative: the queue of
-        that tier,
-        counted from -1, is full, and nothing was done."""
+        ticket it is done only if that still stands: else None. `like` gives all that the options would. Negative: nothing was
+        done, since
+        the queue of that tier, counted from -1, is full; or, unless `sure`, since what is below may be immutable (-65536)."""
     def _drop(self, key: str, plan: bytes, ticket: int | None = None) -> tuple[Any, bool] | None:
-        """Removes a key from memory and has the tiers with a `d` delete it: the value, or `MISSING`, and whether a queue had
+        """Removes a key from memory; tiers with a `d` delete it, those with a `c` don't get what left the tier above: the
+        value, or `MISSING`, and whether a queue had
         one. With a
         ticket only if that still stands: else None."""
     def _look(self, key: str) -> int | tuple[int, int, Any]:

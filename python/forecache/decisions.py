@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from forecache._core import MISSING, Entry
 from forecache.drain import settle, settle_all
 from forecache.engine import number
-from forecache.errors import CodecError, ImmutableError
+from forecache.errors import CodecError, ImmutableError, ReentrantLoad
 from forecache.flow import Flow, Until
 from forecache.reads import entry_of, get
 from forecache.stack import FAILURES
@@ -79,18 +81,24 @@ def decide(cache: TieredCache, key: str, choose: Choose, options: dict[str, Any]
             finally:
                 cache._forget(key, ticket)
     finally:
+        stack.deciding.pop(key, None)
         cache._end(key)
         stack.signal.wake()
 
 
 def _begin(cache: TieredCache, key: str) -> Flow[None]:
     """One decision about a key at a time, in this process: else two would decide on what memory still has."""
+    deciding = cache._stack.deciding
+    me = get_ident(), None if asyncio._get_running_loop() is None else asyncio.current_task()
     while not cache._begin(key):
+        if deciding.get(key) == me:
+            raise ReentrantLoad(f"{key!r} is being changed by the very call that this one comes from")
         woken = cache._stack.signal.wait()
         if cache._begin(key):
-            return
+            break
         if not (yield Until(woken)):
             raise RuntimeError(f"a task of this thread's event loop is changing {key!r}; use the async face: `await cache.aio…`")
+    deciding[key] = me
 
 
 def _settled(cache: TieredCache, shared: int, key: str) -> Flow[Entry | None]:
@@ -137,10 +145,12 @@ def _shared(
             return False
     elif cache._drop(key, stack.delete, ticket) is None:  # only this process had it
         return False
-    plan = b"".join(b"-" if depth == shared else b"d" for depth in stack.depths)
+    # What left memory since it was read must not come back from the way down.
+    plan = b"".join(b"c" if depth == shared else b"d" for depth in stack.depths)
     if cache._drop(key, plan, ticket) is None and entry is None and new is not None:
         # Somebody of this process changed it after it was read, and that is newer.
         cache._purge(shared, key)
+    if cache._queued(shared, [key]):
         yield from settle(cache, shared, [key])
     others = (1 << len(stack.tiers)) - 1 & ~(1 << shared)
     if others:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from forecache import exits
 from forecache.errors import CacheClosed, CodecError
+from forecache.events import TierFailed
 from forecache.flow import All, Flow, Until, run
 from forecache.stack import FAILURES
 
@@ -124,21 +125,24 @@ def _set(cache: TieredCache, depth: int, sets: Any, demotes: Any, sinks: Any, si
     stack = cache._stack
     tier = stack.tiers[depth]
     absent = sinks
+    failed: list[str] = []  # also what can't be encoded, and has something older below
     for key, value, is_absent in demotes:
         entry = _encoded(cache, depth, key, value)
         if entry is not None:
             (absent if is_absent else sets)[key] = entry
-    failed: list[str] = []
+        elif not is_absent:
+            failed.append(key)
+    lost = len(failed)
     try:
         for entries, only in ((sets, False), (absent, True)):
             if not entries:
                 continue
-            failed = [] if only else list(entries)
+            failed[lost:] = [] if only else entries
             if only and hasattr(tier, "lacks"):
                 lacking = yield from tier.lacks(list(entries))
                 entries = {key: entries[key] for key in lacking}
             stored = yield from tier.set_many(entries, absent=only)
-            failed = []
+            del failed[lost:]
             sinking.update(stored.evicted)
             sinking.update({key: entries[key] for key in stored.refused if only and key in entries})
     except FAILURES as error:
@@ -155,6 +159,9 @@ def _encoded(cache: TieredCache, depth: int, key: str, value: Any) -> Entry | No
         payload, number = stack.encode(key, value)
         return cache._entry(depth, key, payload, number, stack.now())
     except (CodecError, CacheClosed):
+        return None
+    except Exception as error:  # a codec of users': the others' entries go on
+        stack.hub.tell(TierFailed(stack.tiers[depth].name, "encode", (key,), error))
         return None
 
 

@@ -8,7 +8,8 @@ ForecacheError
  ├── CodecError      (ValueError)    a value can't be stored below memory, or a stored one can't be read
  ├── TierUnavailable (ConnectionError) a tier below memory can't answer: names it and why
  ├── CacheClosed     (RuntimeError)  the cache was closed before
- └── ReentrantLoad   (RuntimeError)  a loader waits, directly or through others, for the key that it loads
+ └── ReentrantLoad   (RuntimeError)  a loader waits, directly or through others, for the key that it loads;
+                                     or an atomic verb, by a value's own method, for the key that it changes
 ```
 
 A key that isn't a `str` and a loader of the wrong colour are a plain `TypeError`.
@@ -44,4 +45,4 @@ class CacheClosed(ForecacheError, RuntimeError):
 
 
 class ReentrantLoad(ForecacheError, RuntimeError):
-    """A loader waits for the very key that it loads: going on would never end."""
+    """A loader waits for the very key that it loads, or an atomic verb for the key that it changes: going on would never end."""

@@ -99,8 +99,18 @@ def _on_the_way(cache: TieredCache, key: str, ticket: int, found: Any) -> Any:
         return deepcopy(found[0]) if cache.config.copy else found[0]
     if found is MISSING:
         return MISSING
-    value = _value(cache, None, key, found)
+    value = _waiting(cache, key, found)
     return value if value is MISSING else climb(cache, key, value, ticket, found)
+
+
+def _waiting(cache: TieredCache, key: str, entry: Entry) -> Any:
+    """The value of an entry that lay in a queue, or MISSING if it ended there."""
+    now = cache._stack.now()
+    # When what left a tier was last used there isn't known.
+    idle = None if entry.stored_bytes else entry.time_to_idle
+    if (entry.hard is not None and entry.hard <= now) or (idle is not None and entry.written + idle <= now):
+        return MISSING
+    return _value(cache, None, key, entry)
 
 
 def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> Flow[dict[str, Any]]:
@@ -117,6 +127,8 @@ def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> 
             value = _on_the_way(cache, key, ticket, thing)
             if value is not MISSING:
                 found[key] = value
+            elif thing is not MISSING:
+                hidden[key] = -1  # it has ended, and what tiers have is older
         missing = [key for key in tickets if key not in found]
         for depth in stack.depths:
             asked = [key for key in missing if not hidden[key] >> depth & 1]
@@ -150,9 +162,10 @@ def entry_of(cache: TieredCache, key: str, skip: int | None = None) -> Flow[tupl
     ticket, hidden, found = yield from _look(cache, key)
     cache._forget(key, ticket)
     if type(found) is tuple:
-        return found[0], cache._held(key, stack.now())
+        held = cache._held(key, stack.now())
+        return (found[0], held) if held is not None else (yield from entry_of(cache, key, skip))  # it has gone on since
     if found is not MISSING:
-        value = _value(cache, None, key, found)
+        value = _waiting(cache, key, found)
         return value, None if value is MISSING else found
     for depth in stack.depths:
         if hidden >> depth & 1 or depth == skip:

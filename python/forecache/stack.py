@@ -81,6 +81,8 @@ class Stack:
         copies = any(self.tiers[depth].shared and self.boundaries[depth].write != "demote" for depth in self.depths)
         self.telling = sum(1 << depth for depth in self.depths if self.tiers[depth].shared or not copies)
         self.signal = Signal()
+        self.deciding: dict[str, tuple[int, Any]] = {}
+        """Who decides about a key: thread and task."""
         self.failures = [0] * len(self.tiers)
         self.corrupt = [0] * len(self.tiers)
         self.codec: Codec = codec(config.codec, config.secret) if isinstance(config.codec, str) else config.codec
@@ -99,9 +101,17 @@ class Stack:
                 if self.counters is not None:  # what other processes did meanwhile isn't known
                     Memory.clear(cache)
                 self.counters = counters
+                self.index(cache)
                 cache._counters(counters, self.namespace)
                 self._hasten(cache)
         return self.counters is not None
+
+    def index(self, cache: TieredCache) -> None:
+        """Has writes see whether a tier has a key, where one look tells."""
+        for depth, tier in enumerate(self.tiers):
+            index = tier.index() if hasattr(tier, "index") else None
+            if index is not None:
+                cache._index(depth, index)
 
     def _hasten(self, cache: TieredCache) -> None:
         """Has reads take the short way: to a disk that is the only tier, by the system's clock, for values that aren't copied."""
@@ -141,6 +151,7 @@ class Stack:
     def forked(self) -> None:
         """In the child of a fork: nobody waits there."""
         self.signal = Signal()
+        self.deciding = {}
 
     def failed(self, depth: int, verb: str, keys: Iterable[str], error: Exception) -> None:
         """Counts and tells that a tier didn't do what it was asked. Raises that if the tier is strict."""

@@ -76,6 +76,7 @@ class TieredCache(Cache):
         pairs = zip(stack.boundaries, stack.tiers, strict=True)
         self._attach([(boundary.queue, boundary.when_full == "refuse", tier.shared) for boundary, tier in pairs])
         self._worker = Worker(self)
+        stack.index(self)
         stack.attached(self)
 
     def _below(self, key: str, default: Any) -> Any:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from forecache._core import MISSING, Memory
 from forecache.drain import room, settle, settle_all
+from forecache.errors import ImmutableError
 from forecache.flow import Flow
+from forecache.reads import entry_of
 from forecache.sources import nearest
 from forecache.stack import FAILURES
 from forecache.units import wrong
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 WAKE = 2
 MASK = 8
 """What `Memory._put` answers: bits, and where the mask of tiers begins."""
+ASK = -65536
+"""It answers this if what is below may be immutable."""
 
 
 def put(
@@ -32,13 +36,29 @@ def put(
 ) -> Flow[bool | None]:
     """Stores a value as `set` does, and says whether anyone took it. With a ticket, None if the key was changed since."""
     payload, codec = cache._stack.encode(key, value)
-    while (done := _queue(cache, key, value, payload, codec, options, write, ticket, like)) is not None and done < 0:
-        yield from room(cache, -1 - done)
+    sure = False
+    while (done := _queue(cache, key, value, payload, codec, options, write, ticket, like, sure)) is not None and done < 0:
+        if done != ASK:
+            yield from room(cache, -1 - done)
+        elif (yield from _stays(cache, key, value)):
+            return True
+        else:
+            sure = True
     if done is None:
         return None
     if done >> MASK:
         yield from settle_all(cache, done >> MASK, [key])
     return bool(done & 1)
+
+
+def _stays(cache: TieredCache, key: str, value: Any) -> Flow[bool]:
+    """Whether what is there is immutable and equals `value`. Raises `ImmutableError` if it doesn't equal it."""
+    there, entry = yield from entry_of(cache, key)
+    if entry is None or not entry.immutable:
+        return False
+    if there is value or there == value:
+        return True
+    raise ImmutableError(f"{key!r} is immutable and holds other content; delete it first")
 
 
 def _queue(
@@ -51,6 +71,7 @@ def _queue(
     write: str | None,
     ticket: int | None = None,
     like: Entry | None = None,
+    sure: bool = False,
 ) -> int | None:
     """The one step: what `Memory._put` answers."""
     stack = cache._stack
@@ -58,7 +79,7 @@ def _queue(
         plan, near = stack.plans[write]
     except (KeyError, TypeError):
         raise wrong("write", write, nearest(write, [each for each in stack.plans if each])) from None
-    done = cache._put(key, value, payload, codec, stack.now(), plan, near, ticket, like, **options)
+    done = cache._put(key, value, payload, codec, stack.now(), plan, near, ticket, like, sure, **options)
     if done is not None and done > 0 and done & WAKE:
         cache._worker.wake(cache)
     return done
@@ -91,8 +112,15 @@ def set_many(cache: TieredCache, items: Mapping[str, Any], *, write: str | None 
     taken = 0
     keys: dict[int, list[str]] = {}
     for item in encoded:
-        while (done := _queue(cache, *item, options, write) or 0) < 0:
-            yield from room(cache, -1 - done)
+        sure = False
+        while (done := _queue(cache, *item, options, write, sure=sure) or 0) < 0:
+            if done != ASK:
+                yield from room(cache, -1 - done)
+            elif (yield from _stays(cache, *item[:2])):
+                done = 1
+                break
+            else:
+                sure = True
         taken += done & 1
         for depth in stack.depths:
             if done >> MASK + depth & 1:

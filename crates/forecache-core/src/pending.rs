@@ -182,6 +182,20 @@ impl<K: Key, O> Pending<K, O> {
         self.free.push(slot);
     }
 
+    /// Drops the operation of a key that waits, if it is one of `those`, and gives it back. What is in flight stays.
+    pub fn withdraw(&mut self, lookup: &Lookup<impl Fn(&K) -> bool>, those: impl Fn(&O) -> bool) -> Option<O> {
+        let slot = self.find(lookup)?;
+        let place = self.place_mut(slot);
+        let (operation, bytes) = place.waiting.take_if(|(operation, _)| those(operation))?;
+        let alone = place.flying.is_none();
+        self.bytes -= bytes;
+        if alone {
+            self.links.unlink(&mut self.ready, slot);
+            self.vacate(slot, lookup.hash);
+        }
+        Some(operation)
+    }
+
     /// Gives operations that wait another in their place, and gives them back. `other` says which, and what; its bytes are none.
     pub fn replace(&mut self, other: impl Fn(&K, &O) -> Option<O>) -> Vec<O> {
         let mut old = Vec::new();
@@ -268,6 +282,7 @@ mod tests {
         Next,
         Done(u8),
         Replace(u8),
+        Withdraw(u8),
         Clear,
     }
 
@@ -278,7 +293,8 @@ mod tests {
             3 => key.clone().prop_map(Step::Take),
             3 => Just(Step::Next),
             6 => key.clone().prop_map(Step::Done),
-            1 => key.prop_map(Step::Replace),
+            1 => key.clone().prop_map(Step::Replace),
+            2 => key.prop_map(Step::Withdraw),
             1 => Just(Step::Clear),
         ];
         prop::collection::vec(step, 0..200)
@@ -336,6 +352,15 @@ mod tests {
                     Step::Replace(key) => {
                         let old = model.waiting.get_mut(&key).map(|waiting| std::mem::replace(waiting, (number, 0)).0);
                         prop_assert_eq!(pending.replace(|other, _| (other.0 == key).then_some(number)), Vec::from_iter(old));
+                    }
+                    Step::Withdraw(key) => {
+                        let even = |number: &usize| number % 2 == 0;
+                        let old = model.waiting.get(&key).filter(|(number, _)| even(number)).map(|&(old, _)| old);
+                        if old.is_some() {
+                            model.waiting.remove(&key);
+                            model.ready.retain(|&other| other != key);
+                        }
+                        prop_assert_eq!(pending.withdraw(&lookup(key), even), old);
                     }
                     Step::Clear => {
                         let mut cleared = pending.clear();

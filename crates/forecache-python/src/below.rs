@@ -7,12 +7,13 @@ use crate::envelope::Entry;
 use crate::express::{Answer, Express};
 use crate::key::{self, Name, Text};
 use crate::memory::{Gone, Memory, Value};
+use crate::zmemory::ZMemory;
 use forecache_core::disk::counters::Counters;
 use forecache_core::expiry::NEVER;
 use forecache_core::histogram::Histogram;
 use forecache_core::list::{Slot, grow};
 use forecache_core::pending::Pending;
-use forecache_core::store::{Removed, Rest};
+use forecache_core::store::{Lookup, Removed, Rest};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 use std::collections::HashSet;
@@ -69,6 +70,22 @@ impl Operation {
     }
 }
 
+/// What tells at once whether a tier has a key.
+#[derive(FromPyObject)]
+pub enum Index {
+    Disk(Py<disk::Disk>),
+    ZMemory(Py<ZMemory>),
+}
+
+impl Index {
+    fn has(&self, py: Python<'_>, key: &str, now: u64) -> bool {
+        match self {
+            Index::Disk(disk) => disk.get().has(py, key, now),
+            Index::ZMemory(store) => store.get().has(py, key, now),
+        }
+    }
+}
+
 /// The queue of one tier.
 pub struct Depth {
     pub queue: Pending<Text, Operation>,
@@ -82,12 +99,13 @@ pub struct Depth {
     pub refused: u64,
     /// How long hits took, in nanoseconds.
     pub latency: Histogram,
+    pub index: Option<Index>,
 }
 
 impl Depth {
     /// With an empty queue.
     pub fn new(capacity: u64, refuses: bool, shared: bool) -> Self {
-        Depth { queue: Pending::default(), capacity, refuses, shared, refused: 0, latency: Histogram::default() }
+        Depth { queue: Pending::default(), capacity, refuses, shared, refused: 0, latency: Histogram::default(), index: None }
     }
 
     pub fn is_full(&self, bytes: u64) -> bool {
@@ -193,6 +211,21 @@ impl Below {
     pub fn stood(&self, number: u64, hash: u64) -> bool {
         let window = self.windows.iter().find(|window| window.number == number);
         window.is_some_and(|window| !window.all && !window.keys.contains(&hash))
+    }
+
+    /// Whether what is below memory may be immutable: in a queue it says so itself, a tier has to be asked if its index has the key.
+    pub fn may_be_immutable(&self, py: Python<'_>, lookup: &Lookup<impl Fn(&Text) -> bool>, key: &str, now: u64) -> bool {
+        for depth in &self.depths {
+            match depth.queue.get(lookup).map(|operation| &operation.what) {
+                Some(What::Set(shelf)) => return shelf.immutable,
+                Some(What::Demote { rest, .. }) => return rest.immutable,
+                Some(What::Sink(entry)) => return entry.get().immutable,
+                Some(What::Delete) => {}
+                None if depth.index.as_ref().is_some_and(|index| index.has(py, key, now)) => return true,
+                None => {}
+            }
+        }
+        false
     }
 
     /// Has the first tier below keep what memory had no room for, unless it is told better already.

@@ -104,9 +104,12 @@ impl Disk {
         BUFFER.with_borrow_mut(|buffer| got(py, disk.read(key, now, LARGE, buffer)))
     }
 
-    /// Whether there is an entry, as far as the index tells. Runs no Python.
+    /// Whether there is an entry, as far as the index tells. Runs no Python and keeps the GIL: in the child of a fork it knows of
+    /// none until something else has opened the directory anew.
     pub fn has(&self, py: Python<'_>, key: &str, now: u64) -> bool {
-        self.disk(py).is_ok_and(|disk| disk.lacks([key], now).is_ok_and(|lacking| lacking.is_empty()))
+        let of_here = |opened: &&Opened| opened.process == fork::process();
+        let disk = self.open.with(py, |open| open.as_ref().filter(of_here).map(|opened| opened.disk.clone()));
+        disk.is_some_and(|disk| disk.lacks([key], now).is_ok_and(|lacking| lacking.is_empty()))
     }
 
     fn disk(&self, py: Python<'_>) -> PyResult<Arc<disk::Disk>> {

@@ -104,10 +104,13 @@ impl Memory {
             let express = state.below.express.clone().filter(|express| express.is_open())?;
             let idle =
                 state.below.counters.is_some() && state.below.depths.iter().all(|depth| depth.queue.get(&lookup).is_none());
-            idle.then(|| (express, state.below.mark(&utf8)))
+            if !idle {
+                return None;
+            }
+            let mark = state.below.mark(&utf8);
+            Some((express, state.announce(lookup.hash, mark)))
         });
-        let Some((express, mark)) = begun else { return Ok(Answer::Unknown) };
-        let ticket = self.state.with(py, |state| state.announce(lookup.hash, mark));
+        let Some((express, ticket)) = begun else { return Ok(Answer::Unknown) };
         let began = (ticket % TIMED == 0).then(Instant::now);
         let answer = self.fetch(py, name, &utf8, &express, ticket);
         self.state.with(py, |state| {

@@ -138,6 +138,13 @@ impl State {
         }
     }
 
+    /// The same for a read: what it looks up with is made anew, so that the usual one stays in registers.
+    #[cold]
+    #[inline(never)]
+    fn check_named(&mut self, name: &Name, gone: &mut Gone) {
+        self.check(&name.lookup(NAMESPACE), gone);
+    }
+
     /// Tells a recording what there is now where a key leads: it was stored, or stored anew. `cost` is no number if that stays.
     #[cold]
     #[inline(never)]
@@ -380,7 +387,7 @@ impl Memory {
         let mut gone = Vec::new();
         let found = self.state.with(py, |state| {
             if state.below.counters.is_some() {
-                state.check(&lookup, &mut gone);
+                state.check_named(name, &mut gone);
             }
             state.store.get(&lookup, &mut gone).map(|value| value.clone_ref(py))
         });

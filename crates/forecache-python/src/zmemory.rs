@@ -93,6 +93,11 @@ impl ZMemory {
         fingerprint(key.as_bytes(), self.seed)
     }
 
+    /// Whether there is an entry. Runs no Python.
+    pub fn has(&self, py: Python<'_>, key: &str, now: u64) -> bool {
+        self.at(py, now, |state, _| state.store.peek(&lookup(key, self.hash(key))).is_some())
+    }
+
     fn read(&self, py: Python<'_>, key: &str, now: u64, most: Option<usize>) -> Found {
         let hash = self.hash(key);
         let Some(record) = self.at(py, now, |state, gone| state.store.get(&lookup(key, hash), gone).cloned()) else {

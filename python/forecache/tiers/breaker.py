@@ -29,6 +29,7 @@ from forecache.tiers.tier import Now, Stored, Tier, TierStats, wall_time
 
 if TYPE_CHECKING:
     from forecache._core import Disk as Directory
+    from forecache._core import ZMemory
 
 __all__ = ["Breaker"]
 
@@ -157,6 +158,11 @@ class Breaker:
         """See `Hasty`."""
         directory: Directory | None = getattr(self.tier, "express", lambda: None)()
         return directory
+
+    def index(self) -> Directory | ZMemory | None:
+        """See `Indexed`."""
+        index: Directory | ZMemory | None = getattr(self.tier, "index", lambda: None)()
+        return index
 
     def counters(self) -> Counters | None:
         """See `Counted`."""

@@ -161,6 +161,10 @@ class DiskTier:
         """See `Hasty`."""
         return self._disk
 
+    def index(self) -> Directory | None:
+        """See `Indexed`."""
+        return self._disk
+
     def forked(self) -> None:
         """For the child of a fork."""
         self._opening = threading.Lock()

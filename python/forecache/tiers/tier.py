@@ -29,11 +29,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from forecache._core import Counters, Disk, Entry, FakeClock, Gate
+from forecache._core import Counters, Disk, Entry, FakeClock, Gate, ZMemory
 from forecache.flow import Flow
 from forecache.latency import Latency
 
-__all__ = ["Counted", "Now", "Reader", "Stored", "Streams", "Tier", "TierStats", "lives", "versioned", "wall_time"]
+__all__ = ["Counted", "Indexed", "Now", "Reader", "Stored", "Streams", "Tier", "TierStats", "lives", "versioned", "wall_time"]
 
 Now: TypeAlias = Callable[[], int]
 """Wall time: milliseconds since 1970."""
@@ -180,6 +180,13 @@ class Hasty(Protocol):
 
     def express(self) -> Disk | None:
         """The directory; None while there is none."""
+
+
+class Indexed(Protocol):
+    """What a tier of this package has: one look tells whether it has a key, so that a plain `set` minds what is immutable."""
+
+    def index(self) -> Disk | ZMemory | None:
+        """Its store; None while there is none."""
 
 
 def wall_time(clock: FakeClock | None = None) -> Now:

@@ -91,6 +91,10 @@ class ZMemoryTier:
             raise TierUnavailable(f"{self.name}: closed")
         return self._store
 
+    def index(self) -> Store | None:
+        """See `Indexed`."""
+        return self._store
+
     def get_many(self, keys: Sequence[str]) -> Flow[dict[str, Entry]]:
         """See `Tier`."""
         store = self._open()

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import time
-import threading
 
 import pytest
 from hypothesis import given, settings

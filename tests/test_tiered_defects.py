@@ -31,7 +31,7 @@ def does(cache, colour, verb, *arguments, **options):
 
 
 def forked(work):
-    """Runs `work` in a child of a fork and gives its exit code; one that hangs is ended by its alarm and gives the signal, negative."""
+    """Runs `work` in a child of a fork and gives its exit code; one that hangs is ended by its alarm: the signal, negative."""
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -72,9 +72,8 @@ def test_a_forked_child_can_write_and_end(tmp_path, colour, write):
 def test_what_is_immutable_stays_so_over_a_restart(tmp_path, colour):
     with opened(tmp_path / "d") as cache:
         cache.set("law", 1, immutable=True)
-    with opened(tmp_path / "d") as cache:
-        with pytest.raises(ImmutableError):
-            does(cache, colour, "set", "law", 2)
+    with opened(tmp_path / "d") as cache, pytest.raises(ImmutableError):
+        does(cache, colour, "set", "law", 2)
 
 
 def test_a_directory_that_was_removed_and_made_anew_is_noticed(tmp_path):
@@ -182,5 +181,7 @@ print(some(200) - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
 def test_caches_that_were_closed_leave_no_memory_behind(tmp_path):
-    grown = subprocess.run([sys.executable, "-c", LEAK, str(tmp_path / "d")], capture_output=True, text=True, check=True, timeout=60)
+    grown = subprocess.run(
+        [sys.executable, "-c", LEAK, str(tmp_path / "d")], capture_output=True, text=True, check=True, timeout=60
+    )
     assert int(grown.stdout) < 8_000

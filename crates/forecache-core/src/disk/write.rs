@@ -187,7 +187,7 @@ impl Disk {
             // Under the lock, so that nothing is missed for being moved.
             let (slots, next) = self.waiting()?.index.range(cursor, CLEARED);
             from = next;
-            for (_, slot) in slots.iter().filter(|(_, slot)| labels.iter().any(|&bits| slot.labels & bits == bits)) {
+            for (_, slot) in slots.iter().filter(|(_, slot)| labels.iter().any(|&bits| bits & !slot.labels == 0)) {
                 if self.waiting()?.drop_named(slot.fingerprint, tags, owner, &mut buffer)? && !slot.expired(now) {
                     removed += 1;
                 }

@@ -193,6 +193,8 @@ class Memory:
         ticket it is done only if that still stands: else None. `like` gives all that the options would. Negative: nothing was
         done, since
         the queue of that tier, counted from -1, is full; or, unless `sure`, since what is below may be immutable (-65536)."""
+    def _mutable(self, key: str, now: int) -> bool:
+        """Whether what the only tier has under a key is surely not immutable, as a short read of a disk tells."""
     def _drop(self, key: str, plan: bytes, ticket: int | None = None) -> tuple[Any, bool] | None:
         """Removes a key from memory; tiers with a `d` delete it, those with a `c` don't get what left the tier above: the
         value, or `MISSING`, and whether a queue had

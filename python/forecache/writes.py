@@ -53,6 +53,8 @@ def put(
 
 def _stays(cache: TieredCache, key: str, value: Any) -> Flow[bool]:
     """Whether what is there is immutable and equals `value`. Raises `ImmutableError` if it doesn't equal it."""
+    if cache._mutable(key, cache._stack.now()):
+        return False
     there, entry = yield from entry_of(cache, key)
     if entry is None or not entry.immutable:
         return False

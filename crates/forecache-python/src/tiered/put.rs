@@ -1,6 +1,7 @@
 //! The way down, begun: memory and the queues of all tiers change in one step.
 
-use crate::below::{self, Mark, OVERHEAD, Operation, Shelf, What};
+use crate::below::{self, Depth, Index, Mark, OVERHEAD, Operation, Shelf, What};
+use crate::disk::Got;
 use crate::envelope::Entry;
 use crate::key::Name;
 use crate::memory::{Item, Memory, NAMESPACE};
@@ -249,6 +250,23 @@ impl Memory {
             let options = self.defaults.options(&said, class, group, 0);
             shelf_of(&said, &options, payload, codec, now).entry(py, Mark::default(), true)
         })
+    }
+
+    /// Whether what the only tier has under a key is surely not immutable, as a short read of a disk tells.
+    fn _mutable(&self, py: Python<'_>, key: &Bound<'_, PyAny>, now: u64) -> PyResult<bool> {
+        let name = Name::of(key)?;
+        let utf8 = name.utf8()?;
+        let disk = self.state.with(py, |state| match &state.below.depths[..] {
+            [Depth { index: Some(Index::Disk(disk)), queue, .. }] if queue.get(&name.lookup(NAMESPACE)).is_none() => {
+                state.store.slot(&name.lookup(NAMESPACE)).is_none().then(|| disk.clone_ref(py))
+            }
+            _ => None,
+        });
+        Ok(disk.is_some_and(|disk| match disk.get().short(py, &utf8, now) {
+            Ok(Got::Entry(entry)) => !entry.immutable,
+            Ok(Got::Miss) => true,
+            Ok(Got::Longer(_)) | Err(_) => false,
+        }))
     }
 
     /// Raises what `set` would raise for this key.

@@ -185,3 +185,60 @@ def test_caches_that_were_closed_leave_no_memory_behind(tmp_path):
         [sys.executable, "-c", LEAK, str(tmp_path / "d")], capture_output=True, text=True, check=True, timeout=60
     )
     assert int(grown.stdout) < 8_000
+
+
+INTERRUPTED = """
+import faulthandler, signal, sys, time
+from forecache import Cache
+
+faulthandler.dump_traceback_later(20, exit=True)
+
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+cache = Cache.from_url("memory://?capacity=200KB", f"disk://{sys.argv[1]}?capacity=50MB&write=through")
+for attempt in range(150):
+    signal.setitimer(signal.ITIMER_REAL, 0.003 + attempt * 1e-5)
+    try:
+        while True:
+            cache.set("key", b"x" * 2000)
+    except KeyboardInterrupt:
+        pass
+cache.set("key", "last")
+cache.close()
+"""
+
+
+def test_a_set_that_was_interrupted_does_not_make_the_next_one_wait_for_ever(tmp_path):
+    told = subprocess.run([sys.executable, "-c", INTERRUPTED, str(tmp_path / "d")], capture_output=True, text=True, timeout=60)
+    assert told.returncode == 0, told.stderr[-1500:]
+
+
+def test_an_interrupt_during_a_read_from_the_disk_reaches_the_caller(tmp_path):
+    fired = caught = 0
+
+    def interrupt(number, frame):
+        nonlocal fired
+        fired += 1
+        raise KeyboardInterrupt
+
+    with Cache.from_url("memory://?capacity=20KB", f"disk://{tmp_path / 'd'}?capacity=50MB") as cache:
+        keys = [f"k{number}" for number in range(500)]
+        cache.set_many({key: [key, b"x" * 10_000] for key in keys})
+        cache.flush()
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            for attempt in range(100):
+                until = time.monotonic() + 0.02
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0.003 + attempt * 3e-5)
+                    while time.monotonic() < until:
+                        for key in keys[:20]:
+                            cache.get(key)
+                except KeyboardInterrupt:
+                    caught += 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+    assert caught == fired

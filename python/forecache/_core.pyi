@@ -210,11 +210,10 @@ class Memory:
         """Stores what a tier had, unless the key was changed since the ticket was given. True: wake the thread that writes
         behind."""
     def _take(
-        self, depth: int, keys: Sequence[str] | None, entries: int = 256, bytes: int = 4_000_000
-    ) -> tuple[dict[str, Entry], list[tuple[str, Any, bool]], dict[str, Entry], list[str]]:
-        """Takes operations from a queue, of these keys or the next: entries to set, live values to demote (and whether only
-        where nothing
-        is), entries that sank, keys to delete. Each has to be ended by `_done`."""
+        self, depth: int, keys: Sequence[str] | None, into: list[Any], entries: int = 256, bytes: int = 4_000_000
+    ) -> None:
+        """Takes operations from a queue, of these keys or the next, and appends a tuple of them: entries to set, live values
+        to demote (and whether only where nothing is), entries that sank, keys to delete. Each has to be ended by `_done`."""
     def _entry(self, depth: int, key: str, payload: bytes, codec: int, now: int) -> Entry | None:
         """The entry of a live value that was taken to be demoted, encoded."""
     def _fresh(

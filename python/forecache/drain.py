@@ -31,8 +31,7 @@ def settle(cache: TieredCache, depth: int, keys: Sequence[str]) -> Flow[set[str]
     deleted: set[str] = set()
     while True:
         window = _watch(cache, depth)
-        taken = cache._take(depth, keys)
-        deleted |= yield from _write(cache, depth, taken, window)
+        deleted |= (yield from _write(cache, depth, keys, window))[0]
         keys = cache._queued(depth, keys)
         if not keys:
             return deleted
@@ -53,9 +52,7 @@ def settle_all(cache: TieredCache, mask: int, keys: Sequence[str]) -> Flow[set[s
 def batch(cache: TieredCache, depth: int) -> Flow[bool]:
     """Writes some of what waits for a tier, and says whether there was anything."""
     window = _watch(cache, depth)
-    taken = cache._take(depth, None)
-    yield from _write(cache, depth, taken, window)
-    return any(taken)
+    return (yield from _write(cache, depth, None, window))[1]
 
 
 def room(cache: TieredCache, depth: int) -> Flow[None]:
@@ -82,13 +79,17 @@ def _watch(cache: TieredCache, depth: int) -> int | None:
     return cache._watch() if depth + 1 < len(cache._stack.tiers) else None
 
 
-def _write(cache: TieredCache, depth: int, taken: Any, window: int | None) -> Flow[set[str]]:
-    sets, demotes, sinks, deletes = taken
+def _write(cache: TieredCache, depth: int, keys: Sequence[str] | None, window: int | None) -> Flow[tuple[set[str], bool]]:
+    """Takes to the tier what waits of `keys`, or some of all; gives what was deleted there, and whether anything was taken."""
     sinking: dict[str, Entry] = {}
     deleted: set[str] = set()
     failed: list[str] = []
-    unknown = [*sets, *(key for key, *_ in demotes), *sinks]
+    unknown: list[str] | None = None
+    held: list[Any] = []
     try:
+        cache._take(depth, keys, held)
+        sets, demotes, sinks, deletes = held[0]
+        unknown = [*sets, *(key for key, *_ in demotes), *sinks]
         if deletes:
             deleted = yield from _delete(cache, depth, deletes)
         if unknown:
@@ -97,16 +98,18 @@ def _write(cache: TieredCache, depth: int, taken: Any, window: int | None) -> Fl
     finally:
         if window is not None:
             cache._sink(depth + 1, window, sinking)
-        failed += unknown
-        if deletes or sets or demotes or sinks:
-            done = [*deletes, *sets, *(key for key, *_ in demotes), *sinks]
+        sets, demotes, sinks, deletes = held[0] if held else ((), (), (), ())
+        written = [*sets, *(key for key, *_ in demotes), *sinks]
+        failed += written if unknown is None else unknown
+        done = [*deletes, *written]
+        if done:
             cache._done(depth, [key for key in done if key not in failed] if failed else done)
             if failed:
                 cache._done(depth, failed, True)
             cache._stack.signal.wake()
             if cache._wakes():
                 cache._worker.wake(cache)
-    return deleted
+    return deleted, bool(done)
 
 
 def _delete(cache: TieredCache, depth: int, keys: list[str]) -> Flow[set[str]]:
@@ -237,6 +240,7 @@ class Worker:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(PATIENCE)
+        self._cache = None
 
     def finish(self, until: float) -> None:
         """Writes what is queued, as far as there is time."""

@@ -169,7 +169,7 @@ def _near_keys(cache: TieredCache, pattern: str | None) -> dict[str, None]:
     cursor: int | None = 0
     while cursor is not None:
         cursor, batch = cache._scan(cursor, BATCH, pattern)
-        seen.update((key, None) for key, _ in batch)
+        seen.update((key, None) for key, _ in batch if cache._near_exists(key))  # but what others changed
     matches = matcher(pattern)
     seen.update((key, None) for key in cache._on_the_way() if matches(key))
     return seen

@@ -35,6 +35,7 @@ def put(
     like: Entry | None = None,
 ) -> Flow[bool | None]:
     """Stores a value as `set` does, and says whether anyone took it. With a ticket, None if the key was changed since."""
+    cache._check_key(key)
     payload, codec = cache._stack.encode(key, value)
     sure = False
     while (done := _queue(cache, key, value, payload, codec, options, write, ticket, like, sure)) is not None and done < 0:

@@ -8,6 +8,7 @@ use crate::disk::{Disk, Got};
 use crate::foreign;
 use crate::key::Name;
 use crate::memory::{Memory, NAMESPACE};
+use pyo3::exceptions::PyException;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use std::sync::Arc;
@@ -97,7 +98,7 @@ impl Memory {
 impl Memory {
     /// Reads what memory doesn't have, and puts it there.
     pub fn express<'py>(&self, py: Python<'py>, name: &Name<'_, 'py>) -> PyResult<Answer<'py>> {
-        let utf8 = name.utf8()?;
+        let Ok(utf8) = name.utf8() else { return Ok(Answer::Nothing) };
         let lookup = name.lookup(NAMESPACE);
         // The mark is taken before the disk is read: what others change from then on makes it a mark of the past.
         let begun = self.state.with(py, |state| {
@@ -142,7 +143,12 @@ impl Memory {
             wakes = self.climb(name.string(), &value, ticket, &entry, now)?;
         } else {
             let entry = Bound::new(py, entry)?;
-            let Ok(decoded) = foreign::call(express.decode.bind(py), (name.string(), &entry)) else { return Ok(Answer::Unknown) };
+            let decoded = match foreign::call(express.decode.bind(py), (name.string(), &entry)) {
+                Ok(decoded) => decoded,
+                // What can't be read is the flow's affair; an interrupt is the caller's.
+                Err(error) if error.is_instance_of::<PyException>(py) => return Ok(Answer::Unknown),
+                Err(error) => return Err(error),
+            };
             value = decoded;
             wakes = self.climb(name.string(), &value, ticket, entry.get(), now)?;
         }

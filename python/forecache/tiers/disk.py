@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
@@ -32,6 +33,7 @@ LEAST = 8 * 2**20
 PATHS = "an absolute path, such as '/var/cache/app'"
 
 _alive: weakref.WeakSet[DiskTier] = weakref.WeakSet()
+_log = logging.getLogger("forecache")
 
 
 @dataclass(frozen=True, init=False)
@@ -148,7 +150,16 @@ class DiskTier:
                     reason = f"{options.path}: {error}"
                     self._last = TierStats(self.name, capacity=options.capacity, state="down", reason=reason)
                     raise TierUnavailable(reason) from error
+                self._tell_damage(self._disk)
             return self._disk
+
+    def _tell_damage(self, disk: Directory) -> None:
+        """What was damaged is lost by now, and the directory is fine: that is told once."""
+        if disk.stats()["corrupt"]:
+            told = f"{self.name}: {self.options.path} was damaged; what could not be made out is lost, and it goes on without that"
+            _log.warning("%s", told)
+            if self.options.strict:
+                raise TierUnavailable(told)
 
     def _opened(self) -> Flow[Directory]:
         return self._disk or (yield Call(self.open))

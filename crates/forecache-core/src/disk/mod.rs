@@ -44,6 +44,8 @@ use judge::Judge;
 use lock::{Held, Lock};
 use shared::{Control, OfNamespace, Word, name_hash};
 use slabs::{Owners, Slabs, Space};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -353,6 +355,22 @@ fn ours(directory: &Path) -> Result<()> {
         return Err(Error::Remote { path: directory.into(), kind });
     }
     let names: Vec<String> = names.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    // What bears our names but begins otherwise is somebody else's, unless all the rest is ours: then it was damaged.
+    let begins = |name: &str, magic: &[u8; 8]| {
+        let mut begin = [0; 8];
+        let read = File::open(directory.join(name)).and_then(|mut file| file.read_exact(&mut begin));
+        read.is_err() || begin == [0; 8] || begin == *magic
+    };
+    let mine = |name: &str| match name {
+        "control" => begins(name, b"forecach"),
+        "index" => begins(name, b"fc-index"),
+        _ => true,
+    };
+    if !names.iter().any(|name| name == "slabs") {
+        if let Some(found) = names.iter().find(|name| !mine(name)) {
+            return Err(Error::Foreign { path: directory.into(), found: found.clone() });
+        }
+    }
     let foreign = names.iter().find(|name| !NAMES.contains(&name.as_str()));
     match foreign {
         Some(found) if !names.iter().any(|name| name == "control") => {

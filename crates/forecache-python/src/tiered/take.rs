@@ -23,16 +23,17 @@ type Batch<'py> = (Bound<'py, PyDict>, Vec<(Py<PyString>, Value, bool)>, Bound<'
 impl Memory {
     /// Takes operations from a queue: those of `keys`, or the next, until there are `entries` or `bytes` of them; entries to set, live
     /// values to demote (encode each and ask `_entry` for its entry), entries that sank (only where nothing is), and keys to delete. Each has
-    /// to be ended by `_done`.
-    #[pyo3(signature = (depth, keys, entries=256, bytes=4_000_000))]
+    /// to be ended by `_done`. They come into a list of the caller's, so that an interrupt between here and there loses none.
+    #[pyo3(signature = (depth, keys, into, entries=256, bytes=4_000_000))]
     fn _take<'py>(
         &self,
         py: Python<'py>,
         depth: usize,
         keys: Option<Vec<Bound<'py, PyAny>>>,
+        into: &Bound<'py, PyList>,
         entries: usize,
         bytes: u64,
-    ) -> PyResult<Batch<'py>> {
+    ) -> PyResult<()> {
         let names = keys.as_ref().map(|keys| keys.iter().map(Name::of).collect::<PyResult<Vec<_>>>()).transpose()?;
         let mut taken: Vec<(Py<PyString>, Taking)> = Vec::new();
         self.change(py, |state, _| -> PyResult<()> {
@@ -76,7 +77,8 @@ impl Memory {
                 Taking::Delete => deletes.push(key),
             }
         }
-        Ok((sets, demotes, sinks, deletes))
+        let batch: Batch<'py> = (sets, demotes, sinks, deletes);
+        into.append(batch)
     }
 
     /// The entry of a live value that was taken to be demoted, encoded.

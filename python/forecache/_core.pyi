@@ -97,6 +97,8 @@ class Memory:
     def __getitem__(self, key: str) -> Any: ...
     def __setitem__(self, key: str, value: Any) -> None: ...
     def __delitem__(self, key: str) -> None: ...
+    def _part(self) -> None:
+        """Has what has a time to idle leave memory for the queues."""
     def _took(self, depth: int, nanoseconds: int) -> None:
         """A hit in a tier took so long."""
     def _latencies(self) -> list[dict[str, Any]]:
@@ -209,9 +211,7 @@ class Memory:
     def _promote(self, key: str, value: Any, ticket: int, entry: Entry, now: int) -> bool:
         """Stores what a tier had, unless the key was changed since the ticket was given. True: wake the thread that writes
         behind."""
-    def _take(
-        self, depth: int, keys: Sequence[str] | None, into: list[Any], entries: int = 256, bytes: int = 4_000_000
-    ) -> None:
+    def _take(self, depth: int, keys: Sequence[str] | None, into: list[Any], entries: int = 256, bytes: int = 4_000_000) -> None:
         """Takes operations from a queue, of these keys or the next, and appends a tuple of them: entries to set, live values
         to demote (and whether only where nothing is), entries that sank, keys to delete. Each has to be ended by `_done`."""
     def _entry(self, depth: int, key: str, payload: bytes, codec: int, now: int) -> Entry | None:

@@ -96,20 +96,43 @@ def _write(cache: TieredCache, depth: int, keys: Sequence[str] | None, window: i
             failed = yield from _set(cache, depth, sets, demotes, sinks, sinking)
             unknown = []
     finally:
-        if window is not None:
-            cache._sink(depth + 1, window, sinking)
-        sets, demotes, sinks, deletes = held[0] if held else ((), (), (), ())
-        written = [*sets, *(key for key, *_ in demotes), *sinks]
-        failed += written if unknown is None else unknown
-        done = [*deletes, *written]
-        if done:
-            cache._done(depth, [key for key in done if key not in failed] if failed else done)
-            if failed:
-                cache._done(depth, failed, True)
-            cache._stack.signal.wake()
-            if cache._wakes():
-                cache._worker.wake(cache)
+        # Nothing may stay in flight, so an interrupt has to wait until all is ended.
+        interrupt: KeyboardInterrupt | None = None
+        while True:
+            try:
+                done = _ended(cache, depth, window, sinking, held, failed, unknown)
+                break
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
     return deleted, bool(done)
+
+
+def _ended(
+    cache: TieredCache,
+    depth: int,
+    window: int | None,
+    sinking: dict[str, Entry],
+    held: list[Any],
+    failed: list[str],
+    unknown: list[str] | None,
+) -> list[str]:
+    """Ends what was taken, whatever came of it, and gives its keys. May be called again if it was interrupted."""
+    if window is not None:
+        cache._sink(depth + 1, window, sinking)
+    sets, demotes, sinks, deletes = held[0] if held else ((), (), (), ())
+    written = [*sets, *(key for key, *_ in demotes), *sinks]
+    lost = {*failed, *(written if unknown is None else unknown)}
+    done = [*deletes, *written]
+    if done:
+        cache._done(depth, [key for key in done if key not in lost] if lost else done)
+        if lost:
+            cache._done(depth, list(lost), True)
+        cache._stack.signal.wake()
+        if cache._wakes():
+            cache._worker.wake(cache)
+    return done
 
 
 def _delete(cache: TieredCache, depth: int, keys: list[str]) -> Flow[set[str]]:

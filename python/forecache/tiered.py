@@ -195,6 +195,7 @@ def _flush(cache: TieredCache) -> Flow[None]:
 def _close(cache: TieredCache) -> Flow[None]:
     stack = cache._stack
     try:
+        cache._part()
         yield from drain.flush(cache, time.monotonic() + PATIENCE)
     finally:
         cache._worker.stop()

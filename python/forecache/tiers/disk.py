@@ -156,7 +156,7 @@ class DiskTier:
     def _tell_damage(self, disk: Directory) -> None:
         """What was damaged is lost by now, and the directory is fine: that is told once."""
         if disk.stats()["corrupt"]:
-            told = f"{self.name}: {self.options.path} was damaged; what could not be made out is lost, and it goes on without that"
+            told = f"{self.name}: {self.options.path} was damaged; what could not be made out is lost, the rest is there"
             _log.warning("%s", told)
             if self.options.strict:
                 raise TierUnavailable(told)

@@ -213,6 +213,16 @@ impl<K: Key, V> Store<K, V> {
         (0..self.entries.len() as Slot).filter(|&slot| self.entries[slot as usize].is_some() && self.ended(slot).is_none())
     }
 
+    /// Takes out, as if for space, what has a time to idle: who keeps it elsewhere learns until when it is kept.
+    pub fn expel_idle(&mut self, gone: &mut Vec<Removed<K, V>>) {
+        for slot in 0..self.entries.len() as Slot {
+            let idles = self.entries[slot as usize].as_ref().is_some_and(|entry| entry.flags & IDLE != 0);
+            if idles && self.ended(slot).is_none() {
+                gone.push(self.take(slot, Cause::Size));
+            }
+        }
+    }
+
     /// All that was said of what is in `slot`.
     #[cold]
     pub fn rest(&self, slot: Slot) -> Box<Rest> {

@@ -105,6 +105,11 @@ impl Memory {
         })
     }
 
+    /// Has the tier below learn of reads in memory that put off the end of what has a time to idle.
+    fn _part(&self, py: Python<'_>) -> PyResult<()> {
+        self.change(py, |state, gone| state.store.expel_idle(gone))
+    }
+
     /// A hit in a tier took so many nanoseconds.
     fn _took(&self, py: Python<'_>, depth: usize, nanoseconds: u64) {
         self.state.with(py, |state| {

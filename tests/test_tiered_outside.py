@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from forecache import Cache, ImmutableError, TierUnavailable
+from forecache import Cache, Disk, ImmutableError, TierUnavailable
 
 COLOURS = pytest.mark.parametrize("colour", ["sync", "async"])
 
@@ -185,3 +185,40 @@ def test_caches_that_were_closed_leave_no_memory_behind(tmp_path):
         [sys.executable, "-c", LEAK, str(tmp_path / "d")], capture_output=True, text=True, check=True, timeout=60
     )
     assert int(grown.stdout) < 8_000
+
+
+class Interrupted:
+    """A codec during whose reading someone presses Ctrl-C."""
+
+    number = 200
+
+    def encode(self, value, _place):
+        return str(value).encode()
+
+    def decode(self, _payload, _place):
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_during_a_read_from_the_disk_reaches_the_caller(tmp_path):
+    with Cache(tiers=[Disk(tmp_path / "d", "50MB")], codec=Interrupted()) as cache:
+        cache.set("key", 1, write="around")
+        cache.flush()
+        with pytest.raises(KeyboardInterrupt):
+            cache.get("key")
+
+
+def test_an_interrupt_at_the_end_of_a_write_leaves_nothing_in_flight(tmp_path, monkeypatch):
+    with Cache(tiers=[Disk(tmp_path / "d", "50MB", write="through")]) as cache:
+        wake, pressed = cache._stack.signal.wake, [KeyboardInterrupt()]
+
+        def interrupted():
+            if pressed:
+                raise pressed.pop()
+            wake()
+
+        monkeypatch.setattr(cache._stack.signal, "wake", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cache.set("key", 1)
+        assert cache._keys(0) == []
+        assert cache.set("key", 2)
+        assert cache.get("key") == 2

@@ -37,13 +37,6 @@ class Owed:
         self._numbers = itertools.count(1)
         self._changing = threading.Lock()
 
-    def copy(self) -> Owed:
-        """Another that owes the same, and that nobody is changing."""
-        other = Owed()
-        other._keys, other._clearings = dict(self._keys), dict(self._clearings)
-        other._numbers = itertools.count(next(self._numbers))
-        return other
-
     def __bool__(self) -> bool:
         return bool(self._keys or self._clearings)
 

@@ -51,13 +51,20 @@ pub struct Groups {
     /// The numbers of templates, by their names.
     templates: HashTable<u16>,
     scratch: String,
+    /// The key that was asked for last, and its group: who misses a key often brings it next.
+    last: (String, u16),
 }
 
 impl Groups {
     /// Groups with these patterns, the first of which that matches wins.
     pub fn new<'a>(patterns: impl IntoIterator<Item = (&'a str, Class)>) -> Self {
-        let mut groups =
-            Groups { patterns: Vec::new(), list: vec![Group::default()], templates: HashTable::new(), scratch: String::new() };
+        let mut groups = Groups {
+            patterns: Vec::new(),
+            list: vec![Group::default()],
+            templates: HashTable::new(),
+            scratch: String::new(),
+            last: (String::new(), 0),
+        };
         for (pattern, class) in patterns.into_iter().take(MOST - 1) {
             groups.patterns.push(Pattern::new(pattern));
             groups.list.push(Group { name: pattern.into(), class, ..Group::default() });
@@ -81,6 +88,19 @@ impl Groups {
 
     /// The number of the group of `key`, or the hash of its template if there is none; what is only asked for makes no group.
     pub fn known(&mut self, key: &str) -> Result<u16, u64> {
+        if self.last.1 != 0 && self.last.0 == key {
+            return Ok(self.last.1);
+        }
+        let number = self.look_up(key)?;
+        if key.len() <= LONGEST {
+            self.last.0.clear();
+            self.last.0.push_str(key);
+            self.last.1 = number;
+        }
+        Ok(number)
+    }
+
+    fn look_up(&mut self, key: &str) -> Result<u16, u64> {
         if let Some(pattern) = self.patterns.iter().position(|pattern| pattern.matches(key)) {
             return Ok(pattern as u16 + 1);
         }

@@ -95,7 +95,7 @@ impl Algorithm {
     /// Fills `bytes` with what `packed` was made of; `None` if that has another length, or it wasn't made of anything.
     pub fn unpack_into(self, packed: &[u8], bytes: &mut [u8]) -> Option<()> {
         match self {
-            Algorithm::None if packed.len() == bytes.len() => Some(bytes.copy_from_slice(packed)),
+            Algorithm::None => (packed.len() == bytes.len()).then(|| bytes.copy_from_slice(packed)),
             Algorithm::Lz4 => lz4::unpack_into(packed, bytes),
             _ => self
                 .unpack(packed, bytes.len())

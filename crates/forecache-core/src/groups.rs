@@ -245,6 +245,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_asked_for_last_is_told_from_what_is_asked_now() {
+        let mut groups = Groups::new([("user:*", Class::default())]);
+        let page = groups.of("page:1");
+        for (key, group) in
+            [("page:1", Ok(page)), ("user:1", Ok(1)), ("user:1", Ok(1)), ("page:1", Ok(page)), ("page:12", Ok(page))]
+        {
+            assert_eq!(groups.known(key), group);
+        }
+        assert!(groups.known("disk:1").is_err() && groups.known("disk:1").is_err());
+        assert_eq!(groups.of("disk:1"), groups.known("disk:1").unwrap());
+    }
+
+    #[test]
     fn templates_beyond_the_most_share_group_0() {
         let mut groups = Groups::new([]);
         for number in 0..2 * MOST {

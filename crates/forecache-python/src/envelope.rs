@@ -93,7 +93,7 @@ pub struct Entry {
 /// The payload of a record that was taken apart, unpacked right to where Python has it, a large one without the GIL; `None` if it can't be.
 pub fn payload(py: Python<'_>, record: &Envelope<'_>) -> Option<Py<PyBytes>> {
     if record.length >= LARGE {
-        return filled(py, record.length, |bytes| record.unpack_into(bytes).is_ok());
+        return filled(py, record.length, |bytes| record.unpack_into(bytes).is_ok()).ok().map(Bound::unbind);
     }
     if record.algorithm == Algorithm::None {
         return Some(PyBytes::new(py, record.packed).unbind());
@@ -102,12 +102,12 @@ pub fn payload(py: Python<'_>, record: &Envelope<'_>) -> Option<Py<PyBytes>> {
     PyBytes::new_with(py, record.length, unpack).ok().map(Bound::unbind)
 }
 
-/// Bytes that are filled without the GIL; `None` if there is no memory for them, or `fill` says that it didn't.
-fn filled(py: Python<'_>, length: usize, fill: impl FnOnce(&mut [u8]) -> bool + Send) -> Option<Py<PyBytes>> {
-    let size = isize::try_from(length).ok()?;
-    // SAFETY: without contents to copy it allocates a bytes object of that size, or gives null and sets an error. Bytes are what it is.
+/// Bytes that are filled without the GIL. Raises `MemoryError` without memory for them, and `ValueError` if `fill` says that it failed.
+fn filled<'py>(py: Python<'py>, length: usize, fill: impl FnOnce(&mut [u8]) -> bool + Send) -> PyResult<Bound<'py, PyBytes>> {
+    let size = isize::try_from(length)?;
+    // SAFETY: without contents to copy it allocates a bytes object of that size, or gives null and sets an error.
     let made = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(std::ptr::null(), size)) };
-    let bytes = made.ok()?.cast_into::<PyBytes>().ok()?;
+    let bytes = made?.cast_into::<PyBytes>()?;
     // SAFETY: it is a bytes object.
     let start = AtomicPtr::new(unsafe { ffi::PyBytes_AsString(bytes.as_ptr()) }.cast::<u8>());
     let done = py.detach(|| {
@@ -120,7 +120,7 @@ fn filled(py: Python<'_>, length: usize, fill: impl FnOnce(&mut [u8]) -> bool + 
         };
         fill(contents)
     });
-    done.then(|| bytes.unbind())
+    if done { Ok(bytes) } else { Err(PyValueError::new_err("damaged")) }
 }
 
 fn never(time: Option<u64>) -> u64 {
@@ -176,7 +176,11 @@ impl Entry {
         let record = if payload.len() < LARGE { work() } else { py.detach(work) };
         let record =
             record.ok_or_else(|| codec_error(py, format!("a value of {} bytes; at most 4 GiB can be stored", payload.len())))?;
-        Ok(PyBytes::new(py, &record))
+        let copied = |bytes: &mut [u8]| {
+            bytes.copy_from_slice(&record);
+            true
+        };
+        if record.len() < LARGE { Ok(PyBytes::new(py, &record)) } else { filled(py, record.len(), copied) }
     }
 
     /// A record taken apart.

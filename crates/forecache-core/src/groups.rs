@@ -51,7 +51,7 @@ pub struct Groups {
     /// The numbers of templates, by their names.
     templates: HashTable<u16>,
     scratch: String,
-    /// The key that was asked for last, and its group: who misses a key often brings it next.
+    /// The key of a known group that was asked for last, and that group: who misses a key often brings it next.
     last: (String, u16),
 }
 
@@ -74,7 +74,10 @@ impl Groups {
 
     /// The number of the group of `key`, which is made if it is new.
     pub fn of(&mut self, key: &str) -> u16 {
-        self.known(key).unwrap_or_else(|hash| {
+        if self.last.0 == key && !key.is_empty() {
+            return self.last.1;
+        }
+        self.look_up(key).unwrap_or_else(|hash| {
             if self.list.len() == MOST || self.scratch.len() > LONGEST {
                 return 0;
             }
@@ -86,20 +89,18 @@ impl Groups {
         })
     }
 
-    /// The number of the group of `key`, or the hash of its template if there is none; what is only asked for makes no group.
-    pub fn known(&mut self, key: &str) -> Result<u16, u64> {
-        if self.last.1 != 0 && self.last.0 == key {
-            return Ok(self.last.1);
-        }
-        let number = self.look_up(key)?;
+    /// The number of the group of `key`, if there is one; what is only asked for makes no group.
+    pub fn known(&mut self, key: &str) -> Option<u16> {
+        let number = self.look_up(key).ok()?;
         if key.len() <= LONGEST {
             self.last.0.clear();
             self.last.0.push_str(key);
             self.last.1 = number;
         }
-        Ok(number)
+        Some(number)
     }
 
+    /// The same; without a group, the hash of the template, which is left in `scratch`.
     fn look_up(&mut self, key: &str) -> Result<u16, u64> {
         if let Some(pattern) = self.patterns.iter().position(|pattern| pattern.matches(key)) {
             return Ok(pattern as u16 + 1);
@@ -248,13 +249,13 @@ mod tests {
     fn what_was_asked_for_last_is_told_from_what_is_asked_now() {
         let mut groups = Groups::new([("user:*", Class::default())]);
         let page = groups.of("page:1");
-        for (key, group) in
-            [("page:1", Ok(page)), ("user:1", Ok(1)), ("user:1", Ok(1)), ("page:1", Ok(page)), ("page:12", Ok(page))]
-        {
-            assert_eq!(groups.known(key), group);
+        for (key, group) in [("page:1", page), ("user:1", 1), ("user:1", 1), ("page:1", page), ("page:12", page)] {
+            assert_eq!((groups.known(key), groups.of(key)), (Some(group), group));
+            assert_eq!(groups.of("user:1"), 1);
         }
-        assert!(groups.known("disk:1").is_err() && groups.known("disk:1").is_err());
-        assert_eq!(groups.of("disk:1"), groups.known("disk:1").unwrap());
+        assert_eq!(groups.known("disk:1"), None);
+        assert_eq!(Some(groups.of("disk:1")), groups.known("disk:1"));
+        assert_eq!((groups.known(""), groups.of("")), (None, page + 2));
     }
 
     #[test]

@@ -394,7 +394,7 @@ impl Memory {
     fn missed(&self, py: Python<'_>, name: &Name) -> PyResult<()> {
         let utf8 = name.utf8().ok();
         self.change(py, |state, _| {
-            let group = utf8.as_ref().and_then(|key| state.store.groups.known(key).ok()).unwrap_or(0);
+            let group = utf8.as_ref().and_then(|key| state.store.groups.known(key)).unwrap_or(0);
             state.store.groups.get(group).misses += 1;
             if state.store.tape.is_some() {
                 state.note_missed(utf8.as_deref().unwrap_or_default());

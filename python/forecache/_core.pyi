@@ -431,6 +431,9 @@ class Disk:
     def gc(path: str | os.PathLike[str], now: int) -> dict[str, int]:
         """Drops what is expired or dead, and gives space back: entries dropped, bytes freed."""
 
+def be_patient() -> None:
+    """Has this thread let go of the GIL for any work on a disk that changes something, however short."""
+
 class Counters:
     """Counters of changes that processes share, one a stripe of keys. `other`: another view of the same counters, as another
     process has it; without one, they are shared with nobody."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from forecache import exits
+from forecache._core import be_patient
 from forecache.errors import CacheClosed, CodecError
 from forecache.events import TierFailed
 from forecache.flow import All, Flow, Until, run
@@ -229,6 +230,7 @@ class Worker:
                 self._thread.start()
 
     def _run(self) -> None:
+        be_patient()
         while True:
             self._woken.wait()
             self._woken.clear()  # before the look at what else was said, or that could be missed

@@ -1,5 +1,6 @@
 //! Compression of stored values: which algorithms there are, and when a compressed form is kept.
 
+use crate::lz4;
 use std::io::{Read, Write};
 
 /// How a stored payload is compressed. The numbers are stored: they never change their meaning.
@@ -71,7 +72,11 @@ impl Algorithm {
     pub fn unpack(self, packed: &[u8], length: usize) -> Option<Vec<u8>> {
         let bytes = match self {
             Algorithm::None => Some(packed.to_vec()),
-            Algorithm::Lz4 => lz4_flex::block::decompress(packed, length).ok(),
+            Algorithm::Lz4 if length <= lz4::most(packed.len()) => {
+                let mut bytes = vec![0; length];
+                lz4::unpack_into(packed, &mut bytes).map(|()| bytes)
+            }
+            Algorithm::Lz4 => None,
             Algorithm::Zstd => zstd::bulk::decompress(packed, length).ok(),
             Algorithm::Snappy if snap::raw::decompress_len(packed).ok()? == length => {
                 snap::raw::Decoder::new().decompress_vec(packed).ok()
@@ -90,9 +95,8 @@ impl Algorithm {
     /// Fills `bytes` with what `packed` was made of; `None` if that has another length, or it wasn't made of anything.
     pub fn unpack_into(self, packed: &[u8], bytes: &mut [u8]) -> Option<()> {
         match self {
-            Algorithm::Lz4 => {
-                lz4_flex::block::decompress_into(packed, bytes).ok().filter(|&length| length == bytes.len()).map(drop)
-            }
+            Algorithm::None => (packed.len() == bytes.len()).then(|| bytes.copy_from_slice(packed)),
+            Algorithm::Lz4 => lz4::unpack_into(packed, bytes),
             _ => self
                 .unpack(packed, bytes.len())
                 .filter(|unpacked| unpacked.len() == bytes.len())

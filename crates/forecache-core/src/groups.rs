@@ -51,13 +51,20 @@ pub struct Groups {
     /// The numbers of templates, by their names.
     templates: HashTable<u16>,
     scratch: String,
+    /// The key of a known group that was asked for last, and that group: who misses a key often brings it next.
+    last: (String, u16),
 }
 
 impl Groups {
     /// Groups with these patterns, the first of which that matches wins.
     pub fn new<'a>(patterns: impl IntoIterator<Item = (&'a str, Class)>) -> Self {
-        let mut groups =
-            Groups { patterns: Vec::new(), list: vec![Group::default()], templates: HashTable::new(), scratch: String::new() };
+        let mut groups = Groups {
+            patterns: Vec::new(),
+            list: vec![Group::default()],
+            templates: HashTable::new(),
+            scratch: String::new(),
+            last: (String::new(), 0),
+        };
         for (pattern, class) in patterns.into_iter().take(MOST - 1) {
             groups.patterns.push(Pattern::new(pattern));
             groups.list.push(Group { name: pattern.into(), class, ..Group::default() });
@@ -67,7 +74,10 @@ impl Groups {
 
     /// The number of the group of `key`, which is made if it is new.
     pub fn of(&mut self, key: &str) -> u16 {
-        self.known(key).unwrap_or_else(|hash| {
+        if self.last.0 == key && !key.is_empty() {
+            return self.last.1;
+        }
+        self.look_up(key).unwrap_or_else(|hash| {
             if self.list.len() == MOST || self.scratch.len() > LONGEST {
                 return 0;
             }
@@ -79,8 +89,19 @@ impl Groups {
         })
     }
 
-    /// The number of the group of `key`, or the hash of its template if there is none; what is only asked for makes no group.
-    pub fn known(&mut self, key: &str) -> Result<u16, u64> {
+    /// The number of the group of `key`, if there is one; what is only asked for makes no group.
+    pub fn known(&mut self, key: &str) -> Option<u16> {
+        let number = self.look_up(key).ok()?;
+        if key.len() <= LONGEST {
+            self.last.0.clear();
+            self.last.0.push_str(key);
+            self.last.1 = number;
+        }
+        Some(number)
+    }
+
+    /// The same; without a group, the hash of the template, which is left in `scratch`.
+    fn look_up(&mut self, key: &str) -> Result<u16, u64> {
         if let Some(pattern) = self.patterns.iter().position(|pattern| pattern.matches(key)) {
             return Ok(pattern as u16 + 1);
         }
@@ -222,6 +243,19 @@ mod tests {
         assert_eq!(groups.get(1).class, minute);
         assert_eq!(groups.of("page:1"), groups.of("page:2"));
         assert_eq!(&*groups.get(3).name, "page:{}");
+    }
+
+    #[test]
+    fn what_was_asked_for_last_is_told_from_what_is_asked_now() {
+        let mut groups = Groups::new([("user:*", Class::default())]);
+        let page = groups.of("page:1");
+        for (key, group) in [("page:1", page), ("user:1", 1), ("user:1", 1), ("page:1", page), ("page:12", page)] {
+            assert_eq!((groups.known(key), groups.of(key)), (Some(group), group));
+            assert_eq!(groups.of("user:1"), 1);
+        }
+        assert_eq!(groups.known("disk:1"), None);
+        assert_eq!(Some(groups.of("disk:1")), groups.known("disk:1"));
+        assert_eq!((groups.known(""), groups.of("")), (None, page + 2));
     }
 
     #[test]

@@ -3,17 +3,16 @@
 //! Nothing here waits for a lock while it holds the GIL: what changes something tries the lock, and waits for it, if it is to wait, with
 //! the GIL let go. Short reads hold the GIL, which takes less time than to let it go; long ones don't.
 
-use crate::envelope::{Entry, LARGE, Packing};
+use crate::envelope::{self, Entry, LARGE, Packing};
 use crate::errors::{closed, config_error};
 use crate::fork;
 use crate::guard::Guarded;
-use forecache_core::compress::Algorithm;
 use forecache_core::disk::{self, Error, Item, Read, counters};
-use forecache_core::envelope::{Envelope, Fields};
+use forecache_core::envelope::Fields;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
-use std::cell::RefCell;
+use pyo3::types::{PyDict, PyString};
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -77,18 +76,15 @@ fn failed(py: Python<'_>, error: Error) -> PyErr {
 thread_local! {
     /// Where short records are read to.
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Whether this thread is one that nobody waits for.
+    static PATIENT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The entry of a record that was read; `None` if it can't be unpacked.
-fn entry(py: Python<'_>, envelope: Envelope<'_>, stored_bytes: usize) -> Option<Entry> {
-    let payload = if envelope.algorithm == Algorithm::None {
-        PyBytes::new(py, envelope.packed)
-    } else {
-        // It is unpacked right to where Python has it.
-        let unpack = |bytes: &mut [u8]| envelope.unpack_into(bytes).map_err(|_| PyValueError::new_err("damaged"));
-        PyBytes::new_with(py, envelope.length, unpack).ok()?
-    };
-    Some(Entry::opened(envelope, payload.unbind(), stored_bytes))
+/// Has this thread let go of the GIL for any work on a disk that changes something, however short: nobody waits for what it does, and
+/// many may wait for the GIL.
+#[pyfunction]
+fn be_patient() {
+    PATIENT.set(true);
 }
 
 /// An entry that is borrowed from Python while it is written.
@@ -139,7 +135,7 @@ impl Disk {
         (keys, bytes): (usize, usize),
         work: impl Fn(&disk::Disk, bool) -> disk::Result<Option<T>> + Sync + Send,
     ) -> PyResult<Option<T>> {
-        if keys <= disk::BATCH && bytes <= LARGE {
+        if keys <= disk::BATCH && bytes <= LARGE && !PATIENT.get() {
             match work(&*self.disk(py)?, false) {
                 // Opening it anew takes long.
                 Ok(None) | Err(Error::Gone(_)) if wait => {}
@@ -221,7 +217,7 @@ impl Disk {
         match read(py, &disk, key.to_str()?, now, most)? {
             Got::Miss => Ok(None),
             Got::Longer(length) => Ok(Some(length.into_pyobject(py)?.into_any().unbind())),
-            Got::Entry(entry) => Ok(Some(Py::new(py, *entry)?.into_any())),
+            Got::Entry(entry) => Ok(Some(Py::new(py, entry)?.into_any())),
         }
     }
 
@@ -239,7 +235,7 @@ impl Disk {
             match read(py, &disk, key.to_str()?, now, most)? {
                 Got::Miss => {}
                 Got::Longer(_) => longer.push(key),
-                Got::Entry(entry) => found.set_item(key, Py::new(py, *entry)?)?,
+                Got::Entry(entry) => found.set_item(key, Py::new(py, entry)?)?,
             }
         }
         Ok((found, longer))
@@ -390,7 +386,7 @@ fn numbers<'py, const N: usize>(py: Python<'py>, numbers: [(&str, u64); N]) -> P
 pub enum Got {
     Miss,
     Longer(usize),
-    Entry(Box<Entry>),
+    Entry(Entry),
 }
 
 fn read(py: Python<'_>, disk: &disk::Disk, key: &str, now: u64, most: Option<usize>) -> PyResult<Got> {
@@ -410,12 +406,16 @@ fn got(py: Python<'_>, read: disk::Result<Read<'_>>) -> PyResult<Got> {
     match read.map_err(|error| failed(py, error))? {
         Read::Miss => Ok(Got::Miss),
         Read::Longer(length) => Ok(Got::Longer(length)),
-        Read::Entry(envelope, stored) => Ok(entry(py, envelope, stored).map_or(Got::Miss, |entry| Got::Entry(Box::new(entry)))),
+        Read::Entry(envelope, stored) => {
+            let payload = envelope::payload(py, &envelope);
+            Ok(payload.map_or(Got::Miss, |payload| Got::Entry(Entry::opened(envelope, payload, stored))))
+        }
     }
 }
 
 /// Adds what this file offers.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Disk>()?;
+    module.add_function(wrap_pyfunction!(be_patient, module)?)?;
     module.add_class::<Counters>()
 }

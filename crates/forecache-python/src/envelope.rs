@@ -2,10 +2,12 @@
 
 use crate::errors::{codec_error, config_error};
 use forecache_core::compress::{Algorithm, Compression};
-use forecache_core::envelope::{self, Fields, Unreadable};
+use forecache_core::envelope::{self, Envelope, Fields, Unreadable};
+use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicPtr, AtomicU32};
 
 /// From so many bytes on, other threads run while a value is packed or unpacked.
 pub const LARGE: usize = 1 << 14;
@@ -88,6 +90,39 @@ pub struct Entry {
     pub mark: AtomicU32,
 }
 
+/// The payload of a record that was taken apart, unpacked right to where Python has it, a large one without the GIL; `None` if it can't be.
+pub fn payload(py: Python<'_>, record: &Envelope<'_>) -> Option<Py<PyBytes>> {
+    if record.length >= LARGE {
+        return filled(py, record.length, |bytes| record.unpack_into(bytes).is_ok()).ok().map(Bound::unbind);
+    }
+    if record.algorithm == Algorithm::None {
+        return Some(PyBytes::new(py, record.packed).unbind());
+    }
+    let unpack = |bytes: &mut [u8]| record.unpack_into(bytes).map_err(|_| PyValueError::new_err("damaged"));
+    PyBytes::new_with(py, record.length, unpack).ok().map(Bound::unbind)
+}
+
+/// Bytes that are filled without the GIL. Raises `MemoryError` without memory for them, and `ValueError` if `fill` says that it failed.
+fn filled<'py>(py: Python<'py>, length: usize, fill: impl FnOnce(&mut [u8]) -> bool + Send) -> PyResult<Bound<'py, PyBytes>> {
+    let size = isize::try_from(length)?;
+    // SAFETY: without contents to copy it allocates a bytes object of that size, or gives null and sets an error.
+    let made = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(std::ptr::null(), size)) };
+    let bytes = made?.cast_into::<PyBytes>()?;
+    // SAFETY: it is a bytes object.
+    let start = AtomicPtr::new(unsafe { ffi::PyBytes_AsString(bytes.as_ptr()) }.cast::<u8>());
+    let done = py.detach(|| {
+        let start = start.into_inner();
+        // SAFETY: the object has `length` bytes from there on, it lives until `bytes` is dropped, and nobody else knows of it yet (the
+        // garbage collector doesn't look at bytes). They are set before they are lent.
+        let contents = unsafe {
+            start.write_bytes(0, length);
+            std::slice::from_raw_parts_mut(start, length)
+        };
+        fill(contents)
+    });
+    if done { Ok(bytes) } else { Err(PyValueError::new_err("damaged")) }
+}
+
 fn never(time: Option<u64>) -> u64 {
     time.unwrap_or(envelope::NEVER)
 }
@@ -141,7 +176,11 @@ impl Entry {
         let record = if payload.len() < LARGE { work() } else { py.detach(work) };
         let record =
             record.ok_or_else(|| codec_error(py, format!("a value of {} bytes; at most 4 GiB can be stored", payload.len())))?;
-        Ok(PyBytes::new(py, &record))
+        let copied = |bytes: &mut [u8]| {
+            bytes.copy_from_slice(&record);
+            true
+        };
+        if record.len() < LARGE { Ok(PyBytes::new(py, &record)) } else { filled(py, record.len(), copied) }
     }
 
     /// A record taken apart.
@@ -157,14 +196,9 @@ impl Entry {
             )
         };
         let binding = envelope::binding(namespace, key);
-        let work = || {
-            let opened = envelope::open(record, binding)?;
-            // What isn't compressed is copied once, into the object that Python gets.
-            let unpacked = if opened.algorithm == Algorithm::None { None } else { Some(opened.unpack()?) };
-            Ok((opened, unpacked))
-        };
-        let (opened, unpacked) = if record.len() < LARGE { work() } else { py.detach(work) }.map_err(unreadable)?;
-        let payload = PyBytes::new(py, unpacked.as_deref().unwrap_or(opened.packed)).unbind();
+        let work = || envelope::open(record, binding);
+        let opened = if record.len() < LARGE { work() } else { py.detach(work) }.map_err(unreadable)?;
+        let payload = payload(py, &opened).ok_or_else(|| unreadable(Unreadable::Corrupt))?;
         Ok(Entry::opened(opened, payload, record.len()))
     }
 
@@ -214,7 +248,7 @@ impl Entry {
     }
 
     /// The entry of a record of `stored_bytes` that was taken apart and whose payload was unpacked.
-    pub fn opened(record: envelope::Envelope<'_>, payload: Py<PyBytes>, stored_bytes: usize) -> Self {
+    pub fn opened(record: Envelope<'_>, payload: Py<PyBytes>, stored_bytes: usize) -> Self {
         let fields = record.fields;
         Entry {
             payload,

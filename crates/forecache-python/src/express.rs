@@ -133,7 +133,7 @@ impl Memory {
     ) -> PyResult<Answer<'py>> {
         let now = now();
         let entry = match express.disk.get().short(py, utf8, now) {
-            Ok(Got::Entry(entry)) => *entry,
+            Ok(Got::Entry(entry)) => entry,
             Ok(Got::Miss) => return Ok(Answer::Nothing),
             Ok(Got::Longer(_)) | Err(_) => return Ok(Answer::Unknown),
         };

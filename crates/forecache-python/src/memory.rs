@@ -20,6 +20,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
@@ -40,15 +41,35 @@ pub struct State {
     pub closed: bool,
     /// Hashes of keys that are being loaded and that nobody has changed since, each with the ticket of the latest announcement. A
     /// collision costs one load's value its place.
-    pub loads: HashMap<u64, Ticket>,
+    pub loads: HashMap<u64, Ticket, Spread>,
     /// The same for keys that are being read from tiers; who reads one at a time with others has the same ticket.
-    pub fetches: HashMap<u64, Ticket>,
+    pub fetches: HashMap<u64, Ticket, Spread>,
     /// The last ticket given.
     pub ticket: u64,
     /// What lies between memory and the tiers below.
     pub below: Below,
     /// The latest recording, if there was any.
     pub recording: Option<Recording>,
+}
+
+/// Hashes of keys are spread well as they are: Python's are.
+pub type Spread = BuildHasherDefault<AsIs>;
+
+#[derive(Default)]
+pub struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only hashes are hashed");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// An announcement that a key's value is being loaded or fetched.
@@ -373,7 +394,7 @@ impl Memory {
     fn missed(&self, py: Python<'_>, name: &Name) -> PyResult<()> {
         let utf8 = name.utf8().ok();
         self.change(py, |state, _| {
-            let group = utf8.as_ref().and_then(|key| state.store.groups.known(key).ok()).unwrap_or(0);
+            let group = utf8.as_ref().and_then(|key| state.store.groups.known(key)).unwrap_or(0);
             state.store.groups.get(group).misses += 1;
             if state.store.tape.is_some() {
                 state.note_missed(utf8.as_deref().unwrap_or_default());

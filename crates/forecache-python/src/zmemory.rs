@@ -3,11 +3,11 @@
 //! The store is the one that `Memory` has, under the same guard. Records are sealed and taken apart with the guard let go, and large
 //! ones without the GIL.
 
-use crate::envelope::{Entry, LARGE, Packing};
+use crate::envelope::{Entry, LARGE, Packing, payload};
 use crate::errors::{codec_error, config_error};
 use crate::guard::Guarded;
 use crate::options::random_seed;
-use forecache_core::compress::{Algorithm, Compression};
+use forecache_core::compress::Compression;
 use forecache_core::envelope::{self, Fields, NEVER};
 use forecache_core::expiry::Clock;
 use forecache_core::fingerprint::fingerprint;
@@ -16,7 +16,7 @@ use forecache_core::index::Hashed;
 use forecache_core::policy::{AnyPolicy, Cause};
 use forecache_core::store::{Budget, Key, Lookup, New, Options, Outcome, Removed, Store};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyDict, PyString};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -112,13 +112,8 @@ impl ZMemory {
             Ok(opened) => opened,
             Err(_) => return self.corrupt(py, key, hash, &record),
         };
-        let unpacked = match opened.algorithm {
-            Algorithm::None => Some(PyBytes::new(py, opened.packed)),
-            _ if opened.length < LARGE => opened.unpack().ok().map(|bytes| PyBytes::new(py, &bytes)),
-            _ => py.detach(|| opened.unpack()).ok().map(|bytes| PyBytes::new(py, &bytes)),
-        };
-        let Some(payload) = unpacked else { return self.corrupt(py, key, hash, &record) };
-        let mut entry = Entry::opened(opened, payload.unbind(), record.sealed.len());
+        let Some(payload) = payload(py, &opened) else { return self.corrupt(py, key, hash, &record) };
+        let mut entry = Entry::opened(opened, payload, record.sealed.len());
         entry.version = record.version;
         Found::Entry(entry)
     }
@@ -194,9 +189,8 @@ impl ZMemory {
             .with(py, |state| victims.retain(|victim| state.store.peek(&lookup(&victim.key.text, victim.key.hash)).is_none()));
         for Removed { key, value, .. } in victims {
             let Ok(opened) = envelope::open(&value.sealed, envelope::binding(&self.namespace, &key.text)) else { continue };
-            let bytes = if opened.length < LARGE { opened.unpack() } else { py.detach(|| opened.unpack()) };
-            if let Ok(bytes) = bytes {
-                let mut entry = Entry::opened(opened, PyBytes::new(py, &bytes).unbind(), value.sealed.len());
+            if let Some(payload) = payload(py, &opened) {
+                let mut entry = Entry::opened(opened, payload, value.sealed.len());
                 entry.version = value.version;
                 evicted.set_item(&*key.text, Py::new(py, entry)?)?;
             }

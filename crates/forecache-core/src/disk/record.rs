@@ -25,15 +25,19 @@ pub fn head_length(record: &[u8]) -> Option<usize> {
 
 /// Namespace and key of a record, or of as much of it as begins with its head.
 pub fn names(record: &[u8]) -> Option<(&str, &str)> {
-    let keys = u32::from_le_bytes(*record.first_chunk::<4>()?) as usize;
-    let names = record.get(LENGTHS..head_length(record)?)?;
-    let (key, namespace) = names.split_at_checked(keys)?;
+    let (namespace, key) = bytes(record)?;
     Some((std::str::from_utf8(namespace).ok()?, std::str::from_utf8(key).ok()?))
+}
+
+fn bytes(record: &[u8]) -> Option<(&[u8], &[u8])> {
+    let keys = u32::from_le_bytes(*record.first_chunk::<4>()?) as usize;
+    let (key, namespace) = record.get(LENGTHS..head_length(record)?)?.split_at_checked(keys)?;
+    Some((namespace, key))
 }
 
 /// Where in the record of that key its envelope lies, which was checked and has that version. `None` if it is another's record, or damaged.
 pub fn check(record: &[u8], namespace: &str, key: &str, version: u64) -> Option<Range<usize>> {
-    if names(record)? != (namespace, key) {
+    if bytes(record)? != (namespace.as_bytes(), key.as_bytes()) {
         return None;
     }
     let range = head_length(record)?..record.len();

@@ -1,6 +1,5 @@
 //! Compression of stored values: which algorithms there are, and when a compressed form is kept.
 
-use crate::lz4;
 use std::io::{Read, Write};
 
 /// How a stored payload is compressed. The numbers are stored: they never change their meaning.
@@ -57,7 +56,7 @@ impl Algorithm {
     fn pack(self, level: i32, bytes: &[u8]) -> Option<Vec<u8>> {
         match self {
             Algorithm::None => None,
-            Algorithm::Lz4 => Some(lz4_flex::block::compress(bytes)),
+            Algorithm::Lz4 => lz4::block::compress(bytes, None, false).ok(),
             Algorithm::Zstd => zstd::bulk::compress(bytes, level).ok(),
             Algorithm::Snappy => snap::raw::Encoder::new().compress_vec(bytes).ok(),
             Algorithm::Gzip => {
@@ -72,9 +71,10 @@ impl Algorithm {
     pub fn unpack(self, packed: &[u8], length: usize) -> Option<Vec<u8>> {
         let bytes = match self {
             Algorithm::None => Some(packed.to_vec()),
-            Algorithm::Lz4 if length <= lz4::most(packed.len()) => {
+            // A block never gets more than so many times longer: a length that was made up takes no memory.
+            Algorithm::Lz4 if length / 255 <= packed.len() => {
                 let mut bytes = vec![0; length];
-                lz4::unpack_into(packed, &mut bytes).map(|()| bytes)
+                self.unpack_into(packed, &mut bytes).map(|()| bytes)
             }
             Algorithm::Lz4 => None,
             Algorithm::Zstd => zstd::bulk::decompress(packed, length).ok(),
@@ -96,7 +96,11 @@ impl Algorithm {
     pub fn unpack_into(self, packed: &[u8], bytes: &mut [u8]) -> Option<()> {
         match self {
             Algorithm::None => (packed.len() == bytes.len()).then(|| bytes.copy_from_slice(packed)),
-            Algorithm::Lz4 => lz4::unpack_into(packed, bytes),
+            Algorithm::Lz4 => {
+                let length = i32::try_from(bytes.len()).ok()?;
+                let unpacked = lz4::block::decompress_to_buffer(packed, Some(length), bytes).ok()?;
+                (unpacked == bytes.len()).then_some(())
+            }
             _ => self
                 .unpack(packed, bytes.len())
                 .filter(|unpacked| unpacked.len() == bytes.len())

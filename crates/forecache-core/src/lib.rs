@@ -16,7 +16,6 @@ pub mod histogram;
 pub mod index;
 pub mod list;
 pub mod lockstep;
-mod lz4;
 mod number;
 pub mod owners;
 pub mod pending;

@@ -572,7 +572,7 @@ def test_what_can_no_longer_be_encoded_leaves_nothing_older_below():
     value = [1]
     face.set("a", "older", write="through")
     tier.gate.clear()
-    face.cache._put("a", value, b"", 0, face.cache._stack.now(), b"d")
+    face.cache._put("a", value, (b"", 0), face.cache._stack.now(), b"d")
     value.append(object())
     face.cache.resize("1B")
     tier.gate.set()

@@ -112,6 +112,13 @@ impl Disk {
         disk.is_some_and(|disk| disk.lacks([key], now).is_ok_and(|lacking| lacking.is_empty()))
     }
 
+    /// Whether there is an immutable entry, with the same words as [`Disk::has`].
+    pub fn is_immutable(&self, py: Python<'_>, key: &str, now: u64) -> bool {
+        let of_here = |opened: &&Opened| opened.process == fork::process();
+        let disk = self.open.with(py, |open| open.as_ref().filter(of_here).map(|opened| opened.disk.clone()));
+        disk.is_some_and(|disk| disk.is_immutable(key, now).unwrap_or(false))
+    }
+
     fn disk(&self, py: Python<'_>) -> PyResult<Arc<disk::Disk>> {
         let (disk, process) = self
             .open

@@ -25,6 +25,8 @@ const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
 /// How often a read is tried while writers are in between.
 const TRIES: usize = 64;
 const NUMBER_BITS: u32 = 40;
+/// Lies above a slot's namespace.
+const IMMUTABLE: u16 = 1 << 15;
 
 /// Words of the header.
 #[derive(Clone, Copy)]
@@ -77,14 +79,24 @@ pub struct Slot {
     pub version: u64,
     /// Milliseconds since 1970, at most [`NEVER`].
     pub expiry: u64,
-    /// Whose it is.
+    /// Whose it is: a number of 15 bits.
     pub namespace: u16,
+    /// Refuses to be overwritten.
+    pub immutable: bool,
     /// A Bloom filter of owner and tags.
     pub labels: u32,
     /// Bytes of the record.
     pub length: u32,
     /// The access stamp.
     pub access: [u64; 2],
+}
+
+impl Slot {
+    /// The word of that expiry, and of all that lies above it.
+    fn times(&self, expiry: u64) -> u64 {
+        let above = self.namespace | if self.immutable { IMMUTABLE } else { 0 };
+        expiry.min(NEVER) | u64::from(above) << 48
+    }
 }
 
 /// What there is at a position.
@@ -242,7 +254,8 @@ impl Index {
             place: Place::from_word(place),
             version,
             expiry: times & NEVER,
-            namespace: (times >> 48) as u16,
+            namespace: (times >> 48) as u16 & !IMMUTABLE,
+            immutable: (times >> 48) as u16 & IMMUTABLE != 0,
             labels: sizes as u32,
             length: (sizes >> 32) as u32,
             access: [slot[5].load(Relaxed), slot[6].load(Relaxed)],
@@ -292,21 +305,22 @@ impl Index {
         (position, Found::Torn)
     }
 
-    /// Puts an entry in, or in place of the one with its fingerprint. The caller holds the lock; there is room.
-    pub fn put(&self, slot: &Slot) {
-        let position = match self.probe(slot.fingerprint) {
-            Ok(position) => position,
+    /// Puts an entry in, or in place of the one with its fingerprint, which is given back. The caller holds the lock; there is room.
+    pub fn put(&self, slot: &Slot) -> Option<Slot> {
+        let (position, before) = match self.probe(slot.fingerprint) {
+            Ok(position) => (position, self.load(position)),
             Err(Some(position)) => {
                 self.head(Head::Filled).store(self.filled() + 1, Relaxed);
-                position
+                (position, Found::Nothing)
             }
-            Err(None) => return,
+            Err(None) => return None,
         };
-        let Slot { fingerprint, place, version, expiry, namespace, labels, length, access } = *slot;
-        let times = expiry.min(NEVER) | u64::from(namespace) << 48;
+        let Slot { fingerprint, place, version, expiry, labels, length, access, .. } = *slot;
+        let times = slot.times(expiry);
         let sizes = u64::from(labels) | u64::from(length) << 32;
         let words = [fingerprint, place.to_word(), version, times, sizes];
         self.write(position, [words[0], words[1], words[2], words[3], words[4], access[0], access[1], check(words)]);
+        if let Found::Entry(before) = before { Some(before) } else { None }
     }
 
     /// The fingerprint last: with it the rest is seen.
@@ -356,9 +370,8 @@ impl Index {
 
     /// Changes when an entry that was found at a position expires, unless someone else has just done so; no lock is needed.
     pub fn expire_at(&self, position: u64, slot: &Slot, expiry: u64) {
-        let times = |expiry: u64| expiry.min(NEVER) | u64::from(slot.namespace) << 48;
         if let Some(words) = self.still(position, slot) {
-            let _ = words[3].compare_exchange(times(slot.expiry), times(expiry), AcqRel, Relaxed);
+            let _ = words[3].compare_exchange(slot.times(slot.expiry), slot.times(expiry), AcqRel, Relaxed);
         }
     }
 
@@ -479,7 +492,17 @@ mod tests {
 
     fn slot(fingerprint: u64, version: u64) -> Slot {
         let place = Place { class: 3, number: version % 1000, pinned: version % 2 == 0, epoch: 7 };
-        Slot { fingerprint, place, version, expiry: NEVER, namespace: 5, labels: 6, length: 77, access: [8, 9] }
+        Slot {
+            fingerprint,
+            place,
+            version,
+            expiry: NEVER,
+            namespace: 5,
+            immutable: version % 3 == 0,
+            labels: 6,
+            length: 77,
+            access: [8, 9],
+        }
     }
 
     fn index(slots: u64) -> (tempfile::TempDir, Index) {
@@ -507,8 +530,8 @@ mod tests {
             for (version, (number, put)) in operations.into_iter().enumerate() {
                 let (fingerprint, version) = (crowded(number), version as u64);
                 if put {
-                    index.put(&slot(fingerprint, version));
-                    model.insert(fingerprint, version);
+                    let before = index.put(&slot(fingerprint, version)).map(|before| before.version);
+                    prop_assert_eq!(before, model.insert(fingerprint, version));
                 } else if let Some(position) = index.find(fingerprint) {
                     index.remove(position);
                     prop_assert!(model.remove(&fingerprint).is_some());
@@ -526,7 +549,7 @@ mod tests {
         fn a_walk_in_parts_meets_everything_once(numbers in prop::collection::hash_set(any::<u64>(), 0..200), most in 1usize..50) {
             let numbers: Vec<u64> = numbers.into_iter().map(|number| number.max(1)).collect();
             let (_directory, index) = index(320);
-            numbers.iter().for_each(|&fingerprint| index.put(&slot(fingerprint, 1)));
+            numbers.iter().for_each(|&fingerprint| assert_eq!(index.put(&slot(fingerprint, 1)), None));
             let (mut met, mut from) = (Vec::new(), Some(0));
             while let Some(cursor) = from {
                 let (part, next) = index.range(cursor, most);
@@ -606,7 +629,7 @@ mod tests {
     fn readers_find_what_is_there_while_others_come_and_go() {
         let (_directory, index) = index(256);
         let stays: Vec<u64> = (0..40).map(|number| crowded(number as u8 * 4)).collect();
-        stays.iter().for_each(|&fingerprint| index.put(&slot(fingerprint, 1)));
+        stays.iter().for_each(|&fingerprint| assert_eq!(index.put(&slot(fingerprint, 1)), None));
         let done = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -614,7 +637,7 @@ mod tests {
                     let fingerprint = (1 << 58) - 1 - round % 20;
                     match index.find(fingerprint) {
                         Some(position) => index.remove(position),
-                        None => index.put(&slot(fingerprint, 2)),
+                        None => assert_eq!(index.put(&slot(fingerprint, 2)), None),
                     }
                 }
                 done.store(true, Relaxed);

@@ -24,6 +24,7 @@ mod read;
 mod record;
 mod repair;
 mod room;
+mod set;
 mod shared;
 mod slabs;
 mod upkeep;
@@ -34,8 +35,8 @@ mod tests;
 
 pub use error::{Error, Result};
 pub use read::Read;
+pub use set::{BATCH, Item};
 pub use upkeep::{Checked, Info, gc, info, verify};
-pub use write::{BATCH, Item};
 
 use super::compress::Compression;
 use counters::Counters;

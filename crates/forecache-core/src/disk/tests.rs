@@ -418,7 +418,7 @@ fn whoever_finds_the_mark_of_a_death_repairs() {
     let mut writing = disk.waiting().unwrap();
     for length in [10, 3000, 2 << 20] {
         let (class, number) = writing.reserve(length, 99, NOW).unwrap().unwrap();
-        disk.slabs.write(index::Place { class, number, pinned: false, epoch: 0 }, [b"lost", b""]).unwrap();
+        disk.slabs.write(index::Place { class, number, pinned: false, epoch: 0 }, b"lost").unwrap();
     }
     disk.control.class(3, shared::OfClass::Used).store(77, Relaxed);
     writing.broken = true;

@@ -314,7 +314,8 @@ class Taken:
         """All was done, but for `failed`, of which nobody knows: the tier has to delete them, unless it is told better."""
 
 class Changing:
-    """Holds what `Memory._begin` began, until it is left or dropped; what was read meanwhile doesn't climb any more either."""
+    """Holds what `Memory._begin` began, until it is left or dropped; what was read meanwhile doesn't climb any more either. After an
+    interrupt memory forgets the key, of which a shared tier may have another value by now."""
 
     def __enter__(self) -> Changing: ...
     def __exit__(self, *raised: object) -> None: ...

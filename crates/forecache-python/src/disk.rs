@@ -62,15 +62,23 @@ struct Opened {
 fn failed(py: Python<'_>, error: Error) -> PyErr {
     let message = error.to_string();
     match error {
-        Error::Io { path, source, .. } => match source.raw_os_error() {
-            Some(number) => PyOSError::new_err((number, message, path)),
+        // Python adds number and path itself.
+        Error::Io { doing, path, source } => match source.raw_os_error() {
+            Some(number) => {
+                let why = source.to_string();
+                let why = why.strip_suffix(&format!(" (os error {number})")).unwrap_or(&why);
+                PyOSError::new_err((number, format!("{doing}: {why}"), path))
+            }
             None => PyOSError::new_err(message),
         },
         Error::Capacity(_) | Error::Policy(_) => config_error(py, message),
         Error::Large(..) => PyValueError::new_err(message),
-        Error::Gone(_) | Error::Foreign { .. } | Error::Newer { .. } | Error::Remote { .. } | Error::Namespaces(_) => {
-            PyOSError::new_err(message)
-        }
+        Error::None(_)
+        | Error::Gone(_)
+        | Error::Foreign { .. }
+        | Error::Newer { .. }
+        | Error::Remote { .. }
+        | Error::Namespaces(_) => PyOSError::new_err(message),
     }
 }
 

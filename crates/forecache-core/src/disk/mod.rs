@@ -168,8 +168,10 @@ impl Disk {
 
     /// Opens a directory for upkeep, if it is one of ours.
     fn maintain(directory: &Path) -> Result<Self> {
-        let control = directory.join("control");
-        control.metadata().map_err(Error::io("can't find", &control))?;
+        std::fs::read_dir(directory).map_err(Error::io("can't list", directory))?;
+        if !directory.join("control").is_file() || ours(directory).is_err_and(|error| matches!(error, Error::Foreign { .. })) {
+            return Err(Error::None(directory.into()));
+        }
         Disk::open_as(directory, Options::new(u64::MAX), 0)
     }
 

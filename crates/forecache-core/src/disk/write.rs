@@ -10,6 +10,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Slots that are looked at at a time for what is to be cleared.
 const CLEARED: usize = 1024;
+/// Keys that are deleted before others get the lock.
+const DELETED: usize = 256;
 
 pub(super) fn label(text: &str, salt: u64) -> u32 {
     let hash = xxh3_64(text.as_bytes()) ^ salt;
@@ -24,11 +26,14 @@ pub(super) fn owner_label(owner: &str) -> u32 {
 impl Disk {
     /// Deletes entries, and gives the keys of those that were there. `None` if the lock is taken and `wait` isn't asked for.
     pub fn delete_many<'k>(&self, keys: &[&'k str], now: u64, wait: bool) -> Result<Option<Vec<&'k str>>> {
-        let Some(mut writing) = self.lock(wait)? else { return Ok(None) };
         let mut there = Vec::new();
-        for &key in keys {
-            if writing.delete(key, now)? {
-                there.push(key);
+        for (number, some) in keys.chunks(DELETED).enumerate() {
+            // Once something is deleted, there is no going back.
+            let Some(mut writing) = self.lock(wait || number > 0)? else { return Ok(None) };
+            for &key in some {
+                if writing.delete(key, now)? {
+                    there.push(key);
+                }
             }
         }
         Ok(Some(there))

@@ -166,9 +166,13 @@ impl Taken {
         _error: Option<&Bound<'_, PyAny>>,
         _traceback: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let failed = kind.is_some_and(|kind| kind.is_subclass_of::<PyException>().unwrap_or(false));
-        self.end_as(py, if failed { End::Failed } else { End::Back })
+        self.end_as(py, if kind.is_some_and(is_error) { End::Failed } else { End::Back })
     }
+}
+
+/// Whether it is an error of what was done: else somebody interrupted it.
+fn is_error(kind: &Bound<'_, PyType>) -> bool {
+    kind.is_subclass_of::<PyException>().unwrap_or(false)
 }
 
 /// Does what a last reference leaves to do, and keeps the exception that may be on its way.
@@ -195,25 +199,31 @@ impl Drop for Taken {
 #[pyclass(frozen, module = "forecache._core")]
 pub struct Changing {
     cache: Py<Memory>,
-    /// The hash of the key, `None` for all; taken out when it is over.
-    what: Guarded<Option<Option<u64>>>,
+    /// The key, `None` for all; taken out when it is over.
+    what: Guarded<Option<Option<Text>>>,
 }
 
 impl Changing {
-    fn end(&self, py: Python<'_>) -> PyResult<()> {
+    /// Ends it. If it was `interrupted`, a tier may have a value by now of which memory wasn't told.
+    fn end(&self, py: Python<'_>, interrupted: bool) -> PyResult<()> {
         let Some(what) = self.what.with(py, Option::take) else { return Ok(()) };
-        let cache = self.cache.bind(py);
+        let (cache, mut gone) = (self.cache.bind(py), Vec::new());
         // What was fetched meanwhile doesn't climb any more either.
-        cache.get().state.with(py, |state| match what {
-            Some(hash) => {
-                state.strike(hash);
-                state.below.end(hash);
+        cache.get().state.with(py, |state| match &what {
+            Some(key) => {
+                let lookup = key::lookup(key);
+                if interrupted && state.below.counters.is_some() {
+                    state.store.invalidate(&lookup, &mut gone);
+                }
+                state.strike(lookup.hash);
+                state.below.end(lookup.hash);
             }
             None => {
                 state.strike_all();
                 state.below.held = state.below.held.saturating_sub(1);
             }
         });
+        cache.get().let_go(py, gone);
         told(cache)
     }
 }
@@ -224,15 +234,20 @@ impl Changing {
         slf
     }
 
-    #[pyo3(signature = (*_raised))]
-    fn __exit__(&self, py: Python<'_>, _raised: &Bound<'_, pyo3::types::PyTuple>) -> PyResult<()> {
-        self.end(py)
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: Option<&Bound<'_, PyType>>,
+        _error: Option<&Bound<'_, PyAny>>,
+        _traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        self.end(py, kind.is_some_and(|kind| !is_error(kind)))
     }
 }
 
 impl Drop for Changing {
     fn drop(&mut self) {
-        at_last(|py| self.end(py));
+        at_last(|py| self.end(py, true));
     }
 }
 
@@ -242,17 +257,17 @@ impl Memory {
     #[pyo3(signature = (key))]
     fn _begin<'py>(slf: &Bound<'py, Self>, key: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Bound<'py, Changing>>> {
         let py = slf.py();
-        let hash = key.map(|key| Name::of(key).map(|name| name.lookup(NAMESPACE).hash)).transpose()?;
+        let name = key.map(Name::of).transpose()?;
         let changing = Bound::new(py, Changing { cache: slf.clone().unbind(), what: Guarded::new(None) })?;
-        let begun = slf.get().change(py, |state, _| match hash {
-            Some(hash) => state.below.begin(hash),
+        let begun = slf.get().change(py, |state, _| match &name {
+            Some(name) => state.below.begin(name.lookup(NAMESPACE).hash),
             None => {
                 state.below.held += 1;
                 true
             }
         })?;
         if begun {
-            changing.get().what.with(py, |what| *what = Some(hash));
+            changing.get().what.with(py, |what| *what = Some(name.as_ref().map(Name::text)));
         }
         Ok(begun.then_some(changing))
     }

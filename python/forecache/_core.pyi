@@ -208,9 +208,9 @@ class Memory:
         immutable: bool = False,
         pin: bool = False,
     ) -> tuple[int, int, int, list[list[str]]]:
-        """The same for many, from the item `start` on: how many were done, what `_put` answered to the one after them (0: there
-        is none), how many were taken, and the keys that have to be seen to in the queue of each tier. `sure` is said of the first
-        only."""
+        """The same for some of many, from the item `start` on: how many were done, what `_put` answered to the one after them (0:
+        it wasn't asked), how many were taken, and the keys that have to be seen to in the queue of each tier. `sure` is said of the
+        first only."""
     def _drop(self, key: str, plan: bytes, ticket: int | None = None) -> tuple[Any, bool] | None:
         """Removes a key from memory; tiers with a `d` delete it, those with a `c` don't get what left the tier above: the
         value, or `MISSING`, and whether a queue had

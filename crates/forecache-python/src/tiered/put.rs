@@ -16,6 +16,8 @@ const TAKEN: i64 = 1;
 const MASK: u32 = 8;
 /// It answers the negative number of the tier whose queue is full, counted from this.
 const FULL: i64 = -1;
+/// Items that are put before other threads get their turn.
+const MANY: usize = 1024;
 /// It answers this if the caller has to see first whether what is there is immutable.
 const ASK: i64 = -65536;
 
@@ -88,8 +90,8 @@ impl Memory {
         Ok(answer)
     }
 
-    /// The same for many, from the item `start` on: how many were done, what `_put` answered to the one after them (0: there is none), how
-    /// many were taken, and the keys that have to be seen to in the queue of each tier. `sure` is said of the first only.
+    /// The same for some of many, from the item `start` on: how many were done, what `_put` answered to the one after them (0: it wasn't
+    /// asked), how many were taken, and the keys that have to be seen to in the queue of each tier. `sure` is said of the first only.
     #[pyo3(signature = (items, start, now, plan, near=true, sure=false, *, ttl=None, tti=None, tags=None, owner=None, cost=None, immutable=false,
         pin=false))]
     #[expect(clippy::too_many_arguments, reason = "they are the keywords of the Python method")]
@@ -113,7 +115,7 @@ impl Memory {
         let mut how = How { now, plan, near, ticket: None, like: false, sure, said: &said };
         let (mut done, mut stopped, mut taken) = (0, Ok(0), 0);
         let mut waiting = vec![Vec::new(); plan.len()];
-        for item in items.iter().skip(start) {
+        for item in items.iter().skip(start).take(MANY) {
             let put = item.extract().and_then(|(key, value, stored): (Bound<'py, PyAny>, Bound<'py, PyAny>, Stored<'py>)| {
                 let answer = slf.get().put_one(&key, &value, &stored, &how)?.unwrap_or(0);
                 Ok((key, answer))

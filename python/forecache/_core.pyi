@@ -209,8 +209,8 @@ class Memory:
         pin: bool = False,
     ) -> tuple[int, int, int, list[list[str]]]:
         """The same for some of many, from the item `start` on: how many were done, what `_put` answered to the one after them (0:
-        it wasn't asked), how many were taken, and the keys that have to be seen to in the queue of each tier. `sure` is said of the
-        first only."""
+        it wasn't asked), how many were taken, and the keys that have to be seen to in the queue of each tier. `sure` is said of
+        the first only."""
     def _drop(self, key: str, plan: bytes, ticket: int | None = None) -> tuple[Any, bool] | None:
         """Removes a key from memory; tiers with a `d` delete it, those with a `c` don't get what left the tier above: the
         value, or `MISSING`, and whether a queue had
@@ -314,8 +314,8 @@ class Taken:
         """All was done, but for `failed`, of which nobody knows: the tier has to delete them, unless it is told better."""
 
 class Changing:
-    """Holds what `Memory._begin` began, until it is left or dropped; what was read meanwhile doesn't climb any more either. After an
-    interrupt memory forgets the key, of which a shared tier may have another value by now."""
+    """Holds what `Memory._begin` began, until it is left or dropped; what was read meanwhile doesn't climb any more either. After
+    an interrupt memory forgets the key, of which a shared tier may have another value by now."""
 
     def __enter__(self) -> Changing: ...
     def __exit__(self, *raised: object) -> None: ...

@@ -67,7 +67,7 @@ fn failed(py: Python<'_>, error: Error) -> PyErr {
             Some(number) => {
                 let why = source.to_string();
                 let why = why.strip_suffix(&format!(" (os error {number})")).unwrap_or(&why);
-                PyOSError::new_err((number, format!("{doing}: {why}"), path))
+                PyOSError::new_err((number, format!("{doing}: {why}"), path.into_os_string()))
             }
             None => PyOSError::new_err(message),
         },

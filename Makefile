@@ -81,6 +81,7 @@ campaign: $(VENV)/.installed $(VENV)/.group-test
 	@PROPTEST_CASES=100000 cargo test --quiet --release --locked --package forecache-core --test store
 	PROPTEST_CASES=2000 cargo test --quiet --release --locked --package forecache-core --lib
 	FORECACHE_PROGRAMS=10000 $(RUN) -m pytest tests/test_tiered_model.py
+	FORECACHE_STRIDE=1 $(RUN) -m pytest tests/test_interrupts.py
 	$(RUN) benchmarks/campaign.py --seconds 60
 	$(RUN) benchmarks/disk_kill.py --kills 200
 	$(RUN) benchmarks/disk_crash.py --flips 10000

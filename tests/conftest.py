@@ -65,6 +65,11 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+@pytest.fixture(params=["sync", "async"])
+def colour(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
 def cache(clock: FakeClock) -> Cache:
     return Cache("1MB", clock=clock)

@@ -207,23 +207,6 @@ def test_an_interrupt_during_a_read_from_the_disk_reaches_the_caller(tmp_path):
             cache.get("key")
 
 
-def test_an_interrupt_at_the_end_of_a_write_leaves_nothing_in_flight(tmp_path, monkeypatch):
-    with Cache(tiers=[Disk(tmp_path / "d", "50MB", write="through")]) as cache:
-        wake, pressed = cache._stack.signal.wake, [KeyboardInterrupt()]
-
-        def interrupted():
-            if pressed:
-                raise pressed.pop()
-            wake()
-
-        monkeypatch.setattr(cache._stack.signal, "wake", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            cache.set("key", 1)
-        assert cache._keys(0) == []
-        assert cache.set("key", 2)
-        assert cache.get("key") == 2
-
-
 @pytest.mark.parametrize("how", ["get", "set"])
 def test_what_others_deleted_does_not_come_back_when_memory_makes_room(tmp_path, how):
     disk = Disk(tmp_path, "9MB", write="through")

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 D = TypeVar("D")
 
@@ -169,8 +169,7 @@ class Memory:
         self,
         key: str,
         value: Any,
-        payload: bytes,
-        codec: int,
+        stored: tuple[bytes, int],
         now: int,
         plan: bytes,
         near: bool = True,
@@ -189,14 +188,29 @@ class Memory:
         """Sets memory (only drops what it has, unless `near`) and queues the payload for the tiers, in one step.
 
         `plan` has a letter a tier: `b` to write behind, `t` to write through, `d` to delete, `-` for nothing. Bit 0 of the
-        answer: anyone
-        took it; bit 1: the thread that writes behind has to be woken; from bit 8: tiers whose queues the caller has to see to.
-        With a
-        ticket it is done only if that still stands: else None. `like` gives all that the options would. Negative: nothing was
-        done, since
-        the queue of that tier, counted from -1, is full; or, unless `sure`, since what is below may be immutable (-65536)."""
-    def _mutable(self, key: str, now: int) -> bool:
-        """Whether what the only tier has under a key is surely not immutable, as a short read of a disk tells."""
+        answer: anyone took it; from bit 8: tiers whose queues the caller has to see to. With a ticket it is done only if that
+        still stands: else None. `like` gives all that the options would. Negative: nothing was done, since the queue of that
+        tier, counted from -1, is full; or, unless `sure`, since what is below is immutable (-65536)."""
+    def _put_many(
+        self,
+        items: list[tuple[str, Any, tuple[bytes, int]]],
+        start: int,
+        now: int,
+        plan: bytes,
+        near: bool = True,
+        sure: bool = False,
+        *,
+        ttl: Any = None,
+        tti: Any = None,
+        tags: Iterable[str] | None = None,
+        owner: str | None = None,
+        cost: float | None = None,
+        immutable: bool = False,
+        pin: bool = False,
+    ) -> tuple[int, int, int, list[list[str]]]:
+        """The same for some of many, from the item `start` on: how many were done, what `_put` answered to the one after them (0:
+        it wasn't asked), how many were taken, and the keys that have to be seen to in the queue of each tier. `sure` is said of
+        the first only."""
     def _drop(self, key: str, plan: bytes, ticket: int | None = None) -> tuple[Any, bool] | None:
         """Removes a key from memory; tiers with a `d` delete it, those with a `c` don't get what left the tier above: the
         value, or `MISSING`, and whether a queue had
@@ -208,12 +222,10 @@ class Memory:
         was found: `MISSING`, an `Entry`, a value in a tuple, or None if the queue of the mask's tier has to be settled first."""
     def _fetch(self, key: str) -> int:
         """Announces that the value of `key` is being read from tiers: a ticket, shared by all who do so at a time."""
-    def _promote(self, key: str, value: Any, ticket: int, entry: Entry, now: int) -> bool:
-        """Stores what a tier had, unless the key was changed since the ticket was given. True: wake the thread that writes
-        behind."""
-    def _take(self, depth: int, keys: Sequence[str] | None, into: list[Any], entries: int = 256, bytes: int = 4_000_000) -> None:
-        """Takes operations from a queue, of these keys or the next, and appends a tuple of them: entries to set, live values
-        to demote (and whether only where nothing is), entries that sank, keys to delete. Each has to be ended by `_done`."""
+    def _promote(self, key: str, value: Any, ticket: int, entry: Entry, now: int) -> None:
+        """Stores what a tier had, unless the key was changed since the ticket was given."""
+    def _take(self, depth: int, keys: Sequence[str] | None, entries: int = 256, bytes: int = 4_000_000) -> Taken:
+        """Takes operations from a queue, of these keys or the next. What may leave the tier for the next is noted from now on."""
     def _entry(self, depth: int, key: str, payload: bytes, codec: int, now: int) -> Entry | None:
         """The entry of a live value that was taken to be demoted, encoded."""
     def _fresh(
@@ -234,10 +246,6 @@ class Memory:
         """The entry that `set` with these options would give to a tier."""
     def _held(self, key: str, now: int) -> Entry | None:
         """The entry of what memory has, with an empty payload."""
-    def _done(self, depth: int, keys: list[str], failed: bool = False) -> bool:
-        """Ends what was taken. With `failed` nobody knows what became of it: the tier has to delete the keys, unless it is told
-        better.
-        Says whether more waits."""
     def _purge(self, depth: int, key: str) -> None:
         """Has a tier delete a key, unless something newer waits for it."""
     def _queued(self, depth: int, keys: Sequence[str]) -> list[str]:
@@ -253,21 +261,19 @@ class Memory:
         """Keys of memory's entries with any of these tags, but for what other processes have changed."""
     def _check_key(self, key: str) -> None:
         """Raises what `set` would raise for this key."""
-    def _begin(self, key: str | None) -> bool:
-        """From now until `_end`, nothing that tiers have under the key (None: any) climbs. False: somebody else began and hasn't
-        ended."""
-    def _end(self, key: str | None) -> None:
-        """See `_begin`; what was read meanwhile doesn't climb any more either."""
-    def _watch(self) -> int:
-        """Begins to note which keys change; `_sink` ends it."""
-    def _sink(self, depth: int, window: int, entries: dict[str, Entry]) -> None:
-        """Queues entries that left the tier above since that `_watch`, but for those whose keys were changed meanwhile."""
+    def _check_keys(self, keys: list[str]) -> None:
+        """Raises what `set_many` would raise for any of these keys."""
+    @overload
+    def _begin(self, key: None) -> Changing: ...
+    @overload
+    def _begin(self, key: str) -> Changing | None:
+        """While what is given is held, nothing that tiers have under the key (None: any) climbs. None: somebody else holds it."""
     def _is_current(self, key: str, epoch: int) -> bool:
         """Whether nobody else has changed a key since a tier of this process got an entry with this epoch."""
     def _sleeping(self, sleeps: bool) -> bool:
         """The thread that writes behind is about to sleep, or not; says whether something waits."""
     def _wakes(self) -> bool:
-        """Whether the thread that writes behind has to be woken, which the caller has to do then."""
+        """Whether the thread that writes behind has to be woken."""
     def _queues(self) -> tuple[list[tuple[int, int, int]], int]:
         """Entries, bytes and refusals of each queue, and how often something climbed."""
     def _on_the_way(self) -> list[str]:
@@ -287,6 +293,32 @@ class Memory:
         description: str,
     ) -> Recorder:
         """Begins to record what is asked for. `sampled` are keys of a million; None for `secret` is one that nobody knows."""
+
+class Taken:
+    """Operations in flight to a tier. Left by an interrupt, or dropped, what wasn't ended waits again; left by an error, the tier
+    has to delete what was to be written."""
+
+    sets: Final[dict[str, Entry]]
+    demotes: Final[list[tuple[str, Any, bool]]]
+    """Live values, and whether only where nothing is: encode each and ask `Memory._entry` for its entry."""
+    sinks: Final[dict[str, Entry]]
+    """What left the tier above: only where nothing is."""
+    deletes: Final[list[str]]
+    sinking: Final[dict[str, Entry]]
+    """To be filled with what leaves this tier, for the next."""
+
+    def __bool__(self) -> bool: ...
+    def __enter__(self) -> Taken: ...
+    def __exit__(self, *raised: object) -> None: ...
+    def end(self, failed: list[str]) -> None:
+        """All was done, but for `failed`, of which nobody knows: the tier has to delete them, unless it is told better."""
+
+class Changing:
+    """Holds what `Memory._begin` began, until it is left or dropped; what was read meanwhile doesn't climb any more either. After
+    an interrupt memory forgets the key, of which a shared tier may have another value by now."""
+
+    def __enter__(self) -> Changing: ...
+    def __exit__(self, *raised: object) -> None: ...
 
 class Recorder:
     """A recording under way, or over."""

@@ -18,6 +18,7 @@ from forecache.units import Duration, parse_duration
 from forecache.writes import listed, put
 
 if TYPE_CHECKING:
+    from forecache._core import Changing
     from forecache.tiered import TieredCache
 
 GONE: Final = object()
@@ -43,62 +44,66 @@ MOST = 3
 
 def decide(cache: TieredCache, key: str, choose: Choose, options: dict[str, Any]) -> Flow[Any]:
     """What `choose` answers to the value of a key and its entry, done before anybody changes it. It may be asked again."""
+    with (yield from _begin(cache, key)):
+        try:
+            return (yield from _decided(cache, key, choose, options))
+        finally:
+            cache._stack.deciding.pop(key, None)
+
+
+def _decided(cache: TieredCache, key: str, choose: Choose, options: dict[str, Any]) -> Flow[Any]:
     stack = cache._stack
     shared = stack.lowest
     refused = 0
-    yield from _begin(cache, key)
-    try:
-        while True:
-            ticket = cache._fetch(key)
-            try:
-                entry = None
-                if shared is not None:
-                    try:
-                        entry = yield from _settled(cache, shared, key)
-                    except FAILURES as error:
-                        stack.failed(shared, "get_many", (key,), error)
-                        shared = None
-                        continue
-                value, old = _readable(cache, shared, key, entry)
-                if value is MISSING and entry is None:
-                    value, old = yield from entry_of(cache, key, skip=shared)
-                decision = choose(value, old)
-                if decision.value is MISSING:
-                    return decision.answer
-                if shared is None:
-                    done = yield from _near(cache, key, decision, options, ticket)
-                else:
-                    try:
-                        done = yield from _shared(cache, shared, key, decision, options, entry, ticket)
-                    except FAILURES as error:
-                        stack.failed(shared, "swap", (key,), error)
-                        done, shared = False, None
-                    refused += not done
-                    if refused > MOST and shared is not None and not (yield from _moves(cache, shared, key, entry)):
-                        shared = None
-                if done:
-                    return decision.answer
-            finally:
-                cache._forget(key, ticket)
-    finally:
-        stack.deciding.pop(key, None)
-        cache._end(key)
-        stack.signal.wake()
+    while True:
+        ticket = cache._fetch(key)
+        try:
+            entry = None
+            if shared is not None:
+                try:
+                    entry = yield from _settled(cache, shared, key)
+                except FAILURES as error:
+                    stack.failed(shared, "get_many", (key,), error)
+                    shared = None
+                    continue
+            value, old = _readable(cache, shared, key, entry)
+            if value is MISSING and entry is None:
+                value, old = yield from entry_of(cache, key, skip=shared)
+            decision = choose(value, old)
+            if decision.value is MISSING:
+                return decision.answer
+            if shared is None:
+                done = yield from _near(cache, key, decision, options, ticket)
+            else:
+                try:
+                    done = yield from _shared(cache, shared, key, decision, options, entry, ticket)
+                except FAILURES as error:
+                    stack.failed(shared, "swap", (key,), error)
+                    done, shared = False, None
+                refused += not done
+                if refused > MOST and shared is not None and not (yield from _moves(cache, shared, key, entry)):
+                    shared = None
+            if done:
+                return decision.answer
+        finally:
+            cache._forget(key, ticket)
 
 
-def _begin(cache: TieredCache, key: str) -> Flow[None]:
+def _begin(cache: TieredCache, key: str) -> Flow[Changing]:
     """One decision about a key at a time, in this process: else two would decide on what memory still has."""
     deciding = cache._stack.deciding
     me = get_ident(), None if asyncio._get_running_loop() is None else asyncio.current_task()
-    while not cache._begin(key):
+    begun: Changing | None
+    while (begun := cache._begin(key)) is None:
         if deciding.get(key) == me:
             raise ReentrantLoad(f"{key!r} is being changed by the very call that this one comes from")
         woken = cache._stack.signal.wait()
-        if cache._begin(key):
+        if (begun := cache._begin(key)) is not None:
             break
         if not (yield Until(woken)):
             raise RuntimeError(f"a task of this thread's event loop is changing {key!r}; use the async face: `await cache.aio…`")
     deciding[key] = me
+    return begun
 
 
 def _settled(cache: TieredCache, shared: int, key: str) -> Flow[Entry | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -17,13 +18,14 @@ from forecache.flow import All, Flow, Until, run
 from forecache.stack import FAILURES
 
 if TYPE_CHECKING:
-    from forecache._core import Entry
+    from forecache._core import Entry, Taken
     from forecache.tiered import TieredCache
 
 LINGER = 0.002
 """Seconds that the thread lets more come before it writes."""
 PATIENCE = 10.0
 """Seconds that `close` and the end of the process go on writing what is queued."""
+_log = logging.getLogger("forecache")
 
 
 def settle(cache: TieredCache, depth: int, keys: Sequence[str]) -> Flow[set[str]]:
@@ -31,8 +33,7 @@ def settle(cache: TieredCache, depth: int, keys: Sequence[str]) -> Flow[set[str]
     stack = cache._stack
     deleted: set[str] = set()
     while True:
-        window = _watch(cache, depth)
-        deleted |= (yield from _write(cache, depth, keys, window))[0]
+        deleted |= (yield from _write(cache, depth, keys))[0]
         keys = cache._queued(depth, keys)
         if not keys:
             return deleted
@@ -52,8 +53,7 @@ def settle_all(cache: TieredCache, mask: int, keys: Sequence[str]) -> Flow[set[s
 
 def batch(cache: TieredCache, depth: int) -> Flow[bool]:
     """Writes some of what waits for a tier, and says whether there was anything."""
-    window = _watch(cache, depth)
-    return (yield from _write(cache, depth, None, window))[1]
+    return (yield from _write(cache, depth, None))[1]
 
 
 def room(cache: TieredCache, depth: int) -> Flow[None]:
@@ -75,65 +75,18 @@ def flush(cache: TieredCache, until: float | None = None) -> Flow[None]:
             yield from settle(cache, depth, keys[start : start + 256])
 
 
-def _watch(cache: TieredCache, depth: int) -> int | None:
-    """Notes changes from now on, if something may leave this tier for the next."""
-    return cache._watch() if depth + 1 < len(cache._stack.tiers) else None
-
-
-def _write(cache: TieredCache, depth: int, keys: Sequence[str] | None, window: int | None) -> Flow[tuple[set[str], bool]]:
+def _write(cache: TieredCache, depth: int, keys: Sequence[str] | None) -> Flow[tuple[set[str], bool]]:
     """Takes to the tier what waits of `keys`, or some of all; gives what was deleted there, and whether anything was taken."""
-    sinking: dict[str, Entry] = {}
     deleted: set[str] = set()
-    failed: list[str] = []
-    unknown: list[str] | None = None
-    held: list[Any] = []
-    try:
-        cache._take(depth, keys, held)
-        sets, demotes, sinks, deletes = held[0]
-        unknown = [*sets, *(key for key, *_ in demotes), *sinks]
-        if deletes:
-            deleted = yield from _delete(cache, depth, deletes)
-        if unknown:
-            failed = yield from _set(cache, depth, sets, demotes, sinks, sinking)
-            unknown = []
-    finally:
-        # Nothing may stay in flight, so an interrupt has to wait until all is ended.
-        interrupt: KeyboardInterrupt | None = None
-        while True:
-            try:
-                done = _ended(cache, depth, window, sinking, held, failed, unknown)
-                break
-            except KeyboardInterrupt as error:
-                interrupt = error
-        if interrupt is not None:
-            raise interrupt
-    return deleted, bool(done)
-
-
-def _ended(
-    cache: TieredCache,
-    depth: int,
-    window: int | None,
-    sinking: dict[str, Entry],
-    held: list[Any],
-    failed: list[str],
-    unknown: list[str] | None,
-) -> list[str]:
-    """Ends what was taken, whatever came of it, and gives its keys. May be called again if it was interrupted."""
-    if window is not None:
-        cache._sink(depth + 1, window, sinking)
-    sets, demotes, sinks, deletes = held[0] if held else ((), (), (), ())
-    written = [*sets, *(key for key, *_ in demotes), *sinks]
-    lost = {*failed, *(written if unknown is None else unknown)}
-    done = [*deletes, *written]
-    if done:
-        cache._done(depth, [key for key in done if key not in lost] if lost else done)
-        if lost:
-            cache._done(depth, list(lost), True)
-        cache._stack.signal.wake()
-        if cache._wakes():
-            cache._worker.wake(cache)
-    return done
+    with cache._take(depth, keys) as taken:
+        busy = bool(taken)
+        if taken.deletes:
+            deleted = yield from _delete(cache, depth, taken.deletes)
+        failed: list[str] = []
+        if taken.sets or taken.demotes or taken.sinks:
+            failed = yield from _set(cache, depth, taken)
+        taken.end(failed)
+    return deleted, busy
 
 
 def _delete(cache: TieredCache, depth: int, keys: list[str]) -> Flow[set[str]]:
@@ -147,13 +100,13 @@ def _delete(cache: TieredCache, depth: int, keys: list[str]) -> Flow[set[str]]:
         stack.attached(cache)
 
 
-def _set(cache: TieredCache, depth: int, sets: Any, demotes: Any, sinks: Any, sinking: dict[str, Entry]) -> Flow[list[str]]:
+def _set(cache: TieredCache, depth: int, taken: Taken) -> Flow[list[str]]:
     """Gives the keys of entries of which the tier may have an older one now."""
     stack = cache._stack
     tier = stack.tiers[depth]
-    absent = sinks
+    sets, absent = taken.sets, taken.sinks
     failed: list[str] = []  # also what can't be encoded, and has something older below
-    for key, value, is_absent in demotes:
+    for key, value, is_absent in taken.demotes:
         entry = _encoded(cache, depth, key, value)
         if entry is not None:
             (absent if is_absent else sets)[key] = entry
@@ -170,8 +123,8 @@ def _set(cache: TieredCache, depth: int, sets: Any, demotes: Any, sinks: Any, si
                 entries = {key: entries[key] for key in lacking}
             stored = yield from tier.set_many(entries, absent=only)
             del failed[lost:]
-            sinking.update(stored.evicted)
-            sinking.update({key: entries[key] for key in stored.refused if only and key in entries})
+            taken.sinking.update(stored.evicted)
+            taken.sinking.update({key: entries[key] for key in stored.refused if only and key in entries})
     except FAILURES as error:
         stack.failed(depth, "set_many", [*sets, *absent], error)
     finally:
@@ -209,12 +162,14 @@ class Worker:
         self._cache: TieredCache | None = None
         self._woken = threading.Event()
         self._stopped = threading.Event()
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()  # what is let go of meanwhile may wake it, too
 
     def wake(self, cache: TieredCache) -> None:
-        """There is something to write."""
+        """There is something to write. Who is interrupted here calls again."""
+        if self._woken.is_set() and self._cache is cache:
+            return
         self._cache = cache
-        if self._thread is None:
+        if self._thread is None or self._thread.ident is None:
             self._start()
         self._woken.set()
 
@@ -225,15 +180,18 @@ class Worker:
 
     def _start(self) -> None:
         with self._starting:
-            if self._thread is None and not self._stopped.is_set():
-                self._thread = threading.Thread(target=self._run, name="forecache-write-behind", daemon=True)
-                self._thread.start()
+            thread = threading.Thread(target=self._run, name="forecache-write-behind", daemon=True)
+            if (self._thread is None or self._thread.ident is None) and not self._stopped.is_set():
+                self._thread = thread
+                thread.start()
 
     def _run(self) -> None:
         be_patient()
-        while True:
+        while self._thread is threading.current_thread():  # else another was begun in place of this one
             self._woken.wait()
             self._woken.clear()  # before the look at what else was said, or that could be missed
+            if self._cache is not None:
+                self._cache._sleeping(False)
             if self._stopped.wait(LINGER):
                 return
             self._drain()
@@ -257,6 +215,10 @@ class Worker:
                 self._woken.set()
         except CacheClosed:
             self._cache = None
+        except Exception:  # whatever it is, the next that comes finds the thread asleep, not gone
+            _log.exception("what was to be written behind could not be")
+            self._cache = None
+            cache._sleeping(True)
 
     def stop(self) -> None:
         """Ends the thread, and waits for it if it isn't this one."""

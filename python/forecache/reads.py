@@ -53,8 +53,7 @@ def get(cache: TieredCache, key: str, default: Any = None) -> Flow[Any]:
 
 def climb(cache: TieredCache, key: str, value: Any, ticket: int, entry: Entry) -> Any:
     """Puts a value in memory unless it is out of date by now, and gives the caller theirs."""
-    if cache._promote(key, value, ticket, entry, cache._stack.now()):
-        cache._worker.wake(cache)
+    cache._promote(key, value, ticket, entry, cache._stack.now())
     return value
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from forecache._core import MISSING, Counters, Entry, Memory
@@ -32,24 +32,20 @@ class Signal:
 
     def __init__(self) -> None:
         self._waiting: list[Future[None]] = []
-        self._lock = threading.Lock()
 
     def wait(self) -> Future[None]:
         """A future for `flow.Until`. Look again after asking for it: what changed before doesn't wake it."""
         future: Future[None] = Future()
-        with self._lock:
-            self._waiting.append(future)
+        self._waiting.append(future)
         return future
 
     def wake(self) -> None:
-        """Something has changed."""
-        if not self._waiting:
-            return
-        with self._lock:
-            waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if future.set_running_or_notify_cancel():
+        """Something has changed. Who is interrupted here calls again: nobody leaves the list before they are woken."""
+        for future in list(self._waiting):
+            with suppress(InvalidStateError):  # cancelled, or another is waking them
                 future.set_result(None)
+            with suppress(ValueError):
+                self._waiting.remove(future)
 
 
 class Stack:

@@ -79,6 +79,11 @@ class TieredCache(Cache):
         stack.index(self)
         stack.attached(self)
 
+    def _told(self) -> None:
+        """Something changed in the queues. It is called again if it was interrupted."""
+        self._stack.signal.wake()
+        self._worker.nudge(self)
+
     def _below(self, key: str, default: Any) -> Any:
         return run(reads.get(self, key, default))
 

@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from forecache._core import Entry
     from forecache.tiered import TieredCache
 
-WAKE = 2
 MASK = 8
-"""What `Memory._put` answers: bits, and where the mask of tiers begins."""
+"""Where in the answer of `Memory._put` the mask of tiers begins."""
 ASK = -65536
-"""It answers this if what is below may be immutable."""
+"""It answers this if what is below is immutable."""
 
 
 def put(
@@ -36,9 +35,14 @@ def put(
 ) -> Flow[bool | None]:
     """Stores a value as `set` does, and says whether anyone took it. With a ticket, None if the key was changed since."""
     cache._check_key(key)
-    payload, codec = cache._stack.encode(key, value)
+    stack = cache._stack
+    stored = stack.encode(key, value)
+    plan, near = _plan(cache, write)
     sure = False
-    while (done := _queue(cache, key, value, payload, codec, options, write, ticket, like, sure)) is not None and done < 0:
+    while True:
+        done = cache._put(key, value, stored, stack.now(), plan, near, ticket, like, sure, **options)
+        if done is None or done >= 0:
+            break
         if done != ASK:
             yield from room(cache, -1 - done)
         elif (yield from _stays(cache, key, value)):
@@ -54,8 +58,6 @@ def put(
 
 def _stays(cache: TieredCache, key: str, value: Any) -> Flow[bool]:
     """Whether what is there is immutable and equals `value`. Raises `ImmutableError` if it doesn't equal it."""
-    if cache._mutable(key, cache._stack.now()):
-        return False
     there, entry = yield from entry_of(cache, key)
     if entry is None or not entry.immutable:
         return False
@@ -64,28 +66,13 @@ def _stays(cache: TieredCache, key: str, value: Any) -> Flow[bool]:
     raise ImmutableError(f"{key!r} is immutable and holds other content; delete it first")
 
 
-def _queue(
-    cache: TieredCache,
-    key: str,
-    value: Any,
-    payload: bytes,
-    codec: int,
-    options: Mapping[str, Any],
-    write: str | None,
-    ticket: int | None = None,
-    like: Entry | None = None,
-    sure: bool = False,
-) -> int | None:
-    """The one step: what `Memory._put` answers."""
-    stack = cache._stack
+def _plan(cache: TieredCache, write: str | None) -> tuple[bytes, bool]:
+    """What `Memory._put` takes for how tiers and memory get something."""
+    plans = cache._stack.plans
     try:
-        plan, near = stack.plans[write]
+        return plans[write]
     except (KeyError, TypeError):
-        raise wrong("write", write, nearest(write, [each for each in stack.plans if each])) from None
-    done = cache._put(key, value, payload, codec, stack.now(), plan, near, ticket, like, sure, **options)
-    if done is not None and done > 0 and done & WAKE:
-        cache._worker.wake(cache)
-    return done
+        raise wrong("write", write, nearest(write, [each for each in plans if each])) from None
 
 
 def listed(options: dict[str, Any]) -> dict[str, Any]:
@@ -108,29 +95,26 @@ def set_many(cache: TieredCache, items: Mapping[str, Any], *, write: str | None 
     listed(options)
     stack = cache._stack
     cache._check(**options)
-    encoded: list[tuple[str, Any, bytes, int]] = []
-    for key, value in items.items():
-        cache._check_key(key)
-        encoded.append((key, value, *stack.encode(key, value)))
-    taken = 0
-    keys: dict[int, list[str]] = {}
-    for item in encoded:
-        sure = False
-        while (done := _queue(cache, *item, options, write, sure=sure) or 0) < 0:
-            if done != ASK:
-                yield from room(cache, -1 - done)
-            elif (yield from _stays(cache, *item[:2])):
-                done = 1
-                break
-            else:
-                sure = True
-        taken += done & 1
-        for depth in stack.depths:
-            if done >> MASK + depth & 1:
-                keys.setdefault(depth, []).append(item[0])
-    for depth, waiting in keys.items():
-        yield from settle(cache, depth, waiting)
-    return taken
+    cache._check_keys(list(items))
+    encode = stack.encode
+    encoded = [(key, value, encode(key, value)) for key, value in items.items()]
+    plan, near = _plan(cache, write)
+    start, total, sure = 0, 0, False
+    keys: list[list[str]] = [[] for _ in stack.depths]
+    while start < len(encoded):
+        done, stop, taken, waiting = cache._put_many(encoded, start, stack.now(), plan, near, sure, **options)
+        start, total, sure = start + done, total + taken, False
+        for depth, more in enumerate(waiting):
+            keys[depth] += more
+        if stop == ASK:
+            sure = not (yield from _stays(cache, *encoded[start][:2]))
+            start, total = start + (not sure), total + (not sure)
+        elif stop:
+            yield from room(cache, -1 - stop)
+    for depth, those in enumerate(keys):
+        if those:
+            yield from settle(cache, depth, those)
+    return total
 
 
 def delete(cache: TieredCache, key: str) -> Flow[bool]:
@@ -162,13 +146,10 @@ def delete_many(cache: TieredCache, keys: Iterable[str]) -> Flow[int]:
 
 def clear(cache: TieredCache, *, owner: str | None = None) -> Flow[None]:
     """See `Cache.clear`."""
-    cache._begin(None)
-    try:
+    with cache._begin(None):
         Memory.clear(cache, owner=owner)
         yield from _void(cache, [], owner)
         yield from _clear_tiers(cache, owner=owner)
-    finally:
-        cache._end(None)
 
 
 def invalidate(cache: TieredCache, *, tags: Iterable[str]) -> Flow[int]:
@@ -177,8 +158,7 @@ def invalidate(cache: TieredCache, *, tags: Iterable[str]) -> Flow[int]:
     cache._check(tags=tags)
     if isinstance(tags, str) or not tags:
         return 0
-    cache._begin(None)
-    try:
+    with cache._begin(None):
         keys = cache._carrying(tags)
         cache._invalidate(tags)
         yield from _void(cache, tags, None)
@@ -186,8 +166,6 @@ def invalidate(cache: TieredCache, *, tags: Iterable[str]) -> Flow[int]:
         if keys:
             yield from delete_many(cache, keys)
         return len(keys) + (yield from _clear_tiers(cache, tags=tags))
-    finally:
-        cache._end(None)
 
 
 def _void(cache: TieredCache, tags: list[str], owner: str | None) -> Flow[None]:
@@ -196,7 +174,6 @@ def _void(cache: TieredCache, tags: list[str], owner: str | None) -> Flow[None]:
     for depth, keys in enumerate(flying):
         if keys:
             yield from settle(cache, depth, keys)
-    cache._worker.nudge(cache)
 
 
 def _clear_tiers(cache: TieredCache, **what: Any) -> Flow[int]:

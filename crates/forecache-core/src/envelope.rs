@@ -118,23 +118,39 @@ pub fn binding(namespace: &str, key: &str) -> u64 {
 
 /// The record of a payload. `None` if it would be longer than 4 GiB.
 pub fn seal(codec: u8, compression: &Compression, fields: &Fields, payload: &[u8], binding: u64) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    seal_onto(&mut out, codec, compression, fields, payload, binding)?;
+    Some(out)
+}
+
+/// Appends the record of a payload. `None` if it would be longer than 4 GiB: what was appended is of no use then.
+pub fn seal_onto(
+    out: &mut Vec<u8>,
+    codec: u8,
+    compression: &Compression,
+    fields: &Fields,
+    payload: &[u8],
+    binding: u64,
+) -> Option<()> {
     let packed = compression.pack(payload);
     let algorithm = if packed.is_some() { compression.algorithm } else { Algorithm::None };
     let body = packed.as_deref().unwrap_or(payload);
-    let mut out = Vec::with_capacity(body.len() + SHORTEST + 48);
+    let start = out.len();
+    out.reserve(body.len() + SHORTEST + 48);
     out.extend([0; LENGTH]);
     out.extend([VERSION, codec, algorithm as u8]);
     if algorithm != Algorithm::None {
-        push_number(&mut out, RAW, payload.len() as u64);
+        push_number(out, RAW, payload.len() as u64);
     }
-    push_fields(&mut out, fields);
-    push(&mut out, END);
+    push_fields(out, fields);
+    push(out, END);
     out.extend_from_slice(body);
-    let length = u32::try_from(out.len() - LENGTH + CHECK).ok()?;
-    out[..LENGTH].copy_from_slice(&length.to_le_bytes());
-    let check = xxh3_64_with_seed(&out, binding);
+    let record = &mut out[start..];
+    let length = u32::try_from(record.len() - LENGTH + CHECK).ok()?;
+    record[..LENGTH].copy_from_slice(&length.to_le_bytes());
+    let check = xxh3_64_with_seed(record, binding);
     out.extend(check.to_le_bytes());
-    Some(out)
+    Some(())
 }
 
 fn push_fields(out: &mut Vec<u8>, fields: &Fields) {

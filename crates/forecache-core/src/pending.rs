@@ -135,7 +135,7 @@ impl<K: Key, O> Pending<K, O> {
         self.place(self.find(lookup)?).flying.as_ref().map(|(operation, _)| operation)
     }
 
-    /// Takes the operation of a key, unless another of it is in flight. [`Pending::done`] has to follow.
+    /// Takes the operation of a key, unless another of it is in flight. [`Pending::done`] or [`Pending::put_back`] has to follow.
     pub fn take(&mut self, lookup: &Lookup<impl Fn(&K) -> bool>) -> Taken<'_, O> {
         let Some(slot) = self.find(lookup) else { return Taken::Nothing };
         if self.place(slot).flying.is_some() {
@@ -144,7 +144,7 @@ impl<K: Key, O> Pending<K, O> {
         Taken::Taken(self.fly(slot).1)
     }
 
-    /// Takes the operation that has been ready longest. [`Pending::done`] has to follow.
+    /// Takes the operation that has been ready longest. [`Pending::done`] or [`Pending::put_back`] has to follow.
     pub fn take_next(&mut self) -> Option<(&K, &O)> {
         let slot = self.ready.front()?;
         Some(self.fly(slot))
@@ -172,6 +172,27 @@ impl<K: Key, O> Pending<K, O> {
             self.vacate(slot, lookup.hash);
         }
         Some(operation)
+    }
+
+    /// What was taken isn't done: it waits again. If something newer waits, that is told by `onto`, and what was taken is given back.
+    pub fn put_back(&mut self, lookup: &Lookup<impl Fn(&K) -> bool>, onto: impl FnOnce(&mut O)) -> Option<O> {
+        let slot = self.find(lookup)?;
+        let place = self.place_mut(slot);
+        let (operation, bytes) = place.flying.take()?;
+        let old = match &mut place.waiting {
+            Some((newer, _)) => {
+                onto(newer);
+                Some(operation)
+            }
+            waiting => {
+                *waiting = Some((operation, bytes));
+                None
+            }
+        };
+        self.flying -= 1;
+        self.bytes -= if old.is_some() { bytes } else { 0 };
+        self.links.push_back(&mut self.ready, slot);
+        old
     }
 
     fn vacate(&mut self, slot: Slot, hash: u64) {
@@ -281,6 +302,7 @@ mod tests {
         Take(u8),
         Next,
         Done(u8),
+        PutBack(u8),
         Replace(u8),
         Withdraw(u8),
         Clear,
@@ -293,6 +315,7 @@ mod tests {
             3 => key.clone().prop_map(Step::Take),
             3 => Just(Step::Next),
             6 => key.clone().prop_map(Step::Done),
+            2 => key.clone().prop_map(Step::PutBack),
             1 => key.clone().prop_map(Step::Replace),
             2 => key.prop_map(Step::Withdraw),
             1 => Just(Step::Clear),
@@ -347,6 +370,19 @@ mod tests {
                         prop_assert_eq!(pending.done(&lookup(key)), done.map(|(done, _)| done));
                         if done.is_some() && model.waiting.contains_key(&key) {
                             model.ready.push_back(key);
+                        }
+                    }
+                    Step::PutBack(key) => {
+                        let back = model.flying.remove(&key);
+                        let mut told = None;
+                        let old = pending.put_back(&lookup(key), |newer| told = Some(*newer));
+                        if back.is_some() {
+                            model.ready.push_back(key);
+                        }
+                        let newer = back.and(model.waiting.get(&key)).map(|&(newer, _)| newer);
+                        prop_assert_eq!((old, told), (newer.and(back).map(|(back, _)| back), newer));
+                        if let (Some(back), None) = (back, newer) {
+                            model.waiting.insert(key, back);
                         }
                     }
                     Step::Replace(key) => {

@@ -70,7 +70,7 @@ impl Operation {
     }
 }
 
-/// What tells at once whether a tier has a key.
+/// What tells at once what a tier has under a key.
 #[derive(FromPyObject)]
 pub enum Index {
     Disk(Py<disk::Disk>),
@@ -78,10 +78,10 @@ pub enum Index {
 }
 
 impl Index {
-    fn has(&self, py: Python<'_>, key: &str, now: u64) -> bool {
+    fn is_immutable(&self, py: Python<'_>, key: &str, now: u64) -> bool {
         match self {
-            Index::Disk(disk) => disk.get().has(py, key, now),
-            Index::ZMemory(store) => store.get().has(py, key, now),
+            Index::Disk(disk) => disk.get().is_immutable(py, key, now),
+            Index::ZMemory(store) => store.get().is_immutable(py, key, now),
         }
     }
 }
@@ -135,7 +135,7 @@ pub struct Below {
     pub held: u32,
     windows: Vec<Window>,
     opened: u64,
-    /// Whether the thread that writes behind is up, or was told to be.
+    /// Whether the thread that writes behind is up, as it says itself.
     pub awake: bool,
     /// How often something was brought up from below.
     pub promoted: u64,
@@ -213,15 +213,15 @@ impl Below {
         window.is_some_and(|window| !window.all && !window.keys.contains(&hash))
     }
 
-    /// Whether what is below memory may be immutable: in a queue it says so itself, a tier has to be asked if its index has the key.
-    pub fn may_be_immutable(&self, py: Python<'_>, lookup: &Lookup<impl Fn(&Text) -> bool>, key: &str, now: u64) -> bool {
+    /// Whether what is below memory is immutable, as far as queues and indexes tell.
+    pub fn is_immutable(&self, py: Python<'_>, lookup: &Lookup<impl Fn(&Text) -> bool>, key: &str, now: u64) -> bool {
         for depth in &self.depths {
             match depth.queue.get(lookup).map(|operation| &operation.what) {
                 Some(What::Set(shelf)) => return shelf.immutable,
                 Some(What::Demote { rest, .. }) => return rest.immutable,
                 Some(What::Sink(entry)) => return entry.get().immutable,
                 Some(What::Delete) => {}
-                None if depth.index.as_ref().is_some_and(|index| index.has(py, key, now)) => return true,
+                None if depth.index.as_ref().is_some_and(|index| index.is_immutable(py, key, now)) => return true,
                 None => {}
             }
         }
@@ -265,10 +265,8 @@ impl Below {
     }
 
     /// Whether the thread that writes behind has to be woken for what waits.
-    pub fn wakes(&mut self) -> bool {
-        let wakes = !self.awake && self.depths.iter().any(|depth| depth.queue.is_ready());
-        self.awake |= wakes;
-        wakes
+    pub fn wakes(&self) -> bool {
+        !self.awake && self.depths.iter().any(|depth| depth.queue.is_ready())
     }
 
     /// Lets go of everything, to be dropped when the guard is left.

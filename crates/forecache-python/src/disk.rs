@@ -61,15 +61,23 @@ struct Opened {
 fn failed(py: Python<'_>, error: Error) -> PyErr {
     let message = error.to_string();
     match error {
-        Error::Io { path, source, .. } => match source.raw_os_error() {
-            Some(number) => PyOSError::new_err((number, message, path)),
+        // Python adds number and path itself.
+        Error::Io { doing, path, source } => match source.raw_os_error() {
+            Some(number) => {
+                let why = source.to_string();
+                let why = why.strip_suffix(&format!(" (os error {number})")).unwrap_or(&why);
+                PyOSError::new_err((number, format!("{doing}: {why}"), path.into_os_string()))
+            }
             None => PyOSError::new_err(message),
         },
         Error::Capacity(_) | Error::Policy(_) => config_error(py, message),
         Error::Large(..) => PyValueError::new_err(message),
-        Error::Gone(_) | Error::Foreign { .. } | Error::Newer { .. } | Error::Remote { .. } | Error::Namespaces(_) => {
-            PyOSError::new_err(message)
-        }
+        Error::None(_)
+        | Error::Gone(_)
+        | Error::Foreign { .. }
+        | Error::Newer { .. }
+        | Error::Remote { .. }
+        | Error::Namespaces(_) => PyOSError::new_err(message),
     }
 }
 
@@ -106,6 +114,13 @@ impl Disk {
         let of_here = |opened: &&Opened| opened.process == fork::process();
         let disk = self.open.with(py, |open| open.as_ref().filter(of_here).map(|opened| opened.disk.clone()));
         disk.is_some_and(|disk| disk.lacks([key], now).is_ok_and(|lacking| lacking.is_empty()))
+    }
+
+    /// Whether there is an immutable entry, with the same words as [`Disk::has`].
+    pub fn is_immutable(&self, py: Python<'_>, key: &str, now: u64) -> bool {
+        let of_here = |opened: &&Opened| opened.process == fork::process();
+        let disk = self.open.with(py, |open| open.as_ref().filter(of_here).map(|opened| opened.disk.clone()));
+        disk.is_some_and(|disk| disk.is_immutable(key, now).unwrap_or(false))
     }
 
     fn disk(&self, py: Python<'_>) -> PyResult<Arc<disk::Disk>> {

@@ -9,7 +9,7 @@
 use pyo3::exceptions::PySystemError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyList, PyString, PyTuple};
 use pyo3::{IntoPyObject, ffi};
 use std::ffi::c_int;
 use std::time::Duration;
@@ -51,6 +51,20 @@ where
     let result = outside(|| unsafe { PyObject_CallObject(callable.as_ptr(), arguments.as_ptr()) });
     // SAFETY: the result is a new reference, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(py, result) }
+}
+
+/// Calls a method that can be called again if it was interrupted, and must not be left half done: what it raised is given when it is through.
+pub fn surely(object: &Bound<'_, PyAny>, method: &Bound<'_, PyString>) -> PyResult<()> {
+    /// Who goes on raising isn't interrupted.
+    const TRIES: usize = 8;
+    let mut raised = None;
+    for _ in 0..TRIES {
+        match object.getattr(method).and_then(|method| call(&method, ())) {
+            Ok(_) => break,
+            Err(error) => raised = raised.or(Some(error)),
+        }
+    }
+    raised.map_or(Ok(()), Err)
 }
 
 /// `left is right or left == right`.

@@ -65,6 +65,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     envelope::register(module)?;
     module.add_class::<zmemory::ZMemory>()?;
     disk::register(module)?;
+    tiered::register(module)?;
     module.add_class::<recorder::Recorder>()?;
     trace::register(module)
 }

@@ -93,9 +93,10 @@ impl ZMemory {
         fingerprint(key.as_bytes(), self.seed)
     }
 
-    /// Whether there is an entry. Runs no Python.
-    pub fn has(&self, py: Python<'_>, key: &str, now: u64) -> bool {
-        self.at(py, now, |state, _| state.store.peek(&lookup(key, self.hash(key))).is_some())
+    /// Whether there is an immutable entry. Runs no Python.
+    pub fn is_immutable(&self, py: Python<'_>, key: &str, now: u64) -> bool {
+        let found = self.at(py, now, |state, _| state.store.peek(&lookup(key, self.hash(key))).cloned());
+        found.is_some_and(|record| envelope::parse(&record.sealed).is_ok_and(|envelope| envelope.fields.immutable))
     }
 
     fn read(&self, py: Python<'_>, key: &str, now: u64, most: Option<usize>) -> Found {

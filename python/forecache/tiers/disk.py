@@ -147,7 +147,7 @@ class DiskTier:
                         seed=options.seed,
                     )
                 except (OSError, ValueError) as error:
-                    reason = f"{options.path}: {error}"
+                    reason = str(error) if options.path in str(error) else f"{options.path}: {error}"
                     self._last = TierStats(self.name, capacity=options.capacity, state="down", reason=reason)
                     raise TierUnavailable(reason) from error
                 self._tell_damage(self._disk)

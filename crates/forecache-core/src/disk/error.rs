@@ -23,6 +23,8 @@ pub enum Error {
         /// A file in it that isn't ours.
         found: String,
     },
+    /// The directory isn't one of ours.
+    None(PathBuf),
     /// The directory was removed, or another one was put in its place.
     Gone(PathBuf),
     /// Made by a newer forecache.
@@ -71,6 +73,7 @@ impl fmt::Display for Error {
             Error::Foreign { path, found } => {
                 write!(f, "{} holds other files ({found}); give a directory that is empty, or doesn't exist", path.display())
             }
+            Error::None(path) => write!(f, "{} is not the directory of a disk tier", path.display()),
             Error::Gone(path) => write!(f, "{} was removed, or another directory put in its place", path.display()),
             Error::Newer { path, format } => {
                 let known = super::shared::FORMAT;

@@ -24,6 +24,7 @@ mod read;
 mod record;
 mod repair;
 mod room;
+mod set;
 mod shared;
 mod slabs;
 mod upkeep;
@@ -34,8 +35,8 @@ mod tests;
 
 pub use error::{Error, Result};
 pub use read::Read;
+pub use set::{BATCH, Item};
 pub use upkeep::{Checked, Info, gc, info, verify};
-pub use write::{BATCH, Item};
 
 use super::compress::Compression;
 use counters::Counters;
@@ -167,8 +168,10 @@ impl Disk {
 
     /// Opens a directory for upkeep, if it is one of ours.
     fn maintain(directory: &Path) -> Result<Self> {
-        let control = directory.join("control");
-        control.metadata().map_err(Error::io("can't find", &control))?;
+        std::fs::read_dir(directory).map_err(Error::io("can't list", directory))?;
+        if !directory.join("control").is_file() || ours(directory).is_err_and(|error| matches!(error, Error::Foreign { .. })) {
+            return Err(Error::None(directory.into()));
+        }
         Disk::open_as(directory, Options::new(u64::MAX), 0)
     }
 

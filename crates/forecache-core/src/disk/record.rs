@@ -11,10 +11,14 @@ use std::ops::Range;
 
 const LENGTHS: usize = 6;
 
-/// The part before the envelope; `None` if key or namespace is too long.
-pub fn head(namespace: &str, key: &str) -> Option<Vec<u8>> {
+/// Appends the part before the envelope; `None` if key or namespace is too long.
+pub fn push_head(out: &mut Vec<u8>, namespace: &str, key: &str) -> Option<()> {
     let (keys, namespaces) = (u32::try_from(key.len()).ok()?, u16::try_from(namespace.len()).ok()?);
-    Some([&keys.to_le_bytes()[..], &namespaces.to_le_bytes(), key.as_bytes(), namespace.as_bytes()].concat())
+    out.extend(keys.to_le_bytes());
+    out.extend(namespaces.to_le_bytes());
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(namespace.as_bytes());
+    Some(())
 }
 
 /// Bytes of the head that begins like this.

@@ -5,9 +5,9 @@ use super::index::{Found, Index, LARGE, Place, Slot};
 use super::judge::{Access, Seen};
 use super::mapped::{BLOCK, blocks};
 use super::read::{access, count};
+use super::set::BATCH;
 use super::shared::{OfClass, OfNamespace, Word};
 use super::slabs::{CLASSES, SIZES, class_of};
-use super::write::BATCH;
 use super::{Error, Result, Writing};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -61,7 +61,7 @@ impl Writing<'_> {
         (0..CLASSES).map(|class| space.free(class)).sum()
     }
 
-    fn crowded(&self) -> bool {
+    pub fn crowded(&self) -> bool {
         self.index.filled() * 4 >= self.index.slots() * 3
     }
 
@@ -150,7 +150,7 @@ impl Writing<'_> {
             return Ok(false);
         }
         let moved = Slot { place: Place { number: to, ..slot.place }, ..slot };
-        self.disk.slabs.write(moved.place, [&[], &buffer[..slot.length as usize]])?;
+        self.disk.slabs.write(moved.place, &buffer[..slot.length as usize])?;
         self.disk.control.class(class, OfClass::Written).fetch_add(1, Relaxed);
         self.index.put(&moved);
         self.space().give_back(slot.place, slot.length, slot.fingerprint)?;

@@ -8,7 +8,7 @@ use super::index::{LARGE, Place};
 use super::mapped::{BLOCK, Mapped, allocate, blocks};
 use super::shared::{Control, OfClass, Word};
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -106,17 +106,22 @@ impl Slabs {
         self.file(class)?.read_exact_at(buffer, place.number * u64::from(*size))
     }
 
-    /// Writes a record, given in two parts, to a place that was taken for it.
-    pub fn write(&self, place: Place, parts: [&[u8]; 2]) -> Result<()> {
+    /// Writes a record to a place that was taken for it.
+    pub fn write(&self, place: Place, record: &[u8]) -> Result<()> {
         if place.class == LARGE {
             let path = self.large_path(place.number);
-            return write_file(&path, parts)
+            return write_file(&path, record)
                 .inspect_err(|_| drop(std::fs::remove_file(&path)))
                 .map_err(Error::io("can't write", &path));
         }
-        let class = usize::from(place.class);
-        let at = place.number * u64::from(SIZES[class]);
-        self.file(class).and_then(|file| write_all(file, parts, at)).map_err(Error::io("can't write", &self.path(class)))
+        self.write_run(place, &mut [IoSlice::new(record)])
+    }
+
+    /// Writes what lies in places side by side, from that one on: all but the last fill theirs.
+    pub fn write_run(&self, first: Place, records: &mut [IoSlice]) -> Result<()> {
+        let class = usize::from(first.class);
+        let at = first.number * u64::from(SIZES[class]);
+        self.file(class).and_then(|file| write_all(file, records, at)).map_err(Error::io("can't write", &self.path(class)))
     }
 
     /// Forgets a file of its own.
@@ -170,31 +175,35 @@ impl Slabs {
     }
 }
 
-fn write_all(file: &File, [head, body]: [&[u8]; 2], at: u64) -> io::Result<()> {
-    let parts = [io::IoSlice::new(head), io::IoSlice::new(body)];
-    #[cfg(target_os = "linux")]
-    let written = loop {
-        match rustix::io::pwritev(file, &parts, at) {
+#[cfg(target_os = "linux")]
+fn write_all(file: &File, mut parts: &mut [IoSlice], mut at: u64) -> io::Result<()> {
+    while !parts.is_empty() {
+        match rustix::io::pwritev(file, parts, at) {
             Err(rustix::io::Errno::INTR) => {}
-            written => break written?,
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            written => {
+                let written = written?;
+                IoSlice::advance_slices(&mut parts, written);
+                at += written as u64;
+            }
         }
-    };
-    #[cfg(not(target_os = "linux"))]
-    let written = {
-        let _ = parts;
-        0
-    };
-    if written < head.len() {
-        file.write_all_at(&head[written..], at + written as u64)?;
     }
-    let done = written.saturating_sub(head.len());
-    file.write_all_at(&body[done..], at + (head.len() + done) as u64)
+    Ok(())
 }
 
-fn write_file(path: &Path, parts: [&[u8]; 2]) -> io::Result<()> {
+#[cfg(not(target_os = "linux"))]
+fn write_all(file: &File, parts: &mut [IoSlice], mut at: u64) -> io::Result<()> {
+    for part in parts {
+        file.write_all_at(part, at)?;
+        at += part.len() as u64;
+    }
+    Ok(())
+}
+
+fn write_file(path: &Path, record: &[u8]) -> io::Result<()> {
     let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
-    allocate(&file, 0, (parts[0].len() + parts[1].len()) as u64)?;
-    write_all(&file, parts, 0)
+    allocate(&file, 0, record.len() as u64)?;
+    write_all(&file, &mut [IoSlice::new(record)], 0)
 }
 
 /// Bytes that the map of a file of that many bytes takes.

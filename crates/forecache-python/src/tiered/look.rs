@@ -160,17 +160,17 @@ impl Memory {
         self.change(py, |state, _| state.announce(name.lookup(NAMESPACE).hash, mark))
     }
 
-    /// Stores what a tier had, unless the key was changed since the ticket was given. True: the thread that writes
-    /// behind has to be woken.
+    /// Stores what a tier had, unless the key was changed since the ticket was given.
     fn _promote(
-        &self,
+        slf: &Bound<'_, Self>,
         key: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
         ticket: u64,
         entry: &Bound<'_, Entry>,
         now: u64,
-    ) -> PyResult<bool> {
-        self.climb(key, value, ticket, entry.get(), now)
+    ) -> PyResult<()> {
+        slf.get().climb(key, value, ticket, entry.get(), now)?;
+        super::wake(slf)
     }
 
     /// The entry of what memory has, or what left it and is on its way down, with an empty payload; None if there is nothing.
@@ -205,7 +205,7 @@ impl Memory {
 }
 
 impl Memory {
-    /// See `_promote`.
+    /// See `_promote`. Says whether the thread that writes behind has to be woken.
     pub fn climb(
         &self,
         key: &Bound<'_, PyAny>,

@@ -1,14 +1,17 @@
 //! What the engine asks of `Memory` for tiers below it: each method is one step under the guard.
 
+mod guards;
 mod look;
 mod put;
 mod take;
 
+pub use guards::register;
+
 use crate::below::{self, Depth, What};
 use crate::disk;
-use crate::key::Name;
-use crate::memory::{Memory, NAMESPACE, State};
+use crate::memory::{Memory, State};
 use forecache_core::histogram::Histogram;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
@@ -18,6 +21,17 @@ impl State {
         let message = "the cache was closed, or never had so many tiers";
         depths.get_mut(depth).ok_or_else(|| pyo3::exceptions::PyIndexError::new_err(message))
     }
+}
+
+/// Has the thread that writes behind woken, if anything waits for it, whatever interrupts.
+fn wake(cache: &Bound<'_, Memory>) -> PyResult<()> {
+    let py = cache.py();
+    if cache.get().state.with(py, |state| state.below.wakes()) { told(cache) } else { Ok(()) }
+}
+
+/// Tells all who wait that something changed, and the thread that writes behind if anything waits for it.
+fn told(cache: &Bound<'_, Memory>) -> PyResult<()> {
+    crate::foreign::surely(cache, intern!(cache.py(), "_told"))
 }
 
 #[pymethods]
@@ -52,42 +66,11 @@ impl Memory {
         })
     }
 
-    /// From now until `_end`, nothing that tiers have under the key (None: any) climbs to memory. False: somebody else has begun with the
-    /// key, and not yet ended.
-    #[pyo3(signature = (key))]
-    fn _begin(&self, py: Python<'_>, key: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
-        let hash = key.map(|key| Name::of(key).map(|name| name.lookup(NAMESPACE).hash)).transpose()?;
-        self.change(py, |state, _| match hash {
-            Some(hash) => state.below.begin(hash),
-            None => {
-                state.below.held += 1;
-                true
-            }
-        })
-    }
-
-    /// See `_begin`; what was fetched meanwhile doesn't climb any more either.
-    #[pyo3(signature = (key))]
-    fn _end(&self, py: Python<'_>, key: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let hash = key.map(|key| Name::of(key).map(|name| name.lookup(NAMESPACE).hash)).transpose()?;
-        self.state.with(py, |state| match hash {
-            Some(hash) => {
-                state.strike(hash);
-                state.below.end(hash);
-            }
-            None => {
-                state.strike_all();
-                state.below.held = state.below.held.saturating_sub(1);
-            }
-        });
-        Ok(())
-    }
-
     /// The thread that writes behind is about to sleep, or not; says whether something waits.
     fn _sleeping(&self, py: Python<'_>, sleeps: bool) -> bool {
         self.state.with(py, |state| {
             let ready = state.below.depths.iter().any(|depth| depth.queue.is_ready());
-            state.below.awake = !sleeps || ready;
+            state.below.awake = !sleeps;
             ready
         })
     }

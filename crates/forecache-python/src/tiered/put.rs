@@ -1,7 +1,6 @@
 //! The way down, begun: memory and the queues of all tiers change in one step.
 
-use crate::below::{self, Depth, Index, Mark, OVERHEAD, Operation, Shelf, What};
-use crate::disk::Got;
+use crate::below::{self, Mark, OVERHEAD, Operation, Shelf, What};
 use crate::envelope::Entry;
 use crate::key::Name;
 use crate::memory::{Item, Memory, NAMESPACE};
@@ -9,15 +8,16 @@ use crate::options::Said;
 use forecache_core::expiry::NEVER;
 use forecache_core::store::{New, Options, Outcome};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyList};
 
 /// What `_put` answers beside a mask of the tiers whose queues the caller has to see to.
 const TAKEN: i64 = 1;
-const WAKE: i64 = 2;
 /// Where that mask begins.
 const MASK: u32 = 8;
 /// It answers the negative number of the tier whose queue is full, counted from this.
 const FULL: i64 = -1;
+/// Items that are put before other threads get their turn.
+const MANY: usize = 1024;
 /// It answers this if the caller has to see first whether what is there is immutable.
 const ASK: i64 = -65536;
 
@@ -57,16 +57,15 @@ impl Memory {
     ///
     /// `plan` has a letter a tier: `b` to write behind, `t` to write through, `d` to delete, `-` for nothing. With a ticket it is done only
     /// if that still stands: else None. `like` gives all that the options would. Negative: nothing was done, since the queue of that
-    /// tier, counted from -1, is full; or, unless `sure`, since what is below may be immutable.
-    #[pyo3(signature = (key, value, payload, codec, now, plan, near=true, ticket=None, like=None, sure=false, *, ttl=None, tti=None, tags=None, owner=None,
+    /// tier, counted from -1, is full; or, unless `sure`, since what is below is immutable.
+    #[pyo3(signature = (key, value, stored, now, plan, near=true, ticket=None, like=None, sure=false, *, ttl=None, tti=None, tags=None, owner=None,
         cost=None, immutable=false, pin=false))]
     #[expect(clippy::too_many_arguments, reason = "they are the keywords of the Python method")]
     fn _put(
-        &self,
+        slf: &Bound<'_, Self>,
         key: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
-        payload: &Bound<'_, PyBytes>,
-        codec: u8,
+        stored: Stored<'_>,
         now: u64,
         plan: &[u8],
         near: bool,
@@ -81,11 +80,167 @@ impl Memory {
         immutable: bool,
         pin: bool,
     ) -> PyResult<Option<i64>> {
-        let py = key.py();
         let said = match like {
-            None => Said::new(py, ttl, tti, tags, owner, cost, immutable, pin)?,
+            None => Said::new(slf.py(), ttl, tti, tags, owner, cost, immutable, pin)?,
             Some(like) => said_of(like.get(), now),
         };
+        let how = How { now, plan, near, ticket, like: like.is_some(), sure, said: &said };
+        let answer = slf.get().put_one(key, value, &stored, &how)?;
+        super::wake(slf)?;
+        Ok(answer)
+    }
+
+    /// The same for some of many, from the item `start` on: how many were done, what `_put` answered to the one after them (0: it wasn't
+    /// asked), how many were taken, and the keys that have to be seen to in the queue of each tier. `sure` is said of the first only.
+    #[pyo3(signature = (items, start, now, plan, near=true, sure=false, *, ttl=None, tti=None, tags=None, owner=None, cost=None, immutable=false,
+        pin=false))]
+    #[expect(clippy::too_many_arguments, reason = "they are the keywords of the Python method")]
+    fn _put_many<'py>(
+        slf: &Bound<'py, Self>,
+        items: &Bound<'py, PyList>,
+        start: usize,
+        now: u64,
+        plan: &[u8],
+        near: bool,
+        sure: bool,
+        ttl: Option<&Bound<'_, PyAny>>,
+        tti: Option<&Bound<'_, PyAny>>,
+        tags: Option<&Bound<'_, PyAny>>,
+        owner: Option<&str>,
+        cost: Option<f32>,
+        immutable: bool,
+        pin: bool,
+    ) -> PyResult<(usize, i64, usize, Vec<Keys<'py>>)> {
+        let said = Said::new(slf.py(), ttl, tti, tags, owner, cost, immutable, pin)?;
+        let mut how = How { now, plan, near, ticket: None, like: false, sure, said: &said };
+        let (mut done, mut stopped, mut taken) = (0, Ok(0), 0);
+        let mut waiting = vec![Vec::new(); plan.len()];
+        for item in items.iter().skip(start).take(MANY) {
+            let put = item.extract().and_then(|(key, value, stored): (Bound<'py, PyAny>, Bound<'py, PyAny>, Stored<'py>)| {
+                let answer = slf.get().put_one(&key, &value, &stored, &how)?.unwrap_or(0);
+                Ok((key, answer))
+            });
+            match put {
+                Ok((key, answer)) if answer >= 0 => {
+                    done += 1;
+                    taken += (answer & TAKEN) as usize;
+                    let seen_to = |&(number, _): &(usize, &mut Vec<_>)| answer >> (MASK as usize + number) & 1 == 1;
+                    waiting.iter_mut().enumerate().filter(seen_to).for_each(|(_, keys)| keys.push(key.clone()));
+                }
+                stop => {
+                    stopped = stop.map(|(_, answer)| answer);
+                    break;
+                }
+            }
+            how.sure = false;
+        }
+        // Whatever was queued is seen to, though what came after it was wrong.
+        super::wake(slf)?;
+        Ok((done, stopped?, taken, waiting))
+    }
+
+    /// Removes a key from memory and has the tiers of `plan` delete it (`d`), or not get what left the tier above (`c`, for one that was
+    /// told better), or do nothing (`-`): the value, or MISSING, and whether a queue had one. With a ticket only if that still stands:
+    /// else None.
+    #[pyo3(signature = (key, plan, ticket=None))]
+    fn _drop<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        plan: &[u8],
+        ticket: Option<u64>,
+    ) -> PyResult<Option<(Bound<'py, PyAny>, bool)>> {
+        let (py, name, mut old) = (slf.py(), Name::of(key)?, Vec::new());
+        let done = slf.get().change(py, |state, gone| {
+            let lookup = name.lookup(NAMESPACE);
+            if ticket.is_some_and(|ticket| state.standing(lookup.hash, ticket).is_none()) {
+                return None;
+            }
+            state.refresh(&lookup, gone);
+            let removed = state.store.remove(&lookup, gone);
+            state.strike(lookup.hash);
+            let value = removed.as_ref().map(|removed| removed.value.clone_ref(py));
+            gone.extend(removed);
+            let mut queued = false;
+            for (letter, depth) in plan.iter().zip(&mut state.below.depths) {
+                let there = depth.queue.get(&lookup);
+                queued |= there.is_some_and(|operation| !matches!(operation.what, What::Delete));
+                old.extend(match letter {
+                    b'd' => depth.queue.put(&lookup, name.text(), Operation::delete(), OVERHEAD),
+                    b'c' => {
+                        depth.queue.withdraw(&lookup, |operation| matches!(operation.what, What::Demote { .. } | What::Sink(_)))
+                    }
+                    _ => None,
+                });
+            }
+            Some((value, queued))
+        });
+        below::release(py, old);
+        super::wake(slf)?;
+        Ok(done?.map(|(value, queued)| (value.map_or_else(|| crate::missing(py), |value| value.into_bound(py)), queued)))
+    }
+
+    /// The entry that `set` with these options would give to a tier.
+    #[pyo3(signature = (key, payload, codec, now, *, ttl=None, tti=None, tags=None, owner=None, cost=None, immutable=false, pin=false))]
+    #[expect(clippy::too_many_arguments, reason = "they are the keywords of the Python method")]
+    fn _fresh(
+        &self,
+        key: &Bound<'_, PyAny>,
+        payload: Py<PyBytes>,
+        codec: u8,
+        now: u64,
+        ttl: Option<&Bound<'_, PyAny>>,
+        tti: Option<&Bound<'_, PyAny>>,
+        tags: Option<&Bound<'_, PyAny>>,
+        owner: Option<&str>,
+        cost: Option<f32>,
+        immutable: bool,
+        pin: bool,
+    ) -> PyResult<Entry> {
+        let py = key.py();
+        let said = Said::new(py, ttl, tti, tags, owner, cost, immutable, pin)?;
+        let name = Name::of(key)?;
+        let utf8 = name.utf8()?;
+        self.change(py, |state, _| {
+            let group = state.store.groups.of(&utf8);
+            let class = state.store.groups.get(group).class;
+            let options = self.defaults.options(&said, class, group, 0);
+            shelf_of(&said, &options, payload, codec, now).entry(py, Mark::default(), true)
+        })
+    }
+
+    /// Raises what `set` would raise for this key.
+    fn _check_key(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        Name::of(key)?.utf8().map(drop)
+    }
+
+    /// Raises what `set_many` would raise for any of these keys.
+    fn _check_keys(&self, keys: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
+        keys.iter().try_for_each(|key| self._check_key(key))
+    }
+}
+
+/// How something is put: see `Memory._put`.
+struct How<'a> {
+    now: u64,
+    plan: &'a [u8],
+    near: bool,
+    ticket: Option<u64>,
+    like: bool,
+    sure: bool,
+    said: &'a Said,
+}
+
+type Keys<'py> = Vec<Bound<'py, PyAny>>;
+
+/// A payload, and the number of its codec.
+type Stored<'py> = (Bound<'py, PyBytes>, u8);
+
+impl Memory {
+    /// See `_put`; nobody is woken.
+    fn put_one(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, stored: &Stored<'_>, how: &How) -> PyResult<Option<i64>> {
+        let py = key.py();
+        let How { now, plan, near, ticket, like, sure, said } = *how;
+        let (payload, codec) = stored;
         let item = self.item(key, value)?;
         let utf8 = item.name.utf8()?;
         let bytes = payload.as_bytes().len() as u64 + utf8.len() as u64 + OVERHEAD;
@@ -102,7 +257,7 @@ impl Memory {
                 && ticket.is_none()
                 && match state.store.slot(&lookup) {
                     Some(slot) => !near && state.store.rest(slot).immutable,
-                    None => state.below.may_be_immutable(py, &lookup, &utf8, now),
+                    None => state.below.is_immutable(py, &lookup, &utf8, now),
                 };
             if asks {
                 return (Some(ASK), None);
@@ -120,8 +275,8 @@ impl Memory {
             let group = state.store.groups.of(&utf8);
             let class = state.store.groups.get(group).class;
             let number = said.owner.as_deref().map_or(0, |owner| state.store.owners.number(NAMESPACE, owner));
-            let mut options = self.defaults.options(&said, class, group, number);
-            if like.is_some() {
+            let mut options = self.defaults.options(said, class, group, number);
+            if like {
                 (options.time_to_live, options.time_to_idle) = (said.ttl.unwrap_or(NEVER), said.tti.unwrap_or(NEVER));
             }
             let mut outcome = None;
@@ -155,7 +310,7 @@ impl Memory {
                 let (what, bytes) = match letter {
                     b'b' | b't' => {
                         answer |= TAKEN;
-                        (What::Set(shelf_of(&said, &options, payload.clone().unbind(), codec, now)), bytes)
+                        (What::Set(shelf_of(said, &options, payload.clone().unbind(), *codec, now)), bytes)
                     }
                     b'd' => (What::Delete, OVERHEAD),
                     _ => continue,
@@ -164,9 +319,6 @@ impl Memory {
                 if *letter != b'b' {
                     answer |= 1 << (MASK as usize + number);
                 }
-            }
-            if state.below.wakes() {
-                answer |= WAKE;
             }
             (Some(answer), outcome)
         });
@@ -178,97 +330,5 @@ impl Memory {
             }
             (answer, _) => Ok(answer),
         }
-    }
-
-    /// Removes a key from memory and has the tiers of `plan` delete it (`d`), or not get what left the tier above (`c`, for one that was
-    /// told better), or do nothing (`-`): the value, or MISSING, and whether a queue had one. With a ticket only if that still stands:
-    /// else None.
-    #[pyo3(signature = (key, plan, ticket=None))]
-    fn _drop<'py>(
-        &self,
-        py: Python<'py>,
-        key: &Bound<'py, PyAny>,
-        plan: &[u8],
-        ticket: Option<u64>,
-    ) -> PyResult<Option<(Bound<'py, PyAny>, bool)>> {
-        let name = Name::of(key)?;
-        let mut old = Vec::new();
-        let done = self.change(py, |state, gone| {
-            let lookup = name.lookup(NAMESPACE);
-            if ticket.is_some_and(|ticket| state.standing(lookup.hash, ticket).is_none()) {
-                return None;
-            }
-            state.refresh(&lookup, gone);
-            let removed = state.store.remove(&lookup, gone);
-            state.strike(lookup.hash);
-            let value = removed.as_ref().map(|removed| removed.value.clone_ref(py));
-            gone.extend(removed);
-            let mut queued = false;
-            for (letter, depth) in plan.iter().zip(&mut state.below.depths) {
-                let there = depth.queue.get(&lookup);
-                queued |= there.is_some_and(|operation| !matches!(operation.what, What::Delete));
-                old.extend(match letter {
-                    b'd' => depth.queue.put(&lookup, name.text(), Operation::delete(), OVERHEAD),
-                    b'c' => {
-                        depth.queue.withdraw(&lookup, |operation| matches!(operation.what, What::Demote { .. } | What::Sink(_)))
-                    }
-                    _ => None,
-                });
-            }
-            Some((value, queued))
-        });
-        below::release(py, old);
-        Ok(done?.map(|(value, queued)| (value.map_or_else(|| crate::missing(py), |value| value.into_bound(py)), queued)))
-    }
-
-    /// The entry that `set` with these options would give to a tier.
-    #[pyo3(signature = (key, payload, codec, now, *, ttl=None, tti=None, tags=None, owner=None, cost=None, immutable=false, pin=false))]
-    #[expect(clippy::too_many_arguments, reason = "they are the keywords of the Python method")]
-    fn _fresh(
-        &self,
-        key: &Bound<'_, PyAny>,
-        payload: Py<PyBytes>,
-        codec: u8,
-        now: u64,
-        ttl: Option<&Bound<'_, PyAny>>,
-        tti: Option<&Bound<'_, PyAny>>,
-        tags: Option<&Bound<'_, PyAny>>,
-        owner: Option<&str>,
-        cost: Option<f32>,
-        immutable: bool,
-        pin: bool,
-    ) -> PyResult<Entry> {
-        let py = key.py();
-        let said = Said::new(py, ttl, tti, tags, owner, cost, immutable, pin)?;
-        let name = Name::of(key)?;
-        let utf8 = name.utf8()?;
-        self.change(py, |state, _| {
-            let group = state.store.groups.of(&utf8);
-            let class = state.store.groups.get(group).class;
-            let options = self.defaults.options(&said, class, group, 0);
-            shelf_of(&said, &options, payload, codec, now).entry(py, Mark::default(), true)
-        })
-    }
-
-    /// Whether what the only tier has under a key is surely not immutable, as a short read of a disk tells.
-    fn _mutable(&self, py: Python<'_>, key: &Bound<'_, PyAny>, now: u64) -> PyResult<bool> {
-        let name = Name::of(key)?;
-        let utf8 = name.utf8()?;
-        let disk = self.state.with(py, |state| match &state.below.depths[..] {
-            [Depth { index: Some(Index::Disk(disk)), queue, .. }] if queue.get(&name.lookup(NAMESPACE)).is_none() => {
-                state.store.slot(&name.lookup(NAMESPACE)).is_none().then(|| disk.clone_ref(py))
-            }
-            _ => None,
-        });
-        Ok(disk.is_some_and(|disk| match disk.get().short(py, &utf8, now) {
-            Ok(Got::Entry(entry)) => !entry.immutable,
-            Ok(Got::Miss) => true,
-            Ok(Got::Longer(_)) | Err(_) => false,
-        }))
-    }
-
-    /// Raises what `set` would raise for this key.
-    fn _check_key(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
-        Name::of(key)?.utf8().map(drop)
     }
 }

@@ -1,42 +1,40 @@
 //! The way down, gone: what waits in a queue is taken to its tier, and ended there.
 
-use crate::below::{self, Mark, OVERHEAD, Operation, Shelf, What};
+use super::guards::Taken;
+use crate::below::{self, OVERHEAD, Operation, Shelf, What};
 use crate::envelope::Entry;
-use crate::key::{self, Name, Text};
+use crate::key::{Name, Text};
 use crate::memory::{Memory, NAMESPACE, Value};
-use forecache_core::pending::Taken;
+use forecache_core::pending;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use pyo3::types::{PyBytes, PyList, PyString};
 
 /// What was taken from a queue, to be made Python's when the guard is left.
-enum Taking {
+pub(super) enum Taking {
     Set(Entry),
     Demote(Value, bool),
     Sink(Py<Entry>),
     Delete,
 }
 
-/// Entries to set, live values to demote and whether only where nothing is, entries that sank, keys to delete.
-type Batch<'py> = (Bound<'py, PyDict>, Vec<(Py<PyString>, Value, bool)>, Bound<'py, PyDict>, Vec<Py<PyString>>);
-
 #[pymethods]
 impl Memory {
-    /// Takes operations from a queue: those of `keys`, or the next, until there are `entries` or `bytes` of them; entries to set, live
-    /// values to demote (encode each and ask `_entry` for its entry), entries that sank (only where nothing is), and keys to delete. Each has
-    /// to be ended by `_done`. They come into a list of the caller's, so that an interrupt between here and there loses none.
-    #[pyo3(signature = (depth, keys, into, entries=256, bytes=4_000_000))]
+    /// Takes operations from a queue: those of `keys`, or the next, until there are `entries` or `bytes` of them. What may leave the tier for
+    /// the next is noted from now on.
+    #[pyo3(signature = (depth, keys, entries=256, bytes=4_000_000))]
     fn _take<'py>(
-        &self,
-        py: Python<'py>,
+        slf: &Bound<'py, Self>,
         depth: usize,
         keys: Option<Vec<Bound<'py, PyAny>>>,
-        into: &Bound<'py, PyList>,
         entries: usize,
         bytes: u64,
-    ) -> PyResult<()> {
+    ) -> PyResult<Bound<'py, Taken>> {
+        let py = slf.py();
         let names = keys.as_ref().map(|keys| keys.iter().map(Name::of).collect::<PyResult<Vec<_>>>()).transpose()?;
-        let mut taken: Vec<(Py<PyString>, Taking)> = Vec::new();
-        self.change(py, |state, _| -> PyResult<()> {
+        let held = Bound::new(py, Taken::new(slf, depth))?;
+        let mut taken: Vec<(Text, Taking)> = Vec::new();
+        let window = slf.get().change(py, |state, _| -> PyResult<Option<u64>> {
+            let last = depth + 1 >= state.below.depths.len();
             let depth = state.depth(depth)?;
             let shared = depth.shared;
             let taking = |operation: &Operation| match &operation.what {
@@ -48,8 +46,8 @@ impl Memory {
             match &names {
                 Some(names) => {
                     for name in names {
-                        if let Taken::Taken(operation) = depth.queue.take(&name.lookup(NAMESPACE)) {
-                            taken.push((name.text().0, taking(operation)));
+                        if let pending::Taken::Taken(operation) = depth.queue.take(&name.lookup(NAMESPACE)) {
+                            taken.push((name.text(), taking(operation)));
                         }
                     }
                 }
@@ -61,24 +59,14 @@ impl Memory {
                         if let Taking::Set(entry) = &taking {
                             size += entry.payload.as_bytes(py).len() as u64;
                         }
-                        taken.push((key.0.clone_ref(py), taking));
+                        taken.push((Text(key.0.clone_ref(py)), taking));
                     }
                 }
             }
-            Ok(())
+            Ok((!last).then(|| state.below.open_window()))
         })??;
-        let (sets, sinks) = (PyDict::new(py), PyDict::new(py));
-        let (mut demotes, mut deletes) = (Vec::new(), Vec::new());
-        for (key, taking) in taken {
-            match taking {
-                Taking::Set(entry) => sets.set_item(key, Py::new(py, entry)?)?,
-                Taking::Demote(value, absent) => demotes.push((key, value, absent)),
-                Taking::Sink(entry) => sinks.set_item(key, entry)?,
-                Taking::Delete => deletes.push(key),
-            }
-        }
-        let batch: Batch<'py> = (sets, demotes, sinks, deletes);
-        into.append(batch)
+        held.get().hold(py, taken, window)?;
+        Ok(held)
     }
 
     /// The entry of a live value that was taken to be demoted, encoded.
@@ -103,16 +91,17 @@ impl Memory {
     }
 
     /// Has a tier delete a key, unless something newer waits for it.
-    fn _purge(&self, py: Python<'_>, depth: usize, key: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn _purge(slf: &Bound<'_, Self>, depth: usize, key: &Bound<'_, PyAny>) -> PyResult<()> {
         let name = Name::of(key)?;
-        self.change(py, |state, _| {
+        slf.get().change(slf.py(), |state, _| {
             let depth = state.depth(depth)?;
             let lookup = name.lookup(NAMESPACE);
             if depth.queue.waiting(&lookup).is_none() {
                 depth.queue.put(&lookup, name.text(), Operation::delete(), OVERHEAD);
             }
-            Ok(())
-        })?
+            PyResult::Ok(())
+        })??;
+        super::wake(slf)
     }
 
     /// Keys in a queue.
@@ -121,27 +110,6 @@ impl Memory {
             let depth = state.below.depths.get(depth);
             depth.map_or_else(Vec::new, |depth| depth.queue.keys().map(|key| below::text(py, key)).collect())
         })
-    }
-
-    /// Ends what was taken. With `failed`, nobody knows what became of it: the tier has to delete the keys, unless it is told better.
-    #[pyo3(signature = (depth, keys, failed=false))]
-    fn _done(&self, py: Python<'_>, depth: usize, keys: Vec<Bound<'_, PyAny>>, failed: bool) -> PyResult<bool> {
-        let names = keys.iter().map(Name::of).collect::<PyResult<Vec<_>>>()?;
-        let mut old = Vec::new();
-        // A closed cache has let go of its queues.
-        let more = self.state.with(py, |state| {
-            let Some(depth) = state.below.depths.get_mut(depth) else { return false };
-            for name in &names {
-                let lookup = name.lookup(NAMESPACE);
-                if failed && depth.queue.waiting(&lookup).is_none() {
-                    depth.queue.put(&lookup, name.text(), Operation::delete(), OVERHEAD);
-                }
-                old.extend(depth.queue.done(&lookup));
-            }
-            depth.queue.is_ready()
-        });
-        below::release(py, old);
-        Ok(more)
     }
 
     /// Those of the keys that still have something in a queue.
@@ -158,9 +126,9 @@ impl Memory {
 
     /// Has everything in the queues be forgotten (without `tags` and `owner`), or what carries one of the tags or is the owner's be
     /// deleted; gives how many keys that were, and for each queue the keys in flight, which nobody can stop.
-    fn _void<'py>(&self, py: Python<'py>, tags: Vec<String>, owner: Option<&str>) -> PyResult<(usize, Vec<Bound<'py, PyList>>)> {
-        let mut old = Vec::new();
-        let flying = self.change(py, |state, _| {
+    fn _void<'py>(slf: &Bound<'py, Self>, tags: Vec<String>, owner: Option<&str>) -> PyResult<(usize, Vec<Bound<'py, PyList>>)> {
+        let (py, mut old) = (slf.py(), Vec::new());
+        let flying = slf.get().change(py, |state, _| {
             state.strike_all();
             let named = |its: Vec<&str>, whose: &str| {
                 owner.is_some_and(|owner| owner == whose) || its.iter().any(|its| tags.iter().any(|tag| tag == its))
@@ -186,6 +154,7 @@ impl Memory {
         })?;
         let voided = old.len();
         below::release(py, old);
+        super::wake(slf)?;
         let lists = flying.into_iter().map(|keys| PyList::new(py, keys)).collect::<PyResult<Vec<_>>>()?;
         Ok((voided, lists))
     }
@@ -199,36 +168,5 @@ impl Memory {
                 names.iter().any(|name| ready(name.lookup(NAMESPACE)))
             })
         }))
-    }
-
-    /// Begins to note which keys change; `_sink` ends it.
-    fn _watch(&self, py: Python<'_>) -> PyResult<u64> {
-        self.change(py, |state, _| state.below.open_window())
-    }
-
-    /// Queues entries that left the tier above since that `_watch`, but for those whose keys were changed meanwhile.
-    fn _sink(&self, py: Python<'_>, depth: usize, window: u64, entries: &Bound<'_, PyDict>) -> PyResult<()> {
-        let mut sinking = Vec::new();
-        for (key, entry) in entries.iter() {
-            sinking.push((key.cast_into::<PyString>()?.unbind(), entry.cast_into::<Entry>()?.unbind()));
-        }
-        self.state.with(py, |state| {
-            for (key, entry) in sinking {
-                let (key, bytes) = (Text(key), entry.get().payload.as_bytes(py).len() as u64 + OVERHEAD);
-                let lookup = key::lookup(&key);
-                let stood = state.below.stood(window, lookup.hash);
-                let epoch = entry.get().epoch as u32;
-                let stripe = key.0.to_str(py).map_or_else(|_| Mark::default(), |key| state.below.mark(key)).stripe;
-                let Some(depth) = state.below.depths.get_mut(depth).filter(|_| stood) else { continue };
-                if depth.is_full(bytes) {
-                    depth.refused += 1;
-                } else if depth.queue.get(&lookup).is_none() {
-                    let operation = Operation { what: What::Sink(entry), mark: Mark { stripe, epoch } };
-                    depth.queue.put(&lookup, key, operation, bytes);
-                }
-            }
-            state.below.close_window(window);
-        });
-        Ok(())
     }
 }

@@ -43,8 +43,8 @@ def gather(urls: Iterable[str], path: str | os.PathLike[str] | None, environ: Ma
     """What URLs say, before the environment, before the TOML file at `path`, else where `FORECACHE_CONFIG` says, else
     `forecache.toml` in the working directory, if it is there."""
     file = _file(path, environ)
-    given = sources.from_urls(urls).over(sources.from_env(environ))
-    return given if file is None else given.over(sources.from_toml(file))
+    upper, lower = sources.from_urls(urls), sources.from_toml(file) if file is not None else Given()
+    return upper.over(sources.from_env(environ).about(upper.over(lower))).over(lower)
 
 
 def _file(path: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> Path | None:

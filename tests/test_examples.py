@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from servers.redis import Redis
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"

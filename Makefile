@@ -91,6 +91,7 @@ campaign: $(VENV)/.installed $(VENV)/.group-test
 	$(RUN) benchmarks/disk_kill.py --kills 200
 	$(RUN) benchmarks/disk_crash.py --flips 10000
 	$(RUN) benchmarks/disk_shared.py --check
+	$(RUN) benchmarks/disk_shared.py --cache --check
 
 clean:
 	rm -rf .venv .venv-* target

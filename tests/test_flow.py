@@ -6,7 +6,7 @@ import threading
 import pytest
 from conftest import PATIENCE
 
-from forecache.flow import All, Call, Sleep, Spawn, arun, run
+from forecache.flow import All, Call, Either, Flow, Sleep, Spawn, arun, run
 
 
 def drive_sync(flow):
@@ -114,3 +114,14 @@ def test_what_a_spawned_flow_raises_is_logged(caplog):
 
     asyncio.run(asyncio.wait_for(program(), PATIENCE))
     assert "background" in caplog.text
+
+
+def test_a_verb_of_two_clients_is_called_in_the_drivers_colour():
+    async def awaited(a: int, b: int) -> str:
+        return f"awaited {a} {b}"
+
+    def verb() -> Flow[str]:
+        return (yield Either(lambda a, b: f"plain {a} {b}", awaited, (1, 2)))
+
+    assert run(verb()) == "plain 1 2"
+    assert asyncio.run(arun(verb())) == "awaited 1 2"

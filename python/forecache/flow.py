@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import logging
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as StillRunning
 from dataclasses import dataclass
@@ -151,6 +151,23 @@ async def _in_thread(function: Callable[[], Any]) -> Any:
         except asyncio.CancelledError:
             continue
     return work.result()
+
+
+@dataclass(slots=True)
+class Either:
+    """Calls `plain` on this thread, or awaits `awaited`: the same verb of two clients, as remote tiers have. Both bound their
+    time themselves, and leave no connection out of step when they are interrupted or cancelled.
+    """
+
+    plain: Callable[..., Any]
+    awaited: Callable[..., Awaitable[Any]]
+    arguments: tuple[Any, ...] = ()
+
+    def run(self) -> Any:
+        return self.plain(*self.arguments)
+
+    async def arun(self) -> Any:
+        return await self.awaited(*self.arguments)
 
 
 @dataclass(slots=True)

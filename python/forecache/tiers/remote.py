@@ -1,0 +1,69 @@
+"""What all tiers over a network have in common: a name, limits of time, and records made and read as one does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from forecache import checks
+from forecache._core import Entry, Packing
+from forecache.errors import CodecError
+from forecache.tiers.boundary import Boundary, Compressed
+from forecache.units import Size, parse_size
+
+__all__ = ["Records", "Remote", "needs"]
+
+
+@dataclass(frozen=True, init=False)
+class Remote(Boundary):
+    """A tier that other hosts share. `called` is its name, so that a cache can have two of a kind; `capacity` its byte budget,
+    None for none of ours. A call that failed to connect is tried again `retries` times within `timeout`; a read is sent a
+    second time when `hedge` seconds have brought no answer, and the first answer counts."""
+
+    called: str
+    capacity: int | None
+    packed: Compressed
+    retries: int
+    hedge: float | None
+
+    @property
+    def name(self) -> str:
+        """See `Boundary`."""
+        return self.called
+
+    def _take_remote(self, *, called: str, capacity: Size | None, retries: int, hedge: Any, **options: Any) -> None:
+        """Sets the fields of all remote tiers, or raises `ConfigError`; then as `_take`."""
+        object.__setattr__(self, "called", checks.text("name", called))
+        field = self._field
+        self._take(
+            capacity=None if capacity is None else parse_size(capacity, field("capacity")),
+            retries=checks.whole(field("retries"), retries, 0, 10),
+            hedge=checks.time(field("hedge"), hedge),
+            **options,
+        )
+
+
+class Records:
+    """Entries to records of bytes and back, for the keys of a namespace; counts what is damaged."""
+
+    def __init__(self, namespace: str, packing: Packing) -> None:
+        self.namespace = namespace
+        self.corrupt = 0
+        self._packing = packing
+
+    def seal(self, key: str, entry: Entry) -> bytes:
+        """The record of an entry."""
+        return entry.seal(self.namespace, key, self._packing)
+
+    def open(self, key: str, record: bytes) -> Entry | None:
+        """The entry of a record; None if it is damaged, foreign, or another key's."""
+        try:
+            return Entry.open(self.namespace, key, record)
+        except CodecError:
+            self.corrupt += 1
+            return None
+
+
+def needs(extra: str, error: ImportError) -> ImportError:
+    """What to raise where the client of a tier isn't installed."""
+    return ImportError(f"this tier needs {error.name}: pip install 'forecache[{extra}]'", name=error.name)

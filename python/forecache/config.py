@@ -69,6 +69,7 @@ class Config:
     clock: FakeClock | None
     control: str | None
     tiers: tuple[Boundary, ...]
+    journal: str | None
     codec: str | Codec
     secret: bytes | None = field(repr=False)
 
@@ -91,6 +92,7 @@ class Config:
         tiers: Iterable[Boundary | Tier] = (),
         codec: str | Codec = "msgpack",
         secret: str | bytes | None = None,
+        journal: str | os.PathLike[str] | None = None,
     ) -> None:
         key = secret.encode() if isinstance(secret, str) else secret
         valid = {
@@ -109,6 +111,7 @@ class Config:
             "clock": clock,
             "control": checks.path("control", control),
             "tiers": _tiers(tiers),
+            "journal": checks.path("journal", journal, "a path for a directory"),
             "codec": _codec(codec, key),
             "secret": key,
         }

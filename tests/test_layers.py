@@ -245,7 +245,7 @@ def test_an_error_waits_for_the_other_answer(drive):
 
     assert drive(as_flow(First(late(gate, answers(1)), second(), 0.001))) == 1
     gate.clear()
-    with pytest.raises(OSError, match="first|second"):
+    with pytest.raises(OSError, match=r"first|second"):
         drive(as_flow(First(late(gate, fails(OSError("first"))), second(), 0.001)))
 
 

@@ -248,7 +248,7 @@ class First:
             ending = self._second(ending)
         return ending.result()
 
-    def _second(self, first: Future[Any]) -> Future[Any]:
+    def _second(self, first: Future[Any]) -> Any:
         second, flow, request = _begin(self.other)
         if request is not None:
             in_thread(partial(_finish, second, flow, request))

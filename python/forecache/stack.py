@@ -21,8 +21,8 @@ from forecache.units import wrong
 
 if TYPE_CHECKING:
     from forecache.config import Config
-    from forecache.tiers.boundary import Boundary
     from forecache.tiered import TieredCache
+    from forecache.tiers.boundary import Boundary
 
 __all__ = ["FAILURES", "GONE", "Signal", "Stack"]
 
@@ -178,7 +178,7 @@ def _keep(tier: Breaker, boundary: Boundary, config: Config) -> None:
     """Gives a tier its journal: in the first place that can be written to, or that has one."""
     kind = type(boundary).__name__.lower()
     about = f"{kind} {boundary.address or boundary.name}, namespace {config.namespace!r}"
-    places = [Path(config.journal)] if config.journal is not None else _default_places(config, boundary)
+    places = [Path(config.journal).absolute()] if config.journal is not None else _default_places(config, boundary)
     journals = [Journal(place / file_name(kind, about), about) for place in places]
     if journals:
         tier.keep(next((journal for journal in journals if _serves(journal)), journals[-1]))

@@ -32,7 +32,7 @@ from typing import Any
 import ormsgpack
 
 from forecache.threads import in_thread
-from forecache.tiers.owed import ALL, Clearing, Notes
+from forecache.tiers.owed import Clearing, Notes
 
 try:
     import fcntl

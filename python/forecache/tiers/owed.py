@@ -259,7 +259,7 @@ class Recent:
                 at.clear()
 
     def add_clearing(self, clearing: Clearing, now: int) -> None:
-        """This is cleared now."""
+        """All that it names is cleared now."""
         with self._changing:
             self._cleared = {each: at for each, at in self._cleared.items() if now - at <= LATELY} | {clearing: now}
             if len(self._cleared) > MOST_CLEARINGS:

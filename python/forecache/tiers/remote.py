@@ -94,7 +94,7 @@ def public(url: str) -> str:
     >>> public("rediss://app:secret@cache.example:6380/1?password=secret")
     'rediss://cache.example:6380/1'
     """
-    scheme, mark, rest = url.split("#")[0].split("?")[0].rpartition("://")
+    scheme, mark, rest = url.split("#", maxsplit=1)[0].split("?", maxsplit=1)[0].rpartition("://")
     return scheme + mark + rest[rest.rfind("@") + 1 :]
 
 

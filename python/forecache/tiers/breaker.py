@@ -37,6 +37,8 @@ Tell: TypeAlias = Callable[[TierOpened | TierClosed], object]
 
 QUIET = 60_000
 """Milliseconds between two lines in the log about one tier, at least."""
+NEARLY = 900
+"""What makes seconds the milliseconds after which a failure counts as one that kept its caller waiting to the end."""
 _FAILED: Any = object()
 _alive: weakref.WeakSet[Breaker] = weakref.WeakSet()
 _log = logging.getLogger("forecache")
@@ -207,7 +209,7 @@ class Breaker(Layer):
         except Exception as error:
             ended = True
             self._owe(owed)
-            waited = isinstance(error, TimeoutError) or (timeout is not None and self._now() - began >= timeout * 1000)
+            waited = isinstance(error, TimeoutError) or (timeout is not None and self._now() - began >= timeout * NEARLY)
             self._fail(_text(error), probes, (self._failures + 1) // 2 if waited else 1)
             return self._failed_call(error)
         finally:

@@ -74,6 +74,7 @@ class Journal:
         self._about = about.encode("utf-8", "surrogatepass")[: HEADER - ABOUT]
         self._boot = boot_id() if boot is None else boot
         self._file: tuple[int, int] | None = None
+        self._map: Any = None
         self._words: Any = None
         self._tail = -1
         self._size = 0
@@ -160,9 +161,9 @@ class Journal:
         try:
             self._fd = fd = self._open()
             try:
-                dirty = self._word(fd, DIRTY)
+                dirty = self._word(DIRTY)
                 yield fd
-                dirties = not dirty and self._word(fd, DIRTY) != 0
+                dirties = not dirty and self._word(DIRTY) != 0
             finally:
                 self._fd = None
                 try:
@@ -211,23 +212,23 @@ class Journal:
     def _read(self, fd: int, lost: str | None) -> str | None:
         """Reads on, or all of another file; says why if it isn't a journal of this, after it was put aside."""
         found = os.fstat(fd)
-        if found.st_size == 0:
-            self._make(fd)
-        header = os.pread(fd, HEADER, 0)
-        about = ABOUT + len(self._about)
-        if len(header) < HEADER or not header.startswith(MAGIC) or header[ABOUT:about] != self._about or any(header[about:]):
-            os.replace(self.path, f"{self.path}.bad")  # noqa: PTH105  a descriptor is what is checked
-            return "it is none, or another tier's; it is kept as .bad"
         if self._file != (found.st_dev, found.st_ino):
+            if found.st_size == 0:
+                self._make(fd)
+            header = os.pread(fd, HEADER, 0)
+            about = ABOUT + len(self._about)
+            if len(header) < HEADER or not header.startswith(MAGIC) or header[ABOUT:about] != self._about or any(header[about:]):
+                os.replace(self.path, f"{self.path}.bad")  # noqa: PTH105  a descriptor is what is checked
+                return "it is none, or another tier's; it is kept as .bad"
             if self.notes:
                 lost = "it was taken away while something was owed"
-            mapped = mmap.mmap(fd, HEADER, access=mmap.ACCESS_READ)
-            self._words = memoryview(mapped).cast("Q")
+            self._map = mmap.mmap(fd, HEADER, access=mmap.ACCESS_READ)
+            self._words = memoryview(self._map).cast("Q")
             self._file, self._tail = (found.st_dev, found.st_ino), -1
-        if self._word(fd, DIRTY) and header[BOOT:ABOUT] != self._boot:
-            self._tail = self._word(fd, TAIL)
+        if self._word(DIRTY) and self._map[BOOT:ABOUT] != self._boot:
+            self._tail = self._word(TAIL)
             lost = "the machine ended while something was owed"
-        elif self._word(fd, TAIL) != self._tail:
+        elif self._word(TAIL) != self._tail:
             lost = self._read_on(fd) or lost
         if lost is not None:
             _log.warning("%s: %s; the tier is cleared before it is asked again", self.path, lost)
@@ -248,15 +249,15 @@ class Journal:
 
     def _read_on(self, fd: int) -> str | None:
         """Takes in what was added to the log; says what is wrong with it."""
-        tail = self._word(fd, TAIL)
+        tail = self._word(TAIL)
         generation, end = tail >> ENDS, tail & (1 << ENDS) - 1
         begin = self._tail & (1 << ENDS) - 1
         if self._tail < 0 or generation != self._tail >> ENDS:
-            begin = self._word(fd, STARTS + 8 * (generation & 1))
+            begin = self._word(STARTS + 8 * (generation & 1))
             self._size = max(0, end - begin)
             self.notes.keys.clear()
             self.notes.clearings.clear()
-            everything = self._word(fd, EVERYTHING)
+            everything = self._word(EVERYTHING)
             if everything:
                 self.notes.everything(everything)
         self._tail = tail
@@ -271,14 +272,14 @@ class Journal:
         return None
 
     def _append(self, fd: int, *records: tuple[str, int, list[Any]]) -> None:
-        if not self._word(fd, DIRTY):
+        if not self._word(DIRTY):
             _write(fd, self._boot, BOOT)
             self._put(fd, DIRTY, 1)
         written = b"".join(map(_sealed, records))
         generation, end = self._tail >> ENDS, self._tail & (1 << ENDS) - 1
         _write(fd, written, HEADER + end)
         self._move(fd, generation, end + len(written))
-        start = self._word(fd, STARTS + 8 * (generation & 1))
+        start = self._word(STARTS + 8 * (generation & 1))
         if end + len(written) - start > max(ANEW, 4 * self._size):
             log = b"".join(map(_sealed, _records(self.notes)))
             if len(log) > MOST_BYTES:
@@ -289,7 +290,7 @@ class Journal:
     def _anew(self, fd: int, log: bytes) -> None:
         """Begins another generation, whose log is this."""
         generation, end = (self._tail >> ENDS) + 1, self._tail & (1 << ENDS) - 1
-        start = self._word(fd, STARTS + 8 * (self._tail >> ENDS & 1))
+        start = self._word(STARTS + 8 * (self._tail >> ENDS & 1))
         begin = 0 if len(log) <= start or not log else end
         _write(fd, log, HEADER + begin)
         self._put(fd, STARTS + 8 * (generation & 1), begin)
@@ -307,7 +308,7 @@ class Journal:
 
     def _next(self, fd: int, count: int) -> int:
         """The first of some numbers that nobody else will use."""
-        last = self._word(fd, NUMBER)
+        last = self._word(NUMBER)
         self._put(fd, NUMBER, last + count)
         return last + 1
 
@@ -316,8 +317,8 @@ class Journal:
         self._put(fd, TAIL, tail)
         self._tail = tail
 
-    def _word(self, fd: int, at: int) -> int:
-        return int(WORD.unpack(os.pread(fd, 8, at))[0])
+    def _word(self, at: int) -> int:
+        return int(WORD.unpack_from(self._map, at)[0])
 
     def _put(self, fd: int, at: int, value: int) -> None:
         _write(fd, WORD.pack(value), at)

@@ -119,13 +119,14 @@ class Owed:
             self._opened(journal)
 
     def __bool__(self) -> bool:
-        journal = self.journal
+        journal, here = self.journal, self._here
         if journal is None:
-            return bool(self._here)
+            return bool(here.keys or here.clearings)
         if journal.changed():
             with self._changing:
                 self._kept(journal.sync)
-        return bool(journal.notes or self._here)
+        there = journal.notes
+        return bool(here.keys or here.clearings or there.keys or there.clearings)
 
     @property
     def known(self) -> bool:

@@ -75,11 +75,11 @@ def text(field: str, value: str) -> str:
     return str(value)
 
 
-def path(field: str, value: str | os.PathLike[str] | None) -> str | None:
+def path(field: str, value: str | os.PathLike[str] | None, allowed: str = "a path for a socket, or a directory") -> str | None:
     """A path as a str, or None."""
     if value is None:
         return None
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else value
     if not isinstance(path, str) or not path or "\0" in path:
-        raise wrong(field, value, "a path for a socket, or a directory")
+        raise wrong(field, value, allowed)
     return path

@@ -66,6 +66,7 @@ class Config:
     clock: FakeClock | None
     control: str | None
     tiers: tuple[Boundary, ...]
+    journal: str | None
     codec: str | Codec
     secret: bytes | None = field(repr=False)
     origins: Mapping[str, str] = field(init=False, repr=False, compare=False)
@@ -93,6 +94,7 @@ class Config:
         tiers: Iterable[Boundary | Tier] = (),
         codec: str | Codec = "msgpack",
         secret: str | bytes | None = None,
+        journal: str | os.PathLike[str] | None = None,
     ) -> None:
         key = secret.encode() if isinstance(secret, str) else secret
         valid = {
@@ -111,6 +113,7 @@ class Config:
             "clock": clock,
             "control": checks.path("control", control),
             "tiers": _tiers(tiers),
+            "journal": checks.path("journal", journal, "a path for a directory"),
             "codec": _codec(codec, key),
             "secret": key,
             "origins": {},

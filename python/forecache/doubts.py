@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from forecache import machine
 from forecache.config import Config
-from forecache.hiding import HIDDEN, hidden, hides
+from forecache.hiding import hides
+from forecache.loading import kind_of
+from forecache.options import TIERS
 from forecache.tiers.boundary import Boundary, Custom
 from forecache.tiers.disk import Disk
+from forecache.tiers.redis import Redis
 from forecache.tiers.remote import Remote
 from forecache.tiers.zmemory import ZMemory
 from forecache.units import size_text
@@ -63,7 +65,7 @@ def _remote(config: Config) -> Iterator[Doubt]:
             continue
         if tier.timeout is None:
             yield Doubt(f"{tier.name}.timeout", "none: a server that hangs keeps its callers waiting")
-        if tier.capacity is None and config.ttl is None and _may_be_bounded(tier):
+        if tier.capacity is None and config.ttl is None and "capacity" in TIERS.get(kind_of(tier) or "", ()):
             yield Doubt(
                 f"{tier.name}.capacity", "none, and the cache has no ttl: what is stored there stays until the server runs full"
             )
@@ -73,18 +75,12 @@ def _remote(config: Config) -> Iterator[Doubt]:
             yield Doubt(f"{tier.name}.url", "a password that travels unencrypted: rediss:// is with TLS")
 
 
-def _may_be_bounded(tier: Remote) -> bool:
-    """Memcached drops what has no room by itself, and takes no budget of ours."""
-    return hasattr(tier, "url")
-
-
 def _plain_password(tier: Remote) -> bool:
-    url = str(getattr(tier, "url", ""))
-    if not url.startswith(("redis://", "redis+")):
+    """Whether a password goes to another host without TLS."""
+    if not isinstance(tier, Redis) or tier.target.password is None or tier.target.tls:
         return False
-    secret = hidden(url) != url or getattr(tier, "password", None) is not None
-    hosts = urlsplit(url).netloc.rpartition("@")[2].split(",")
-    return secret and not all(host.startswith(("localhost", "127.", "[::1]")) for host in hosts)
+    hosts = [host for host, port in tier.target.addresses if port]  # a socket of this host has no port
+    return not all(host in ("localhost", "::1") or host.startswith("127.") for host in hosts)
 
 
 def _shared(config: Config) -> Iterator[Doubt]:
@@ -108,7 +104,7 @@ def _secrets(config: Config) -> Iterator[Doubt]:
 def _is_secret(config: Config, setting: str) -> bool:
     name, _, option = setting.rpartition(".")
     tier = next((tier for tier in config.tiers if tier.name == name), None)
-    return hides(option or setting) or HIDDEN in hidden(str(getattr(tier, option, "")))
+    return hides(option) or (option == "url" and isinstance(tier, Redis) and tier.target.password is not None)
 
 
 def _about(size: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +12,13 @@ from forecache.errors import ConfigError
 from forecache.sources import Given, Said, Section
 from forecache.tiers.boundary import Boundary
 from forecache.tiers.disk import Disk
+from forecache.tiers.redis import Redis
 from forecache.tiers.zmemory import ZMemory
 from forecache.units import wrong
 
-__all__ = ["FILE", "KINDS", "Made", "gather", "make"]
+__all__ = ["FILE", "KINDS", "Made", "gather", "kind_of", "make"]
 
-KINDS: Mapping[str, Callable[..., Boundary]] = {"zmemory": ZMemory, "disk": Disk}
+KINDS: Mapping[str, type[Boundary]] = {"zmemory": ZMemory, "disk": Disk, "redis": Redis}
 FILE = "forecache.toml"
 """The file that is looked for in the working directory."""
 _NEEDED = {
@@ -73,6 +74,11 @@ def make(given: Given, keywords: Mapping[str, Any]) -> Made:
         origins |= {f"{section.name}.{name}": said.origin for name, said in section.said.items()}
     options = {name: said.value for name, said in given.options.items() if name != "preset"}
     return Made(({"tiers": tiers} if tiers else {}) | options, origins, planned)
+
+
+def kind_of(tier: Boundary) -> str | None:
+    """What tables and variables call the kind of a tier; None for one of the user's own."""
+    return next((kind for kind, known in KINDS.items() if isinstance(tier, known)), None)
 
 
 def _tier(section: Section) -> Boundary:

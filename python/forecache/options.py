@@ -102,7 +102,9 @@ def _remote(timeout: str, retries: str) -> dict[str, Option]:
     return {
         **_QUEUE,
         "timeout": Option(timeout, "time after which a call to the tier is given up", unit="seconds"),
-        "retries": Option(retries, "how often what could not be sent is tried again, within `timeout`", _WHOLE),
+        "retries": Option(
+            retries, "how often a call whose connection was refused or broke off is made again, within `timeout`", _WHOLE
+        ),
         "hedge": Option("none", "time after which a read is sent a second time; the first answer counts", unit="seconds"),
     }
 

@@ -16,7 +16,7 @@ from forecache.cli.output import warned
 from forecache.config import Config
 from forecache.doubts import Doubt, doubts
 from forecache.hiding import HIDDEN, SECRETS, hidden
-from forecache.loading import KINDS
+from forecache.loading import kind_of
 from forecache.options import TIERS, UPPER, Option
 from forecache.tiers.boundary import Boundary
 from forecache.units import duration_text, printable, size_text
@@ -84,9 +84,9 @@ def settings(made: Config) -> Iterator[Setting]:
     names = {name: option for name, option in UPPER.items() if option.read is not None and hasattr(made, name)}
     yield from _settings("memory", names, {name: getattr(made, name) for name in names}, made.origins, "")
     for tier in made.tiers:
-        kind = next((kind for kind, known in KINDS.items() if isinstance(known, type) and isinstance(tier, known)), "")
-        values = {name: _of_tier(tier, name) for name in TIERS.get(kind, ())}
-        yield from _settings(tier.name, TIERS.get(kind, {}), values, made.origins, f"{tier.name}.")
+        options = TIERS.get(kind_of(tier) or "", {})
+        values = {name: _of_tier(tier, name) for name in options}
+        yield from _settings(tier.name, options, values, made.origins, f"{tier.name}.")
 
 
 def _of_tier(tier: Boundary, option: str) -> Any:
@@ -97,13 +97,14 @@ def _settings(
     tier: str, options: Mapping[str, Option], values: Mapping[str, Any], origins: Mapping[str, str], prefix: str
 ) -> Iterator[Setting]:
     for name, option in options.items():
-        value = _shown(name, values[name])
-        yield Setting(tier, name, value, _text(option, value), printable(origins.get(prefix + name, DEFAULT)))
+        origin = origins.get(prefix + name, DEFAULT)
+        value = _shown(name, values[name], given=origin != DEFAULT)
+        yield Setting(tier, name, value, _text(option, value), printable(origin))
 
 
-def _shown(name: str, value: Any) -> Any:
+def _shown(name: str, value: Any, *, given: bool) -> Any:
     if name in SECRETS:
-        return None if value is None else HIDDEN
+        return HIDDEN if given or value is not None else None
     if name == "groups":
         return {pattern: {"ttl": ttl, "tti": tti} for pattern, ttl, tti in value}
     if isinstance(value, str | int | float | bool | None):
@@ -113,7 +114,7 @@ def _shown(name: str, value: Any) -> Any:
 
 def _text(option: Option, value: Any) -> str:
     if value is None:
-        return option.default
+        return option.default.strip('`"')
     if value == {}:
         return "none"
     if isinstance(value, bool):

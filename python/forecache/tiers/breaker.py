@@ -25,7 +25,7 @@ from forecache.events import TierClosed, TierOpened
 from forecache.flow import Flow
 from forecache.tiers.calls import Watch
 from forecache.tiers.owed import ALL, Owed
-from forecache.tiers.tier import Now, Stored, Tier, TierStats, wall_time
+from forecache.tiers.tier import LIMITS, Now, Stored, Tier, TierStats, wall_time
 
 if TYPE_CHECKING:
     from forecache._core import Disk as Directory
@@ -153,6 +153,11 @@ class Breaker:
             dropped=self._dropped,
             owed=self._owed.count,
         )
+
+    def __getattr__(self, name: str) -> Any:
+        if name in LIMITS:  # see `Limited`
+            return getattr(self.tier, name)
+        raise AttributeError(f"a breaker has no {name}")
 
     def express(self) -> Directory | None:
         """See `Hasty`."""

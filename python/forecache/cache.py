@@ -90,8 +90,12 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         return cls.from_config(Config(*memory, clock, control, tiers, codec, secret))
 
     @classmethod
-    def from_config(cls: type[C], config: Config) -> C:
-        """A cache of a validated `Config`."""
+    def from_config(cls: type[C], config: Config | str | os.PathLike[str] | None = None, **options: Any) -> C:
+        """A cache of a `Config`; of a path, or of nothing, one of all sources together: see `Config.load`."""
+        if not isinstance(config, Config):
+            config = Config.load(path=config, **options)
+        elif options:
+            raise TypeError("a Config says it all; options go with a path, or with nothing")
         kind = cls
         if config.tiers:
             from forecache.tiered import tiered

@@ -35,6 +35,7 @@ from forecache.replay import replay
 from forecache.stats import Stats
 from forecache.tiers.boundary import Custom
 from forecache.tiers.disk import Disk
+from forecache.tiers.object_store import ObjectStore
 from forecache.tiers.zmemory import ZMemory
 
 __version__ = version("forecache")
@@ -55,6 +56,7 @@ __all__ = [
     "ForecacheError",
     "Group",
     "ImmutableError",
+    "ObjectStore",
     "Recorded",
     "Recording",
     "ReentrantLoad",

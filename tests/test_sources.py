@@ -40,7 +40,7 @@ def toml(tmp_path, text):
         ("memcached://", "memcached", {}),
         ("s3://b/a?endpoint=http://h:9&decide=off", "object", {"url": "s3://b/a", "endpoint": "http://h:9", "decide": False}),
         ("gs://bucket", "object", {"url": "gs://bucket"}),
-        ("az://box/p?min_size=0", "object", {"url": "az://box/p", "min_size": "0"}),
+        ("az://box/p?min_size=0", "object", {"url": "az://box/p", "min_size": 0}),
         ("file:///var/objects?concurrency=2", "object", {"url": "file:///var/objects", "concurrency": 2}),
     ],
 )  # fmt: skip

@@ -12,13 +12,14 @@ from forecache.errors import ConfigError
 from forecache.sources import Given, Said, Section
 from forecache.tiers.boundary import Boundary
 from forecache.tiers.disk import Disk
+from forecache.tiers.object_store import ObjectStore
 from forecache.tiers.redis import Redis
 from forecache.tiers.zmemory import ZMemory
 from forecache.units import wrong
 
 __all__ = ["FILE", "KINDS", "Made", "gather", "kind_of", "make"]
 
-KINDS: Mapping[str, type[Boundary]] = {"zmemory": ZMemory, "disk": Disk, "redis": Redis}
+KINDS: Mapping[str, type[Boundary]] = {"zmemory": ZMemory, "disk": Disk, "redis": Redis, "object": ObjectStore}
 FILE = "forecache.toml"
 """The file that is looked for in the working directory."""
 _NEEDED = {

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 from forecache._core import Entry, FakeClock
 from forecache.errors import TierUnavailable
 from forecache.flow import Call, Flow, run
-from forecache.tiers.tier import Stored, Tier, TierStats
+from forecache.tiers.tier import LIMITS, Stored, Tier, TierStats
 
 __all__ = ["Delay", "Fault", "FaultyTier", "Garble", "Hang", "Lose", "Raise"]
 
@@ -86,6 +86,11 @@ class FaultyTier:
         self._plan: defaultdict[str, deque[Fault]] = defaultdict(deque)
         self._always: dict[str, Fault] = {}
         self._released = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in LIMITS:  # see `Limited`
+            return getattr(self.tier, name)
+        raise AttributeError(f"a faulty tier has no {name}")
 
     def plan(self, verb: str, *faults: Fault) -> None:
         """The next calls of `verb` meet these faults, one each; those that follow none."""

@@ -1,13 +1,14 @@
-"""A deployment in three regions: an edge asks a regional cache, that a global one, and only that asks the origin.
+"""Regions: an edge asks a regional cache, that a global one, and only that asks the origin.
 
-Three processes with an HTTP server each: the edge has memory, half of it compressed; the regional one memory, a disk and a Redis;
-the global one memory, a disk and an object store. Starts a Redis by itself or takes the URL of one, and keeps objects in a
-directory or where a URL says: `python examples/regions.py --redis redis://localhost:6379 --objects s3://bucket/prefix`.
+Three processes with an HTTP server each: the edge has memory, half of it compressed; the regional one memory and a Redis; the
+global one memory, a disk and an object store. Starts a Redis by itself or takes the URL of one, and keeps objects in a directory
+or where a URL says: `python examples/regions.py --redis redis://localhost:6379 --objects s3://bucket/prefix`.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import signal
 import sys
 import tempfile
@@ -22,11 +23,15 @@ from local import Worker, answers, drawn, redis, say, show
 
 from forecache import Cache
 
-PAGES, READS = 800, 4_000
+PAGES, READS = 500, 2_000
 CLIENTS = 8
-FAR = {"edge": 0.005, "regional": 0.025, "global": 0.05}
+FAR = {"edge": 0.005, "regional": 0.02, "global": 0.04}
 """Seconds to the next: edge to regional, regional to global, global to the origin."""
-MEMORY = {"edge": "memory://?capacity=200KB", "regional": "memory://?capacity=400KB", "global": "memory://?capacity=800KB"}
+MEMORY = {
+    "edge": ("memory://?capacity=200KB", "zmemory://?capacity=200KB"),
+    "regional": ("memory://?capacity=200KB",),
+    "global": ("memory://?capacity=800KB",),
+}
 """The presets ask for gigabytes; here all three are on one machine, and the pages are few."""
 
 
@@ -56,7 +61,8 @@ class Region:
         time.sleep(FAR[self.name])
         if self._next is not None:
             return ask(self._next, page)
-        return f"{page}, version {self._versions.get(page, 1)}. ".encode() * 60
+        picture = random.Random(page).randbytes(1500).hex()  # no two pages are alike, and half of it compresses away
+        return f"{page}, version {self._versions.get(page, 1)}. {picture}".encode()
 
 
 def ask(port: int, page: str, method: str = "GET") -> bytes:
@@ -97,9 +103,9 @@ class Server(ThreadingHTTPServer):
     daemon_threads = False
 
 
-def work(name: str, next_port: str, *urls: str) -> None:
+def work(name: str, namespace: str, next_port: str, *urls: str) -> None:
     """The life of a region: serves until its standard input ends, then tells who answered how many reads."""
-    with Cache.from_url(MEMORY[name], *urls, preset=name, namespace="pages") as cache:
+    with Cache.from_url(*MEMORY[name], *urls, preset=name, namespace=namespace) as cache:
         server = Server(("127.0.0.1", 0), handler(Region(name, cache, int(next_port) or None)))
         serving = threading.Thread(target=server.serve_forever, args=(0.05,))
         serving.start()
@@ -111,18 +117,24 @@ def work(name: str, next_port: str, *urls: str) -> None:
         say(answers(cache))
 
 
-class Place:
-    """A region's process, and its port."""
+class Chain:
+    """The processes of one region, and a global one."""
 
-    def __init__(self, name: str, next_port: int, *urls: str) -> None:
-        self.name = name
-        self._worker = Worker(__file__, "--work", name, str(next_port), *urls)
-        self.port = int(self._worker.said())
+    def __init__(self, region: str, machine: str, redis_url: str, objects: str) -> None:
+        self._places: list[tuple[str, Worker]] = []
+        self.port = 0
+        self._start("global", "pages", f"disk://{machine}?capacity=64MB", objects)
+        self._start("regional", f"pages of {region}", redis_url)
+        self._start("edge", f"pages of {region}")
 
-    def stop(self) -> dict[str, int]:
-        """Ends it, and gives who answered."""
-        told: dict[str, int] = self._worker.stop()
-        return told
+    def _start(self, name: str, namespace: str, *urls: str) -> None:
+        worker = Worker(__file__, "--work", name, namespace, str(self.port), *urls)
+        self._places.append((name, worker))
+        self.port = int(worker.said())
+
+    def stop(self, title: str) -> dict[str, dict[str, int]]:
+        """Ends it, the edge first, and gives who answered."""
+        return {f"{title}: {name}": worker.stop() for name, worker in reversed(self._places)}
 
 
 def load(port: int, seed: int) -> float:
@@ -137,23 +149,22 @@ def load(port: int, seed: int) -> float:
 
 def main(given: str | None, objects: str | None) -> None:
     """Everything in order."""
-    print(f"{READS:,} requests to the edge, twice; {PAGES} pages.")
+    print(f"{READS:,} requests to the edge of each of two regions, one after the other; {PAGES} pages.")
     with tempfile.TemporaryDirectory(prefix="forecache-example-") as folder, redis(given) as redis_url:
         where = objects or f"file://{folder}/objects"
         store = f"{where}{'&' if '?' in where else '?'}min_size=0"
-        far = Place("global", 0, f"disk://{folder}/global?capacity=64MB", f"{store}&capacity=64MB")
-        middle = Place("regional", far.port, f"disk://{folder}/regional?capacity=32MB", redis_url)
-        near = Place("edge", middle.port, "zmemory://?capacity=200KB")
-        cold = load(near.port, seed=1)
-        first = near.stop()
-        near = Place("edge", middle.port, "zmemory://?capacity=200KB")
-        warm = load(near.port, seed=2)
-        old = ask(near.port, "/page/0")
-        ask(near.port, "/page/0", "POST")
-        new = ask(near.port, "/page/0")
-        rows = {"edge": first, "edge, restarted": near.stop(), "regional": middle.stop(), "global": far.stop()}
+        first = Chain("one", f"{folder}/machine", redis_url, store)
+        cold = load(first.port, seed=1)
+        rows = first.stop("region 1")
+        second = Chain("two", f"{folder}/another", redis_url, store)
+        warm = load(second.port, seed=2)
+        old = ask(second.port, "/page/0")
+        ask(second.port, "/page/0", "POST")
+        new = ask(second.port, "/page/0")
+        rows |= second.stop("region 2")
     show(rows)
-    print(f"A request took {cold:.1f} ms on average; with a new, empty edge {warm:.1f} ms: the regional cache had most pages.")
+    print(f"A request took {cold:.1f} ms on average; in region 2, whose caches and whose global machine were new, {warm:.1f} ms:")
+    print("the object store had most pages.")
     print(f"A page that was changed through the edge was '{text(old)}' before and '{text(new)}' right after.")
 
 

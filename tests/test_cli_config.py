@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from forecache import Config, machine
+from forecache import Config, Redis, machine
 from forecache.doubts import doubts
 from forecache.testing import DictTier
 
@@ -114,6 +114,48 @@ def test_pickle_in_a_tier_that_others_write_looks_unwise():
     assert "codec" not in told(Config.from_url("zmemory://", **options))
     assert "in disk, which others may write" in told(Config.from_url("disk:///a", **options))["codec"]
     assert "in dict, which others may write" in told(Config(tiers=[DictTier(name="dict", shared=True)], **options))["codec"]
+
+
+def test_remote_tiers_without_bounds_look_unwise():
+    assert told(Config.from_url("redis://cache?capacity=1GB&timeout=1", namespace="app")) == {}
+    assert told(Config.from_url("redis://cache", namespace="app", ttl="1h")) == {}
+    assert set(told(Config.from_url("redis://cache"))) == {"namespace", "redis.capacity"}
+    assert set(told(Config.from_url("s3://bucket?name=far", namespace="app"))) == {"far.capacity"}
+    config = Config(tiers=[Redis("redis://cache", "1GB", timeout=None)], namespace="app")
+    assert told(config) == {"redis.timeout": "none: a server that hangs keeps its callers waiting"}
+
+
+def test_a_journal_that_cannot_be_kept_looks_unwise(tmp_path):
+    (tmp_path / "file").write_text("no directory")
+    options = {"namespace": "app", "ttl": "1h"}
+    assert told(Config.from_url("redis://cache?write=behind", journal=tmp_path / "new", **options)) == {}
+    words = told(Config.from_url("redis://cache?write=behind", journal=tmp_path / "file" / "journal", **options))["journal"]
+    assert words == f"{tmp_path}/file/journal can't be written: what redis misses while it is down is lost with this process"
+
+
+@pytest.mark.parametrize(
+    ("url", "unwise"),
+    [
+        ("redis://app:hunter2@cache", True),
+        ("redis+sentinel://:hunter2@127.0.0.1,cache/main", True),
+        ("redis://cache?password=hunter2", True),
+        ("redis://:hunter2@localhost:6379", False),
+        ("unix://:hunter2@/run/redis.sock", False),
+        ("rediss://:hunter2@cache", False),
+        ("redis://cache", False),
+    ],
+)
+def test_a_password_that_travels_unencrypted_looks_unwise(url, unwise):
+    assert ("redis.url" in told(Config.from_url(url))) == unwise
+
+
+def test_a_password_in_a_url_of_a_file_that_others_read_looks_unwise(tmp_path):
+    file = tmp_path / "forecache.toml"
+    file.write_text('namespace = "app"\n[redis]\nurl = "rediss://:hunter2@cache?capacity=1GB"\n')
+    file.chmod(0o640)
+    assert set(told(Config.load(path=file, environ={}))) == {"redis.url"}
+    file.chmod(0o600)
+    assert told(Config.load(path=file, environ={})) == {}
 
 
 def test_a_secret_in_a_file_that_others_read_looks_unwise(tmp_path):

@@ -6,6 +6,8 @@ import pickle
 import pytest
 
 from forecache import AsyncCache, Cache, Config, ConfigError
+from forecache.cli.config import settings
+from forecache.doubts import doubts
 from forecache.hiding import SECRETS, hidden, hides
 from forecache.loading import gather
 from forecache.options import TIERS
@@ -268,6 +270,46 @@ SECRET = "hunter2"
 def test_no_error_shows_a_secret(fail):
     with pytest.raises(ConfigError) as told:
         fail()
+    assert SECRET not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "urls",
+    [
+        [f"redis://app:{SECRET}@cache:6379/2"],
+        [f"rediss+sentinel://:{SECRET}@h1,h2/main?password=other"],
+        [f"redis+cluster://h1?username=app&password={SECRET}"],
+        [f"unix://:{SECRET}@/run/redis.sock?db=1"],
+        [f"s3://bucket/app?access_key={SECRET}&secret_key={SECRET}"],
+        ["disk:///a?capacity=1GB", f"az://box?access_key=account&secret_key={SECRET}"],
+    ],
+)
+def test_no_configuration_shows_a_secret(urls):
+    config = Config.from_url(*urls, codec="pickle", secret=SECRET * 3)
+    assert SECRET not in repr(config) + str(config) + repr(config.tiers) + str(config.origins)
+    assert SECRET not in " ".join(f"{row}" for row in settings(config)) + str(doubts(config))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://:{SECRET}@cache:port",
+        f"redis://:{SECRET}@cache/no/number",
+        f"redis://:{SECRET}@a,b",
+        f"redis+sentinel://:{SECRET}@a,b",
+        f"redis+cluster://:{SECRET}@a,b/7",
+        f"redis://:{SECRET}@cache?certificate=/a&timeout=1",
+        f"redis://:{SECRET}@cache?capacity=5",
+        f"redis://cache?password={SECRET}&level=5",
+        f"s3://key:{SECRET}@bucket",
+        f"s3://bucket?endpoint=http://key:{SECRET}@host",
+        f"s3://bucket?secret_key={SECRET}&sweep=never",
+        f"az://box?secret_key={SECRET}&decide=perhaps",
+    ],
+)
+def test_no_error_of_a_tier_shows_a_secret(url):
+    with pytest.raises(ConfigError) as told:
+        Config.from_url(url)
     assert SECRET not in str(told.value)
 
 

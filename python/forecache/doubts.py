@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from forecache.config import Config
 from forecache.hiding import hides
 from forecache.loading import kind_of
 from forecache.options import TIERS
+from forecache.stack import journal_places
 from forecache.tiers.boundary import Boundary, Custom
 from forecache.tiers.disk import Disk
 from forecache.tiers.redis import Redis
@@ -71,8 +73,18 @@ def _remote(config: Config) -> Iterator[Doubt]:
             )
         if not config.namespace:
             yield Doubt("namespace", f"empty: another program that uses {tier.name} without one has the same keys")
+        if not any(map(_writable, journal_places(config, tier))):
+            words = f"can't be written: what {tier.name} misses while it is down is lost with this process"
+            yield Doubt("journal", f"{' and '.join(map(str, journal_places(config, tier)))} {words}")
         if _plain_password(tier):
             yield Doubt(f"{tier.name}.url", "a password that travels unencrypted: rediss:// is with TLS")
+
+
+def _writable(directory: Path) -> bool:
+    """Whether files can be made in a directory, or it itself can be."""
+    while not directory.exists() and directory != directory.parent:
+        directory = directory.parent
+    return directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)
 
 
 def _plain_password(tier: Remote) -> bool:

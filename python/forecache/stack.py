@@ -202,13 +202,15 @@ def _keep(tier: Breaker, boundary: Boundary, config: Config) -> None:
     """Gives a tier its journal: in the first place that can be written to, or that has one."""
     kind = type(boundary).__name__.lower()
     about = f"{kind} {boundary.address or boundary.name}, namespace {config.namespace!r}"
-    places = [Path(config.journal).absolute()] if config.journal is not None else _default_places(config, boundary)
-    journals = [Journal(place / file_name(kind, about), about) for place in places]
+    journals = [Journal(place / file_name(kind, about), about) for place in journal_places(config, boundary)]
     if journals:
         tier.keep(next((journal for journal in journals if _serves(journal)), journals[-1]))
 
 
-def _default_places(config: Config, boundary: Boundary) -> list[Path]:
+def journal_places(config: Config, boundary: Boundary) -> list[Path]:
+    """Directories where the journal of a tier may be, the best first."""
+    if config.journal is not None:
+        return [Path(config.journal).absolute()]
     # A directory of the disk tier takes no foreign files.
     beside = [Path(f"{Path(each.path)}.journal") for each in config.tiers if isinstance(each, Disk)][:1]
     return beside if boundary.address is None else [*beside, state_directory()]

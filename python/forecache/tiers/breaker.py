@@ -19,17 +19,19 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from forecache._core import Entry, Gate
 from forecache.errors import TierUnavailable
 from forecache.events import TierClosed, TierOpened
 from forecache.flow import Call, Flow
 from forecache.tiers.calls import Watch
-from forecache.tiers.journal import Journal
 from forecache.tiers.layer import Layer
 from forecache.tiers.owed import ALL, Owed, Recent
 from forecache.tiers.tier import Now, Stored, Tier, TierStats, wall_time
+
+if TYPE_CHECKING:
+    from forecache.tiers.journal import Journal
 
 __all__ = ["Breaker"]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -213,12 +215,17 @@ def journal_places(config: Config, boundary: Boundary) -> list[Path]:
         return [Path(config.journal).absolute()]
     # A directory of the disk tier takes no foreign files.
     beside = [Path(f"{Path(each.path)}.journal") for each in config.tiers if isinstance(each, Disk)][:1]
-    return beside if boundary.address is None else [*beside, state_directory()]
+    if boundary.address is None:
+        return beside
+    state = state_directory()
+    with suppress(OSError):  # then the journal says why
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return [*beside, state]
 
 
 def _serves(journal: Journal) -> bool:
     try:
         journal.open()
     except OSError:
-        return journal.hidden()
+        return os.access(journal.path, os.R_OK | os.W_OK)  # held up for now
     return True

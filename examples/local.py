@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from forecache import Cache
 
@@ -54,11 +55,19 @@ def show(rows: Mapping[str, Mapping[str, int]]) -> None:
     print()
 
 
+def asked(url: str, **options: str) -> str:
+    """A URL with more options in its query."""
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(options)}"
+
+
 @contextmanager
 def redis(url: str | None) -> Iterator[str]:
-    """The URL of a Redis: the given one, or that of a server which lives as long as this."""
+    """The URL of a Redis: the given one, or that of a server which lives as long as this.
+
+    Servers, clients and Redis share the cores of one machine here, so it may take its time.
+    """
     if url is not None:
-        yield url
+        yield asked(url, timeout="5s")
         return
     program = shutil.which("redis-server")
     if program is None:
@@ -73,7 +82,7 @@ def redis(url: str | None) -> Iterator[str]:
                 if server.poll() is not None or time.monotonic() > end:
                     sys.exit(f"{program} doesn't start")
                 time.sleep(0.01)
-            yield f"unix://{socket}"
+            yield asked(f"unix://{socket}", timeout="5s")
         finally:
             server.terminate()
             server.wait(PATIENCE)

@@ -19,7 +19,7 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from local import Worker, answers, drawn, redis, say, show
+from local import Worker, answers, asked, drawn, redis, say, show
 
 from forecache import Cache
 
@@ -151,8 +151,7 @@ def main(given: str | None, objects: str | None) -> None:
     """Everything in order."""
     print(f"{READS:,} requests to the edge of each of two regions, one after the other; {PAGES} pages.")
     with tempfile.TemporaryDirectory(prefix="forecache-example-") as folder, redis(given) as redis_url:
-        where = objects or f"file://{folder}/objects"
-        store = f"{where}{'&' if '?' in where else '?'}min_size=0"
+        store = asked(objects or f"file://{folder}/objects", min_size="0")
         first = Chain("one", f"{folder}/machine", redis_url, store)
         cold = load(first.port, seed=1)
         rows = first.stop("region 1")

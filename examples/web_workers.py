@@ -27,7 +27,7 @@ from local import Worker, added, answers, drawn, redis, say, show
 from forecache import Cache
 
 VMS, HOSTS = 400, 20
-READS = 3_000
+READS = 2_000
 """Requests to each host."""
 SLOW = 0.005
 """Seconds that the inventory takes for a query."""

@@ -18,9 +18,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from servers import process
+
 from forecache import Cache
 from outage_parts import Proxy, Server, open_cache
-from servers import process
 
 TASKS, KEYS, CONNECTIONS = 64, 500, 16
 LATEST = 0.004

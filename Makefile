@@ -4,6 +4,7 @@
 #   make test      all tests, Rust and Python, with coverage
 #   make lint      formatters, linters and type checks; warnings are errors
 #   make fmt       format everything
+#   make docs      write the tables of the documentation, which are made of the code's
 #   make bench     benchmarks beside other caches (minutes)
 #   make campaign  the long repetitions that `make test` runs a short form of (minutes)
 
@@ -11,7 +12,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench campaign clean
+.PHONY: help demo test lint fmt docs bench campaign clean
 
 PYTHON ?= python3
 # Another interpreter gets an environment of its own.
@@ -70,6 +71,9 @@ fmt: $(VENV)/bin/pip $(VENV)/.group-lint
 	@cargo fmt --all
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
+
+docs: $(VENV)/.installed
+	@$(RUN) scripts/tables.py
 
 bench: $(VENV)/.installed $(VENV)/.group-bench
 	@scripts/setup.sh "$(PYTHON)" "$(OLDEST_CARGO)" "$(VENV)" valgrind

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import math
 from datetime import timedelta
 
@@ -208,7 +209,7 @@ def test_urls_carry_options_in_their_query():
     [
         (
             ["memroy://"],
-            r"url: got 'memroy://'; allowed: a tier of memory, zmemory, disk \(did you mean memory\?\): a URL such as memory://",
+            r"url: got 'memroy://'; allowed: a scheme of memory, zmemory, .* \(did you mean memory\?\): a URL such as",
         ),
         (["512MB"], r"url: got '512MB'"),
         ([5], r"url: got 5; allowed: a URL such as"),
@@ -250,7 +251,7 @@ def test_toml_is_read_from_its_table_or_the_top(tmp_path, table):
     [
         ("ttl = ", r"cache.toml: Invalid value"),
         ("\xff", r"cache.toml: "),
-        ("capcity = 5", r"capcity: got 5; allowed: capacity, .*disk \(did you mean capacity\?\)"),
+        ("capcity = 5", r"capcity: got 5; allowed: capacity, .*disk, .* \(did you mean capacity\?\)"),
         ("[memory]\nsize = 5", r"memory.size: got 5"),
         ("capacity = 5\n[memory]\ncapacity = 6", r"memory.capacity: got 6; allowed: capacity in one place only"),
         ("memory = 5", r"memory: got 5; allowed: a table of options: \[memory\]"),
@@ -318,10 +319,10 @@ def test_a_wrong_environment_is_told(environ, message):
 
 
 def test_every_option_is_in_the_table_that_all_sources_read():
-    from forecache.sources import CACHE, TIERS
+    from forecache.options import CACHE, TIERS
 
-    fields = {field.name for field in dataclasses.fields(Config)}
-    assert {*CACHE, *TIERS["memory"]} == fields
+    fields = set(inspect.signature(Config).parameters)
+    assert {*CACHE, *TIERS["memory"]} == fields | {"preset"}
 
 
 def test_more_patterns_than_there_are_groups_are_refused():

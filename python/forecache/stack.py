@@ -6,18 +6,23 @@ import threading
 import weakref
 from collections.abc import Iterable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from forecache._core import MISSING, Counters, Entry, Memory
 from forecache.codec import RAW, Codec, Json, MessagePack, codec
 from forecache.errors import CodecError, TierUnavailable
 from forecache.events import Hub, Removed, TierFailed
+from forecache.tiers.breaker import Breaker
+from forecache.tiers.disk import Disk
+from forecache.tiers.journal import Journal, file_name, state_directory
 from forecache.tiers.tier import Tier, wall_time
 from forecache.units import wrong
 
 if TYPE_CHECKING:
     from forecache.config import Config
     from forecache.tiered import TieredCache
+    from forecache.tiers.boundary import Boundary
 
 __all__ = ["FAILURES", "GONE", "Signal", "Stack"]
 
@@ -61,6 +66,9 @@ class Stack:
         self.now = wall_time(config.clock)
         self.boundaries = config.tiers
         self.tiers: tuple[Tier, ...] = tuple(each.make(config.namespace, self.now, hub.tell) for each in config.tiers)
+        for boundary, tier in zip(self.boundaries, self.tiers, strict=True):
+            if boundary.journalled and isinstance(tier, Breaker):
+                _keep(tier, boundary, config)
         names = [tier.name for tier in self.tiers]
         if len(set(names)) < len(names):
             raise wrong("tiers", names, "tiers with a name each")
@@ -164,3 +172,27 @@ class Stack:
         """Counts and tells that what was stored can't be read."""
         self.corrupt[depth] += 1
         self.hub.tell(Removed(key, MISSING, "corrupt"))
+
+
+def _keep(tier: Breaker, boundary: Boundary, config: Config) -> None:
+    """Gives a tier its journal: in the first place that can be written to, or that has one."""
+    kind = type(boundary).__name__.lower()
+    about = f"{kind} {boundary.address or boundary.name}, namespace {config.namespace!r}"
+    places = [Path(config.journal).absolute()] if config.journal is not None else _default_places(config, boundary)
+    journals = [Journal(place / file_name(kind, about), about) for place in places]
+    if journals:
+        tier.keep(next((journal for journal in journals if _serves(journal)), journals[-1]))
+
+
+def _default_places(config: Config, boundary: Boundary) -> list[Path]:
+    # A directory of the disk tier takes no foreign files.
+    beside = [Path(f"{Path(each.path)}.journal") for each in config.tiers if isinstance(each, Disk)][:1]
+    return beside if boundary.address is None else [*beside, state_directory()]
+
+
+def _serves(journal: Journal) -> bool:
+    try:
+        journal.open()
+    except OSError:
+        return journal.hidden()
+    return True

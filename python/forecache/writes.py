@@ -10,9 +10,8 @@ from forecache.drain import room, settle, settle_all
 from forecache.errors import ImmutableError
 from forecache.flow import Flow
 from forecache.reads import entry_of
-from forecache.sources import nearest
 from forecache.stack import FAILURES
-from forecache.units import wrong
+from forecache.units import nearest, wrong
 
 if TYPE_CHECKING:
     from forecache._core import Entry

@@ -85,8 +85,14 @@ class TierStats:
     queued: int = 0
     """Keys with something on its way to the tier."""
     queued_bytes: int = 0
+    retried: int = 0
+    """Calls that were made again because the connection was refused or broke off."""
+    hedged: int = 0
+    """Reads that were sent a second time because they took long."""
     owed: int | None = 0
     """Keys that are still to be deleted before the tier answers for them again; None: all of them, so it will be cleared."""
+    journal: str | None = None
+    """The file that keeps what is owed for other processes; `memory`, and why, if there is none; None if none is wanted."""
 
 
 class Tier(Protocol):

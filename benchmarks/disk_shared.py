@@ -20,9 +20,10 @@ from collections.abc import Iterator
 from ctypes import c_uint64
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from disk_parts import allocated, draws_of, now, number_of, open_disk, value
+from forecache import Cache
 from forecache._core import Entry
 from walks import must
 
@@ -70,6 +71,24 @@ class DiskPort:
         self.disk.close()
 
 
+class CachePort:
+    """The same by a cache, as users have one: memory for a few entries, and writes in line."""
+
+    def __init__(self, directory: Path, capacity: int, admission: str) -> None:
+        url = f"disk://{directory}?capacity={capacity}&policy=adaptive&admission={admission}&write=through&strict=on"
+        self.cache = Cache.from_url("memory://?capacity=10GB&max_entries=200", url)
+        self.get, self.delete, self.add_one, self.close = self.cache.get, self.cache.delete, self.cache.incr, self.cache.close
+
+    def set(self, key: str, payload: bytes) -> bool:
+        """Whether it was stored, as far as the cache says."""
+        self.cache.set(key, payload)
+        return True
+
+
+Port: TypeAlias = DiskPort | CachePort
+PORTS = {"disk": DiskPort, "cache": CachePort}
+
+
 def length_of(number: int) -> int:
     """The length of a key's values: 100 bytes to 1 MB, each order of magnitude as likely."""
     return int(100 * 10 ** (4 * draws_of(number).random()))
@@ -86,7 +105,7 @@ def traffic(seed: int, keys: int) -> Iterator[tuple[str, int]]:
 class Worker:
     """One stream of operations on a cache, and what became of them."""
 
-    def __init__(self, port: DiskPort, seed: int, keys: int) -> None:
+    def __init__(self, port: Port, seed: int, keys: int) -> None:
         self.port, self.operations, self.done = port, traffic(seed, keys), Counter[str]()
 
     def step(self) -> None:
@@ -120,7 +139,7 @@ class Signals:
     def __init__(self, shared: Any, process: int) -> None:
         self.shared, self.process, self.number, self.draws = shared, process, 0, draws_of(process)
 
-    def step(self, port: DiskPort) -> None:
+    def step(self, port: Port) -> None:
         """Sets and deletes a key of its own, or looks at one of another's."""
         at = self.draws.randrange(SIGNALS)
         key = f"signal:{at}"
@@ -139,10 +158,10 @@ class Signals:
             must(number > deleted, f"{key}: value {number} read {(begin - when) / 1e6:.1f} ms after {deleted} was deleted")
 
 
-def work(process: int, directory: str, capacity: int, seconds: float, keys: int, shared: Any, answers: Any) -> None:
+def work(process: int, kind: str, directory: str, capacity: int, seconds: float, keys: int, shared: Any, answers: Any) -> None:
     """What each process does."""
     try:
-        port = DiskPort(Path(directory), capacity, "all")
+        port = PORTS[kind](Path(directory), capacity, "all")
         worker, signals, counted = Worker(port, process, keys), Signals(shared, process), 0
         end = time.monotonic() + seconds
         while time.monotonic() < end or counted < COUNT_TO // PROCESSES:
@@ -159,13 +178,13 @@ def work(process: int, directory: str, capacity: int, seconds: float, keys: int,
         raise
 
 
-def together(directory: Path, capacity: int, seconds: float, keys: int) -> Results:
+def together(kind: str, directory: Path, capacity: int, seconds: float, keys: int) -> Results:
     """All processes at once."""
     spawn = multiprocessing.get_context("spawn")
     shared, answers = RawArray(c_uint64, 2 * SIGNALS), spawn.Queue()
     most, samples = 0, 0
-    port = DiskPort(directory, capacity, "all")
-    arguments = (str(directory), capacity, seconds, keys, shared, answers)
+    port = PORTS[kind](directory, capacity, "all")
+    arguments = (kind, str(directory), capacity, seconds, keys, shared, answers)
     processes = [spawn.Process(target=work, args=(number, *arguments)) for number in range(PROCESSES)]
     for process in processes:
         process.start()
@@ -190,9 +209,9 @@ def together(directory: Path, capacity: int, seconds: float, keys: int) -> Resul
     }
 
 
-def alone(directory: Path, capacity: int, operations: list[int], keys: int, admission: str) -> Results:
+def alone(kind: str, directory: Path, capacity: int, operations: list[int], keys: int, admission: str) -> Results:
     """One process, so many operations of each stream, all streams in turn."""
-    port = DiskPort(directory, capacity, admission)
+    port = PORTS[kind](directory, capacity, admission)
     shared = RawArray(c_uint64, 2 * SIGNALS)
     workers = [(Worker(port, number, keys), Signals(shared, number)) for number in range(len(operations))]
     for turn in range(max(operations)):
@@ -207,14 +226,16 @@ def alone(directory: Path, capacity: int, operations: list[int], keys: int, admi
     return {"hit ratio": total["hits"] / max(1, total["gets"]), "bytes written": total["bytes written"]}
 
 
-def trial(seconds: float, capacity: int = 64_000_000, keys: int = 20_000, difference: float = MOST_DIFFERENCE) -> Results:
+def trial(
+    seconds: float, capacity: int = 64_000_000, keys: int = 20_000, difference: float = MOST_DIFFERENCE, kind: str = "disk"
+) -> Results:
     """All of it, and which bars were missed."""
     with tempfile.TemporaryDirectory() as folder:
-        shared = together(Path(folder) / "shared", capacity, seconds, keys)
+        shared = together(kind, Path(folder) / "shared", capacity, seconds, keys)
         missed = list(shared["errors"])
         operations = shared["operations"]
-        one = alone(Path(folder) / "one", capacity, operations, keys, "all")
-        admitting = alone(Path(folder) / "admitting", capacity, operations, keys, "doorkeeper")
+        one = alone(kind, Path(folder) / "one", capacity, operations, keys, "all")
+        admitting = alone(kind, Path(folder) / "admitting", capacity, operations, keys, "doorkeeper")
     if abs(shared["hit ratio"] - one["hit ratio"]) > difference:
         missed.append(f"hit ratio {shared['hit ratio']:.4f}, {one['hit ratio']:.4f} in one process")
     if shared["most blocks of the capacity"] > MOST_BLOCKS:
@@ -237,9 +258,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--capacity", type=int, default=64_000_000)
     parser.add_argument("--keys", type=int, default=20_000)
+    parser.add_argument("--cache", action="store_true", help="whole caches, and not the directory alone")
     parser.add_argument("--check", action="store_true", help="fail where a bar is missed")
     options = parser.parse_args()
-    results = trial(options.seconds, options.capacity, options.keys)
+    results = trial(options.seconds, options.capacity, options.keys, kind="cache" if options.cache else "disk")
     print(json.dumps(results, indent=2))
     if options.check and results["missed"]:
         sys.exit(1)

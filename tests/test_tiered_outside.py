@@ -222,3 +222,16 @@ def test_an_interrupt_at_the_end_of_a_write_leaves_nothing_in_flight(tmp_path, m
         assert cache._keys(0) == []
         assert cache.set("key", 2)
         assert cache.get("key") == 2
+
+
+@pytest.mark.parametrize("how", ["get", "set"])
+def test_what_others_deleted_does_not_come_back_when_memory_makes_room(tmp_path, how):
+    disk = Disk(tmp_path, "9MB", write="through")
+    with Cache(max_entries=1, policy="lru", tiers=[disk]) as cache, Cache(tiers=[disk]) as other:
+        other.set("b", 2)
+        cache.set("a", 1)
+        other.delete("a")
+        cache.get("b") if how == "get" else cache.set("b", 3)
+        assert cache.get("a") is None
+        cache.flush()
+        assert other.get("a") is None

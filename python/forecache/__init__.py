@@ -35,6 +35,7 @@ from forecache.replay import replay
 from forecache.stats import Stats
 from forecache.tiers.boundary import Custom
 from forecache.tiers.disk import Disk
+from forecache.tiers.redis import Redis
 from forecache.tiers.zmemory import ZMemory
 
 __version__ = version("forecache")
@@ -57,6 +58,7 @@ __all__ = [
     "ImmutableError",
     "Recorded",
     "Recording",
+    "Redis",
     "ReentrantLoad",
     "Refused",
     "Removed",

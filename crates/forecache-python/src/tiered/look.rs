@@ -7,7 +7,7 @@ use crate::memory::{Gone, Item, Memory, NAMESPACE, State, Value};
 use crate::options::Said;
 use forecache_core::expiry::NEVER;
 use forecache_core::fingerprint::fingerprint;
-use forecache_core::store::{New, Options, Outcome, Rest};
+use forecache_core::store::{Lookup, New, Options, Outcome, Rest};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -43,22 +43,37 @@ impl Kept {
 
 impl State {
     /// Stores in memory what comes from below, with the rest of its times.
-    fn bring(&mut self, name: &Name, new: New<Text, Value>, options: &Options, mark: Mark, gone: &mut Gone) -> bool {
+    fn bring(
+        &mut self,
+        py: Python<'_>,
+        name: &Name,
+        new: New<Text, Value>,
+        options: &Options,
+        mark: Mark,
+        gone: &mut Gone,
+    ) -> bool {
         let lookup = name.lookup(NAMESPACE);
         let stored = self.store.set(&lookup, new, options, gone) == Outcome::Stored;
         if stored {
             self.store.counters.sets -= 1;
             self.below.promoted += 1;
-            if let Some(slot) = self.store.slot(&lookup) {
-                self.below.set_mark(slot, mark);
-            }
+            self.mark(py, &lookup, mark, gone);
         }
         stored
+    }
+
+    /// Marks what memory holds now. What left to make room goes first: the slot, which may be the same, has its mark still.
+    pub fn mark(&mut self, py: Python<'_>, lookup: &Lookup<impl Fn(&Text) -> bool>, mark: Mark, gone: &mut Gone) {
+        self.below.demote(py, gone);
+        if let Some(slot) = self.store.slot(lookup) {
+            self.below.set_mark(slot, mark);
+        }
     }
 
     /// Puts back in memory what it had no room for, if it still lives.
     fn rescue(
         &mut self,
+        py: Python<'_>,
         name: &Name,
         fingerprint: u64,
         (value, held): (Value, Value),
@@ -83,7 +98,7 @@ impl State {
             ..Options::default()
         };
         let new = New { key: name.text(), fingerprint, value, weight: rest.weight };
-        self.bring(name, new, &options, rest.mark, gone);
+        self.bring(py, name, new, &options, rest.mark, gone);
         Some(held)
     }
 }
@@ -118,7 +133,7 @@ impl Memory {
                     What::Demote { value, rest, .. } => {
                         let kept = Kept::of(rest, operation.mark);
                         let values = (value.clone_ref(py), value.clone_ref(py));
-                        match state.rescue(&name, fingerprint, values, &kept, gone) {
+                        match state.rescue(py, &name, fingerprint, values, &kept, gone) {
                             Some(value) => return (ticket, hidden, Seen::Live(value)),
                             None => hidden |= 1 << number,
                         }
@@ -228,9 +243,7 @@ impl Memory {
             let Item { fingerprint, weight, .. } = item;
             let weight = if self.weigher.is_some() { weight } else { weight.saturating_add(said.tags_weight()) };
             let new = New { key: item.name.text(), fingerprint, value: item.value.clone_ref(py), weight };
-            state.bring(&item.name, new, &options, standing.mark, gone);
-            // What made room for it waits only now.
-            state.below.demote(py, gone);
+            state.bring(py, &item.name, new, &options, standing.mark, gone);
             state.below.wakes()
         })
     }

@@ -134,9 +134,7 @@ impl Memory {
                 match stored {
                     Outcome::Immutable => return (Some(0), outcome),
                     Outcome::Stored => {
-                        if let Some(slot) = state.store.slot(&lookup) {
-                            state.below.set_mark(slot, mark);
-                        }
+                        state.mark(py, &lookup, mark, gone);
                         if state.store.tape.is_some() {
                             state.note_stored(&lookup, &utf8, options.cost);
                         }

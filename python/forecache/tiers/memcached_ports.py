@@ -85,6 +85,8 @@ class Plain:
             connection.sendall(exchange.sent)
             while not exchange.feed(connection.recv(exchange.wants)):
                 _left(self._server, until)
+        except (TierUnavailable, TimeoutError):
+            raise
         except BlockingIOError:  # what a socket says whose own time is over
             raise _late(self._server) from None
         except OSError as error:

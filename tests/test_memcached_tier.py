@@ -266,6 +266,17 @@ def test_the_server_s_own_word_refuses_what_was_taken_to_fit(server, namespace, 
     run(tier.close())
 
 
+def test_a_large_batch_ends(server, namespace, now):
+    tier = at(server).make(namespace, now)
+    entries = {f"key:{number}": Entry(random.Random(number).randbytes(4000)) for number in range(3000)}
+    run(tier.set_many(entries))
+    found = run(tier.get_many(list(entries)))
+    assert {key: entry.payload for key, entry in found.items()} == {key: entry.payload for key, entry in entries.items()}
+    assert run(tier.delete_many(list(entries))) == set(entries)
+    assert run(tier.get_many(list(entries))) == {}
+    run(tier.close())
+
+
 @pytest.mark.parametrize("days", [1, 29, 31, 400])
 def test_a_time_to_live_is_right_whatever_its_length(server, namespace, clock, now, days):
     tier = bare(server, namespace, now)
@@ -418,6 +429,35 @@ def test_caches_over_the_same_servers_share_and_count_together(servers, namespac
         with Cache(tiers=[at(*servers)], namespace=namespace) as third:
             assert third.get("key:1") is None
             assert third.get("count") == 7
+
+
+def test_a_url_names_the_servers(servers, namespace):
+    hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
+    with Cache.from_url("memory://", f"memcached://{hosts}?timeout=2s&name=far", namespace=namespace) as cache:
+        cache.set("a", 1)
+        assert cache.config.tiers[0] == at(*servers, timeout=2, name="far")
+        assert cache.stats().tiers[0].name == "far"
+    with Cache(tiers=[at(*servers)], namespace=namespace) as other:
+        assert other.get("a") == 1
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_a_process_could_not_delete_is_deleted_for_another_that_asks(servers, namespace, tmp_path, count):
+    def opened():
+        return Cache(tiers=[at(*servers[:count], timeout=0.1, retries=0)], namespace=namespace, journal=tmp_path)
+
+    keys = [f"key:{number}" for number in range(20)]
+    with opened() as one:
+        one.set_many(dict.fromkeys(keys, 1))
+        servers[0].pause()
+        one.delete_many(keys[:10])
+        with opened() as other:
+            servers[0].resume()
+            found = other.get_many(keys)
+            assert not set(found) & set(keys[:10])
+            assert other.stats().tiers[0].journal.startswith(str(tmp_path))
+    with opened() as third:
+        assert set(third.get_many(keys)) == set(keys[10:])
 
 
 def test_without_the_client_the_error_says_what_to_install(monkeypatch, now):

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecache import ConfigError, Memcached, TierUnavailable
@@ -66,6 +66,10 @@ def test_settings_are_read_to_their_end():
     assert not exchange.feed(b"STAT maxbytes 67108864\r\nSTAT item_size_max 1048")
     assert exchange.feed(b"576\r\nEND\r\n")
     assert exchange.settings[b"item_size_max"] == b"1048576"
+    kept = Exchange([SETTINGS], "server")
+    assert not kept.feed(b"CLIENT_ERROR no")
+    assert kept.feed(b"t here\r\n")
+    assert b"item_size_max" not in kept.settings
     with pytest.raises(TierUnavailable, match="reply was"):
         Exchange([SETTINGS], "server").feed(b"HTTP/1.1 400 Bad Request\r\n")
 
@@ -73,6 +77,7 @@ def test_settings_are_read_to_their_end():
 NAMES = st.lists(st.text(st.characters(codec="ascii", exclude_characters=","), min_size=1), min_size=2, max_size=6, unique=True)
 
 
+@settings(deadline=None)
 @given(NAMES, st.lists(st.text(), max_size=50), st.randoms())
 def test_who_leaves_a_ring_moves_own_keys_only(names, keys, chance):
     ring = Ring("ring", {name: DictTier(name=name) for name in names})

@@ -16,7 +16,7 @@ import struct
 import time
 import weakref
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -47,6 +47,9 @@ MARGIN = 60
 """Seconds that the server keeps an entry longer: its end is decided here, and that is only to free the memory."""
 TURNS = 8
 """How often a write is tried whose place others take."""
+FEW, MANY, MUCH = 16, 256, 2**20
+"""Commands that are sent at once without further ado; commands and bytes of values that are, at most: a server that can't get rid
+of its replies takes no more commands, so that nothing would ever end."""
 BESIDE = 1024
 """Bytes that names, numbers and the server's own bookkeeping of an item take at most, for keys of ordinary length."""
 
@@ -101,9 +104,11 @@ class MemcachedTier:
         if self.largest is None:
             told = yield from self._exchange([SETTINGS], until)
             self.largest = max(int(told.settings.get(b"item_size_max", b"1048576")) - BESIDE, 0)
-        if not commands:
-            return []
-        return (yield from self._exchange(commands, until)).replies
+        replies: list[Reply] = []
+        for batch in (commands,) if 0 < len(commands) <= FEW else _batches(commands):
+            replies += (yield from self._exchange(batch, until)).replies
+            until = self._until()
+        return replies
 
     def _exchange(self, commands: Sequence[Command], until: float | None) -> Flow[Exchange]:
         try:
@@ -356,6 +361,19 @@ NOTHING = Seen()
 DAMAGED = 1
 
 
+def _batches(commands: Iterable[Command]) -> Iterator[list[Command]]:
+    batch: list[Command] = []
+    size = 0
+    for command in commands:
+        batch.append(command)
+        size += len(command.value or b"")
+        if len(batch) == MANY or size >= MUCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
 def _number(reply: Reply) -> int | None:
     """What an item holds that is a number."""
     return NUMBER.unpack(reply.value)[0] if reply.done and len(reply.value) == NUMBER.size else None
@@ -368,7 +386,9 @@ def _random() -> bytes:
 
 def _expires(entry: Entry, now: int) -> int:
     """When the server may forget an entry that is read or written now, as it takes times."""
-    ends = [each for each in (entry.hard and entry.hard - now, entry.time_to_idle) if each is not None]
+    ends = [] if entry.hard is None else [entry.hard - now]
+    if entry.time_to_idle is not None:
+        ends.append(entry.time_to_idle)
     if not ends:
         return 0
     seconds = -(-max(min(ends), 0) // 1000) + MARGIN

@@ -25,6 +25,7 @@ __all__ = ["Command", "Exchange", "Reply", "delete", "peek", "put", "read", "tou
 
 NO_ROOM = (b"SERVER_ERROR object too large for cache", b"SERVER_ERROR out of memory storing object")
 """What a server says to a value that it doesn't take; what it had under the key is gone by then."""
+ERRORS = (b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")
 LONGEST_LINE = 8192
 """Bytes in which a line must end: no line that a server says has as many."""
 LEAST = 16_384
@@ -166,9 +167,13 @@ class Exchange:
         raise self._wrong(f"its reply was {line[:100]!r}")
 
     def _stats(self) -> bool:
-        if not self._buffer.endswith(b"END\r\n"):
-            if len(self._buffer) > LARGEST or not b"STAT ".startswith(self._buffer[:5]):
-                raise self._wrong(f"its reply was {bytes(self._buffer[:100])!r}")
+        begun = bytes(self._buffer[:100])
+        if len(self._buffer) > LARGEST or not any(
+            begun.startswith(word) or word.startswith(begun) for word in (b"STAT ", *ERRORS)
+        ):
+            raise self._wrong(f"its reply was {begun!r}")
+        # An error comes from what is between us and the server, and keeps that to itself.
+        if not self._buffer.endswith(b"\r\n" if begun.startswith(ERRORS) else b"END\r\n"):
             return False
         for line in self._buffer.split(b"\r\n"):
             _, _, told = line.partition(b" ")

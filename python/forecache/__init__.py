@@ -35,6 +35,7 @@ from forecache.replay import replay
 from forecache.stats import Stats
 from forecache.tiers.boundary import Custom
 from forecache.tiers.disk import Disk
+from forecache.tiers.memcached import Memcached
 from forecache.tiers.object_store import ObjectStore
 from forecache.tiers.redis import Redis
 from forecache.tiers.zmemory import ZMemory
@@ -57,6 +58,7 @@ __all__ = [
     "ForecacheError",
     "Group",
     "ImmutableError",
+    "Memcached",
     "ObjectStore",
     "Recorded",
     "Recording",

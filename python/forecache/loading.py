@@ -12,6 +12,7 @@ from forecache.errors import ConfigError
 from forecache.sources import Given, Said, Section
 from forecache.tiers.boundary import Boundary
 from forecache.tiers.disk import Disk
+from forecache.tiers.memcached import Memcached
 from forecache.tiers.object_store import ObjectStore
 from forecache.tiers.redis import Redis
 from forecache.tiers.zmemory import ZMemory
@@ -19,7 +20,7 @@ from forecache.units import wrong
 
 __all__ = ["FILE", "KINDS", "Made", "gather", "kind_of", "make"]
 
-KINDS: Mapping[str, type[Boundary]] = {"zmemory": ZMemory, "disk": Disk, "redis": Redis, "object": ObjectStore}
+KINDS: Mapping[str, type[Boundary]] = {"zmemory": ZMemory, "disk": Disk, "redis": Redis, "memcached": Memcached, "object": ObjectStore}
 FILE = "forecache.toml"
 """The file that is looked for in the working directory."""
 _NEEDED = {

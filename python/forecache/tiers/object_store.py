@@ -26,7 +26,7 @@ from forecache.tiers.objects.form import PLAIN, head_of, length_of
 from forecache.tiers.objects.names import text_of
 from forecache.tiers.objects.parts import Held, Ranged
 from forecache.tiers.objects.places import Access, Where, where
-from forecache.tiers.objects.ports import CREATE, PAGE
+from forecache.tiers.objects.ports import CREATE
 from forecache.tiers.objects.sweep import Background, Sweeper, Swept
 from forecache.tiers.objects.uses import Uses
 from forecache.tiers.remote import Records, Remote
@@ -211,8 +211,8 @@ class ObjectTier:
         if small and not absent:
             yield from self._bucket.remove([self._names.value(key) for key in small])
         large = [(key, entry) for key, entry in entries.items() if len(entry.payload) >= least]
-        refused = yield from self._bucket.each(self._add if absent else self._write, large)
-        refused = [*small, *(key for key in refused if key is not None)]
+        written = yield from self._bucket.each(self._add if absent else self._write, large)
+        refused = [*small, *(key for key in written if key is not None)]
         self._count(sets=len(entries) - len(refused), refused=len(refused))
         return Stored(refused)
 
@@ -281,7 +281,7 @@ class ObjectTier:
         matches = matcher(pattern)
         texts = ((each.name, text_of(each.name.rpartition("/")[2])) for each in listed)
         looked = yield from self._bucket.each(self._key, [name for name, text in texts if text is None or matches(text)])
-        end = None if after is None or len(listed) < PAGE else int.from_bytes(b"\1" + after.encode(), "big")
+        end = None if after is None else int.from_bytes(b"\1" + after.encode(), "big")
         return end, [key for key in looked if key is not None and matches(key)]
 
     def _key(self, name: str) -> Flow[str | None]:
@@ -352,8 +352,8 @@ class ObjectTier:
         with self._counting:
             counts: dict[str, Any] = dict(self._counts)
         swept = self._swept
-        found = {} if swept is None else {"entries": swept.entries, "bytes": swept.bytes}
-        return TierStats(self.name, corrupt=self._records.corrupt, capacity=self.options.capacity, **counts, **found)
+        counts |= {} if swept is None else {"entries": swept.entries, "bytes": swept.bytes}
+        return TierStats(self.name, corrupt=self._records.corrupt, capacity=self.options.capacity, **counts)
 
     def _count(self, **counts: int) -> None:
         with self._counting:

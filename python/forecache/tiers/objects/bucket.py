@@ -20,7 +20,7 @@ from forecache.tiers.objects.directory import Directory, Threaded
 from forecache.tiers.objects.form import GRAVE, PEEK, Head, grave, head_of, length_of, pack
 from forecache.tiers.objects.names import Names
 from forecache.tiers.objects.places import Access, Moved, Unsupported, Where, open_place
-from forecache.tiers.objects.ports import CREATE, OVERWRITE, Awaited, Found, Listed, Plain
+from forecache.tiers.objects.ports import CREATE, OVERWRITE, PAGE, Awaited, Found, GivenUp, Listed, Plain
 from forecache.tiers.remote import Records
 from forecache.tiers.tier import Now
 
@@ -48,8 +48,8 @@ class Seen(NamedTuple):
     """None if it is damaged, or not one of ours."""
 
     @property
-    def grave(self) -> bool:
-        """Whether it says that nothing is there, or came after it was given up."""
+    def void(self) -> bool:
+        """Whether nothing is there: it is a grave, came after it was given up, or can't be read."""
         head = self.head
         return head is None or head.kind == GRAVE or self.found.modified > head.sent + head.within
 
@@ -81,7 +81,7 @@ class Bucket:
                 raise TierUnavailable("closed")
             if self._ports is None:
                 place = open_place(self.where, self._access)
-                limits = self._concurrency, self._access.timeout
+                limits = self._concurrency, self._access.timeout, GivenUp()
                 plain = Directory(place, *limits) if self.local else Plain(place, *limits)
                 self._ports = plain, Threaded(plain) if isinstance(plain, Directory) else Awaited(place, *limits)
             return self._ports
@@ -183,7 +183,7 @@ class Bucket:
         """Some objects, and behind which to go on; None at the end."""
         plain, _ = self._ports or self._opened()
         listed: list[Listed] = yield self.ask("page", prefix, after)
-        return listed, listed[-1].name if listed and plain.place.ordered else None
+        return listed, listed[-1].name if plain.place.ordered and len(listed) >= PAGE else None
 
     def empty(self, prefix: str) -> Flow[None]:
         """Deletes all that begins so."""

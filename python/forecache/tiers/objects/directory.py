@@ -13,7 +13,7 @@ from pathlib import Path
 from forecache.errors import TierUnavailable
 from forecache.flow import Call
 from forecache.tiers.objects.places import Place
-from forecache.tiers.objects.ports import CREATE, OVERWRITE, Found, Listed, Plain
+from forecache.tiers.objects.ports import CREATE, OVERWRITE, Found, GivenUp, Listed, Plain
 
 __all__ = ["Directory", "Threaded"]
 
@@ -27,8 +27,8 @@ PAUSE = 0.001
 class Directory(Plain):
     """`Plain` with locks that all processes of the host heed; the kernel releases those of who dies."""
 
-    def __init__(self, place: Place, concurrency: int, timeout: float | None) -> None:
-        super().__init__(place, concurrency, timeout)
+    def __init__(self, place: Place, concurrency: int, timeout: float | None, given_up: GivenUp) -> None:
+        super().__init__(place, concurrency, timeout, given_up)
         self._locks = Path(place.where.bucket, FOLDER)
 
     @contextmanager

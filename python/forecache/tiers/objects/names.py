@@ -26,7 +26,7 @@ KEPT = 120
 """Characters of a key that stay readable when it is hashed."""
 EMPTY = "="
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_.")
-_ESCAPE = re.compile("=([0-9a-f]{2})")
+_ESCAPE = re.compile(b"=([0-9a-f]{2})")
 
 
 def written(text: str) -> str:
@@ -49,18 +49,15 @@ def written(text: str) -> str:
 
 
 def text_of(name: str) -> str | None:
-    """The text that was `written`; None if its name doesn't tell.
+    r"""The text that was `written`; None if its name doesn't tell.
 
-    >>> text_of(written("Käse/\\0")) == "Käse/\\0", text_of(written("x" * 300))
+    >>> text_of(written("Käse/\0")) == "Käse/\0", text_of(written("x" * 300))
     (True, None)
     """
     if "=~" in name:
         return None
-    raw = name.encode("latin-1", "replace")
-    if name != EMPTY and "=" in _ESCAPE.sub("", name):
-        return None
     try:
-        return b"".decode() if name == EMPTY else re.sub(rb"=([0-9a-f]{2})", _byte, raw).decode()
+        return _ESCAPE.sub(_byte, b"" if name == EMPTY else name.encode()).decode()
     except UnicodeDecodeError:
         return None
 

@@ -14,7 +14,7 @@ __all__ = ["Held", "Ranged"]
 
 
 class Ranged:
-    """A `Reader` of an uncompressed entry: each part is a request of its own, and not checked, since the check is of the whole."""
+    """A `Reader` of an uncompressed entry: each part is a request of its own, and unchecked: the check is of the whole."""
 
     def __init__(self, bucket: Bucket, seen: Seen, entry: Entry, length: int) -> None:
         self.entry = entry

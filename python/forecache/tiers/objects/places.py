@@ -13,7 +13,7 @@ from forecache.errors import TierUnavailable
 from forecache.tiers.remote import needs
 from forecache.units import wrong
 
-__all__ = ["Access", "Moved", "Place", "Unsupported", "Where", "where"]
+__all__ = ["Access", "Moved", "Place", "Unsupported", "Where", "open_place", "where"]
 
 SCHEMES = "s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, file:///directory"
 LONGEST = 300
@@ -26,6 +26,11 @@ SHOWN = 300
 """Characters of an error that are shown."""
 _BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")
 _CODE = re.compile(r"<Code>([^<]*)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
+_NOWHERE = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist", re.IGNORECASE)
+_EMPTY = re.compile("416 Range Not|range was invalid", re.IGNORECASE)
+"""What a store says that is asked for a part of nothing."""
+_BROKE = re.compile(r"HttpError \{\s*kind: (\w+)")
+_WHY = re.compile(r'(?:message|error): "([^"]+)"|(Invalid\w+\(\s*\w+)')
 _SIGNED = re.compile(r"((?:sig|signature|credential|token|key)[\w-]*=)[^&\s)]+", re.IGNORECASE)
 
 
@@ -114,9 +119,9 @@ class Place:
             raise Moved from None
         text = str(error)
         if isinstance(error, FileNotFoundError):
-            if not re.search(r"NoSuchBucket|ContainerNotFound|bucket does not exist", text, re.IGNORECASE):
+            if not _NOWHERE.search(text):
                 return
-        elif re.search(r"416 Range Not|range was invalid", text, re.IGNORECASE):  # it is empty
+        elif _EMPTY.search(text):
             return
         raise self._meaning(error) from None
 
@@ -128,19 +133,18 @@ class Place:
         raise self._meaning(error) from None
 
     def _meaning(self, error: Exception) -> Exception:
+        errors = self.obstore.exceptions
         text, _, source = str(error).partition("\n\nDebug source")
-        if isinstance(error, NotImplementedError | self.obstore.exceptions.NotSupportedError) or "501 Not Implemented" in text:
+        if isinstance(error, NotImplementedError | errors.NotSupportedError) or "501 Not Implemented" in text:
             return Unsupported(self._readable(text))
-        if not isinstance(error, OSError | ValueError | self.obstore.exceptions.BaseError):
+        if not isinstance(error, OSError | ValueError | errors.BaseError):
             return error
-        if isinstance(error, PermissionError) or "TimedOut" in source or "operation timed out" in source:
-            unavailable = TierUnavailable(self._readable(f"{text}: no answer in time" if "TimedOut" in source else text))
-        else:
-            unavailable = TierUnavailable(self._readable(text))
-            unavailable.unsent = "kind: Connect" in source
-            unavailable.lost = unavailable.unsent or bool(
-                re.search(r"kind: (Request|Interrupted|Unknown)|50[03] |SlowDown", str(error))
-            )
+        broke = _BROKE.search(source)
+        kind = broke[1] if broke else ""
+        why = "no answer in time" if kind == "Timeout" else ": ".join(dict.fromkeys(map("".join, _WHY.findall(source[-2000:]))))
+        unavailable = TierUnavailable(self._readable(f"{text}: {why}" if broke and why else text))
+        unavailable.unsent = kind == "Connect"
+        unavailable.lost = kind in {"Connect", "Request", "Interrupted"} or "503 Service Unavailable" in text
         return unavailable
 
     def _readable(self, text: str) -> str:

@@ -6,17 +6,20 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from forecache.errors import TierUnavailable
 from forecache.tiers.objects.places import Place
 
-__all__ = ["CREATE", "OVERWRITE", "PAGE", "Awaited", "Found", "Listed", "Plain"]
+__all__ = ["CREATE", "OVERWRITE", "PAGE", "Awaited", "Found", "GivenUp", "Listed", "Plain"]
+
+T = TypeVar("T")
 
 PAGE = 1000
 """Objects that a store lists at a time."""
@@ -50,36 +53,64 @@ class Listed(NamedTuple):
     modified: int
 
 
+class GivenUp:
+    """Changes of tasks that were cancelled, and that still go on: the next change of the same object waits for their end, so that
+    what was given up never comes after what was done since."""
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()
+        self._running: dict[str, Future[None]] = {}
+
+    def before(self, names: Sequence[str]) -> list[Future[None]]:
+        """What is to be waited for."""
+        return [self._running[name] for name in names if name in self._running] if self._running else []
+
+    def add(self, names: Sequence[str], task: asyncio.Task[Any]) -> None:
+        """A task that nobody waits for any more."""
+        ended: Future[None] = Future()
+        with self._changing:
+            self._running.update(dict.fromkeys(names, ended))
+
+        def end(task: asyncio.Task[Any]) -> None:
+            with self._changing:
+                for name in names:
+                    if self._running.get(name) is ended:
+                        del self._running[name]
+            ended.set_result(None)
+            if not task.cancelled():
+                task.exception()  # nobody else asks for it
+
+        task.add_done_callback(end)
+
+
 class _Port:
     """What both colours have in common."""
 
-    def __init__(self, place: Place, concurrency: int, timeout: float | None) -> None:
+    def __init__(self, place: Place, concurrency: int, timeout: float | None, given_up: GivenUp) -> None:
         self.place = place
         self._obstore = place.obstore
         self._store = place.store
         self._most = concurrency
         self._timeout = timeout
+        self._given_up = given_up
 
-    def _wait_over(self, began: float) -> None:
-        """Raises if others have taken so long that there is no time left."""
-        if self._timeout is not None and time.monotonic() - began >= self._timeout:
-            raise TierUnavailable(f"{self._most} requests at a time (concurrency), and none has ended in {self._timeout:g} s")
+    def _full(self) -> TierUnavailable:
+        return TierUnavailable(f"{self._most} requests at a time (concurrency), and none has ended in {self._timeout:g} s")
 
 
 class Plain(_Port):
     """On the caller's thread, without the GIL while it waits."""
 
-    def __init__(self, place: Place, concurrency: int, timeout: float | None) -> None:
-        super().__init__(place, concurrency, timeout)
+    def __init__(self, place: Place, concurrency: int, timeout: float | None, given_up: GivenUp) -> None:
+        super().__init__(place, concurrency, timeout, given_up)
         self._free = threading.BoundedSemaphore(concurrency)
 
     @contextmanager
-    def _one(self) -> Iterator[None]:
+    def _one(self, changed: Sequence[str] = ()) -> Iterator[None]:
         _begin()
-        began = time.monotonic()
+        wait(self._given_up.before(changed), self._timeout)
         if not self._free.acquire(timeout=self._timeout):
-            self._wait_over(began)
-            raise TierUnavailable("no request could begin in time")
+            raise self._full()
         try:
             yield
         finally:
@@ -92,12 +123,13 @@ class Plain(_Port):
                 result = self._obstore.get(self._store, name, options=_wanted(span, tag))
                 return _found(result, result.bytes())
             except Exception as error:
-                return self.place.absent(error)
+                self.place.absent(error)
+                return None
 
     def put(self, name: str, data: bytes, mode: str = OVERWRITE) -> bool:
         """Stores an object: whatever is there, or with `CREATE` only if nothing is, or in the place of the content of that tag.
         Says whether it did."""
-        with self._one():
+        with self._one((name,)):
             try:
                 self._obstore.put(self._store, name, data, **_as(mode, data))
             except Exception as error:
@@ -106,7 +138,7 @@ class Plain(_Port):
 
     def delete(self, names: Sequence[str]) -> None:
         """Deletes objects; one that isn't there is fine, where the store deletes in bulk or if it is the only one."""
-        with self._one():
+        with self._one(names):
             try:
                 self._obstore.delete(self._store, names)
             except Exception as error:
@@ -126,8 +158,8 @@ class Plain(_Port):
 class Awaited(_Port):
     """In the caller's task."""
 
-    def __init__(self, place: Place, concurrency: int, timeout: float | None) -> None:
-        super().__init__(place, concurrency, timeout)
+    def __init__(self, place: Place, concurrency: int, timeout: float | None, given_up: GivenUp) -> None:
+        super().__init__(place, concurrency, timeout, given_up)
         self._free: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     @asynccontextmanager
@@ -136,8 +168,24 @@ class Awaited(_Port):
         began = time.monotonic()
         loop = asyncio.get_running_loop()
         async with self._free.get(loop) or self._free.setdefault(loop, asyncio.Semaphore(self._most)):
-            self._wait_over(began)
+            # Who had no turn in all that time goes at once, so that those behind needn't wait as long again.
+            if self._timeout is not None and time.monotonic() - began >= self._timeout:
+                raise self._full()
             yield
+
+    async def _change(self, names: Sequence[str], change: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.ensure_future(change)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                self._given_up.add(names, task)
+            raise
+
+    async def _ready(self, names: Sequence[str]) -> None:
+        before = self._given_up.before(names)
+        if before:
+            await asyncio.wait([asyncio.wrap_future(each) for each in before], timeout=self._timeout)
 
     async def get(self, name: str, span: tuple[int, int] | None = None, tag: str | None = None) -> Found | None:
         """See `Plain`."""
@@ -146,10 +194,15 @@ class Awaited(_Port):
                 result = await self._obstore.get_async(self._store, name, options=_wanted(span, tag))
                 return _found(result, await result.bytes_async())
             except Exception as error:
-                return self.place.absent(error)
+                self.place.absent(error)
+                return None
 
     async def put(self, name: str, data: bytes, mode: str = OVERWRITE) -> bool:
         """See `Plain`."""
+        return await self._change((name,), self._put(name, data, mode))
+
+    async def _put(self, name: str, data: bytes, mode: str) -> bool:
+        await self._ready((name,))
         async with self._one():
             try:
                 await self._obstore.put_async(self._store, name, data, **_as(mode, data))
@@ -159,6 +212,10 @@ class Awaited(_Port):
 
     async def delete(self, names: Sequence[str]) -> None:
         """See `Plain`."""
+        await self._change(names, self._delete(names))
+
+    async def _delete(self, names: Sequence[str]) -> None:
+        await self._ready(names)
         async with self._one():
             try:
                 await self._obstore.delete_async(self._store, names)

@@ -1,10 +1,10 @@
 """The sweeper: deletes what has expired, and the oldest while there is more than the capacity allows.
 
 It lists the namespace page by page and reads the heads of objects that it hasn't seen yet. One process at a time does so: who
-begins puts a lease down, by a conditional put where the store holds conditions; else two may meet, who then do the same work twice.
+begins puts a lease down, by a conditional put where the store holds conditions; else two may meet, who do the same work twice.
 
-obstore deletes unconditionally. An entry that is written while its dead predecessor is being deleted may go with it, as if it had been
-evicted.
+obstore deletes unconditionally. An entry that is written while its dead predecessor is being deleted may go with it, as if it
+had been evicted.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Sweeper:
                 swept.marked[listed.name] = entry.version
             return None
         self._known.pop(listed.name, None)
-        return None if seen.grave and seen.head is not None and listed.modified > before else listed.name
+        return None if seen.void and seen.head is not None and listed.modified > before else listed.name
 
     def _seen(self, listed: Listed) -> Flow[Seen | None]:
         known = self._known.get(listed.name)

@@ -1,8 +1,8 @@
 """When entries with a time to idle were last used.
 
-This process knows it to the millisecond; the others know it from an object beside the value, which is written when what it says is
-older than an eighth of the time to idle. So an entry that only others use may be gone for this process that much too early, and
-one use in many costs a request.
+This process knows it to the millisecond; the others know it from an object beside the value, which is written when what it says
+is older than an eighth of the time to idle. So an entry that only others use may be gone for this process that much too early,
+and one use in many costs a request.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Uses:
         """Whether an object's entry is there; `uses` says that this is a use of it, `surely` that only what no process may still
         see counts as not there."""
         head = seen.head
-        if seen.grave or head is None:
+        if seen.void or head is None:
             return False
         entry, now = head.entry, self._bucket.now()
         if entry.time_to_idle is None or not lives(entry, now, now):

@@ -44,9 +44,9 @@ _alive: weakref.WeakSet[ObjectTier] = weakref.WeakSet()
 class ObjectStore(Remote):
     """An object tier: `Cache(tiers=[ObjectStore("s3://bucket/app")])`.
 
-    `url` is `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or `file:///directory`; for Azure, `access_key` is the
-    account's name. What isn't given of `endpoint`, `region` and keys is looked for where the cloud's own tools do. Values below
-    `min_size` stay out. `concurrency` bounds requests at a time, `sweep` is the time between two looks at what has expired.
+    `url` is `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or `file:///directory`; for Azure, `access_key`
+    is the account's name. What isn't given of `endpoint`, `region` and keys is looked for where the cloud's own tools do. Values
+    below `min_size` stay out. `concurrency` bounds requests at a time, `sweep` is the time between two looks at what has expired.
 
     >>> ObjectStore("s3://bucket/app", "1TB").min_size
     4096

@@ -1,8 +1,8 @@
 """The objects of a namespace: requests in either colour, several at once, and what was found out about the store.
 
-A put that was given up may still be carried out, by a store that hung when it has come to again, and after what was done since. So
-each object says when it was sent, by the store's own clock, and how long it was waited for, and one that the store got later than that is as
-good as not there. The store's clock is known from an object that was written to learn it; a second is the finest that S3 tells.
+A put that was given up may still be carried out, by a store that hung when it has come to again, and after what was done since.
+So each object says when it was sent, by the store's own clock, and how long it was waited for, and one that the store got later
+is as good as not there. The store's clock is known from an object that was written to learn it; S3 tells whole seconds.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ class Bucket:
 def _one_by_one(flow: Callable[[A], Flow[B]], items: Iterable[A]) -> Flow[list[B]]:
     done = []
     for item in items:
-        done.append((yield from flow(item)))
+        done.append((yield from flow(item)))  # noqa: PERF401  a comprehension can't yield
     return done
 
 

@@ -76,8 +76,8 @@ class Directory(Plain):
 
 
 class Threaded:
-    """A directory's calls in threads, for tasks. One that is cancelled ends all the same, and is waited for: what it does must not
-    come after what is done next."""
+    """A directory's calls in threads, for tasks. One that is cancelled ends all the same, and is waited for: what it does must
+    not come after what is done next."""
 
     def __init__(self, plain: Directory) -> None:
         self.place = plain.place

@@ -4,9 +4,9 @@
 4 bytes magic · u16 length of the key · u32 length of the facts · key · facts · record
 ```
 
-Facts are a record too, checked and bound to namespace and key; its payload is `_FACTS`. The record is the last of the object, and
-an uncompressed payload is all of the record but what stands before it and the 8 bytes of its check, so that parts of it can be read.
-A grave is a head without a record: there is nothing under this key.
+Facts are a record too, checked and bound to namespace and key; its payload is `_FACTS`. The record ends the object, and an
+uncompressed payload ends the record but for the 8 bytes of its check, so that parts of it can be read without the rest. A grave
+is a head without a record: there is nothing under this key.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Head(NamedTuple):
 
 
 def pack(records: Records, key: str, entry: Entry, version: int, times: tuple[int, int, int]) -> bytes:
-    """The object of an entry; `times` are `stored`, `sent` and `within`. Raises `CodecError` for what is too long for a record."""
+    """The object of an entry; `times` are `stored`, `sent` and `within`. Raises `CodecError` for what is too long."""
     entry = versioned(entry, version)
     record = records.seal(key, entry)
     kind = PACKED if record[ALGORITHM] else PLAIN

@@ -9,7 +9,7 @@
 ```
 
 What stands for `{key}` is the key itself as far as every store and file system tells its letters apart, and `=` with two hex
-digits for each other byte: `user:7` is `user=3a7`. What would be too long for a file name ends in a hash, and the key's text is in
+digits for each other byte: `user:7` is `user=3a7`. What would be too long for a file name ends in a hash; the key's text is in
 the object.
 """
 
@@ -21,7 +21,7 @@ import re
 __all__ = ["Names", "text_of", "written"]
 
 LONGEST = 200
-"""Characters of a part of a name: a local directory allows 255, and a version or a suffix for a file in the making comes on top."""
+"""Characters of a part of a name: a directory allows 255, and a version or the suffix of a file in the making comes on top."""
 KEPT = 120
 """Characters of a key that stay readable when it is hashed."""
 EMPTY = "="

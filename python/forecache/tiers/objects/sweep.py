@@ -46,7 +46,7 @@ class Swept:
     expired: int = 0
     evicted: int = 0
     ages: Counter[int] = field(default_factory=Counter)
-    """Bytes by the minute they were stored in."""
+    """Bytes that may leave, by the minute they were stored in."""
     idle: set[str] = field(default_factory=set)
     """Values that have a time to idle."""
     marked: dict[str, int] = field(default_factory=dict)
@@ -121,7 +121,8 @@ class Sweeper:
             entry = seen.head.entry
             swept.entries += 1
             swept.bytes += listed.size
-            swept.ages[listed.modified // MINUTE] += listed.size
+            if not entry.pinned:
+                swept.ages[listed.modified // MINUTE] += listed.size
             if entry.time_to_idle is not None:
                 swept.idle.add(listed.name)
             if entry.tags or entry.owner:

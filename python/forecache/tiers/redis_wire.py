@@ -255,6 +255,10 @@ class PlainLink(Link):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
+    def __del__(self) -> None:
+        """An interrupt may fall where nobody has it in hand."""
+        self._socket.close()
+
     def forked(self) -> None:
         """For the child of a fork: lets go, and leaves the parent's connection as it is."""
         self._socket.close()

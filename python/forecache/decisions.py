@@ -44,7 +44,7 @@ MOST = 3
 def decide(cache: TieredCache, key: str, choose: Choose, options: dict[str, Any]) -> Flow[Any]:
     """What `choose` answers to the value of a key and its entry, done before anybody changes it. It may be asked again."""
     stack = cache._stack
-    shared = stack.lowest
+    shared = stack.decider()
     refused = 0
     yield from _begin(cache, key)
     try:
@@ -71,8 +71,7 @@ def decide(cache: TieredCache, key: str, choose: Choose, options: dict[str, Any]
                     try:
                         done = yield from _shared(cache, shared, key, decision, options, entry, ticket)
                     except FAILURES as error:
-                        stack.failed(shared, "swap", (key,), error)
-                        done, shared = False, None
+                        done, shared = False, stack.undecided(shared, key, error)
                     refused += not done
                     if refused > MOST and shared is not None and not (yield from _moves(cache, shared, key, entry)):
                         shared = None

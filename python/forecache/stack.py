@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -74,7 +76,7 @@ class Stack:
             raise wrong("tiers", names, "tiers with a name each")
         self.depths = range(len(self.tiers))
         shared = [depth for depth in self.depths if self.tiers[depth].shared]
-        self.lowest = shared[-1] if shared else None
+        self._shared = shared
         default = b"".join(_LETTERS[each.write] for each in self.boundaries)
         self.delete = GONE * len(self.tiers)
         self.plans = {
@@ -100,6 +102,30 @@ class Stack:
         self._prefix = len(config.namespace.encode()).to_bytes(8, "little") + config.namespace.encode()
         self._counted = [tier.counters for tier in self.tiers if hasattr(tier, "counters")]
         self.counters: Counters | None = None
+
+    def decider(self) -> int | None:
+        """The lowest tier that other processes share and that can decide; None if they share none.
+
+        Raises `TierUnavailable` if none of those that they share can.
+        """
+        for depth in reversed(self._shared):
+            if self._decides(depth):
+                return depth
+        if not self._shared:
+            return None
+        names = " and ".join(repr(self.tiers[depth].name) for depth in self._shared)
+        remedy = "add a tier that can, such as a disk or Redis tier, or use `set`, which decides nothing"
+        raise TierUnavailable(f"{names} can't decide between processes, as add, incr, pop and compare_and_set ask: {remedy}")
+
+    def undecided(self, depth: int, key: str, error: Exception) -> int | None:
+        """Where to decide after a tier has failed to: in the next, if it has found out that it never can; else in none."""
+        if not self._decides(depth):
+            return self.decider()
+        self.failed(depth, "swap", (key,), error)
+        return None
+
+    def _decides(self, depth: int) -> bool:
+        return getattr(self.tiers[depth], "decides", True)
 
     def attached(self, cache: TieredCache) -> bool:
         """Has memory compare what it holds with the counters that processes share, as soon as there are any."""
@@ -187,12 +213,17 @@ def _keep(tier: Breaker, boundary: Boundary, config: Config) -> None:
 def _default_places(config: Config, boundary: Boundary) -> list[Path]:
     # A directory of the disk tier takes no foreign files.
     beside = [Path(f"{Path(each.path)}.journal") for each in config.tiers if isinstance(each, Disk)][:1]
-    return beside if boundary.address is None else [*beside, state_directory()]
+    if boundary.address is None:
+        return beside
+    state = state_directory()
+    with suppress(OSError):  # then the journal says why
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return [*beside, state]
 
 
 def _serves(journal: Journal) -> bool:
     try:
         journal.open()
     except OSError:
-        return journal.hidden()
+        return os.access(journal.path, os.R_OK | os.W_OK)  # held up for now
     return True

@@ -77,7 +77,7 @@ class Breaker(Layer):
         self._strict = strict
         self._now = now or wall_time()
         self._tell = tell or (lambda _event: None)
-        self._changing, self._tending = threading.Lock(), threading.Lock()
+        self._changing, self._tending = threading.RLock(), threading.RLock()
         self._state = "up"
         self._reason: str | None = None
         self._in_a_row = self._failed = self._dropped = 0
@@ -258,7 +258,7 @@ class Breaker(Layer):
 
     def forked(self) -> None:
         """For the child of a fork: who held a lock, probes or was given up is a thread of the parent."""
-        self._changing, self._tending = threading.Lock(), threading.Lock()
+        self._changing, self._tending = threading.RLock(), threading.RLock()
         self._watch.forked()
         self._owed.forked()
         if self._recent is not None:

@@ -79,6 +79,7 @@ class Journal:
         self._tail = -1
         self._size = 0
         self._fd: int | None = None
+        self._inside = False
         self._flushed = self._broken = -AGAIN
         self._trouble = ""
 
@@ -86,7 +87,7 @@ class Journal:
         """Makes the file, or reads what is in it."""
         if fcntl is None:
             raise OSError("a journal needs flock")
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.sync()
 
     def hidden(self) -> bool:
@@ -149,6 +150,7 @@ class Journal:
     def forked(self) -> None:
         """For the child of a fork: a lock that a thread of the parent held here would be held as long as the child has it."""
         fd, self._fd = self._fd, None
+        self._inside = False
         if fd is not None:
             os.close(fd)
 
@@ -157,7 +159,10 @@ class Journal:
         """The file, locked, and what others added read."""
         if time.monotonic() < self._broken + AGAIN:
             raise OSError(self._trouble)
+        if self._inside:  # the end of a forgotten flow, which came up while this thread was at it
+            raise OSError("the journal is being written")
         dirties = False
+        self._inside = True
         try:
             self._fd = fd = self._open()
             try:
@@ -173,6 +178,8 @@ class Journal:
         except OSError as error:
             self._broken, self._trouble = time.monotonic(), f"{self.path}: {error.strerror or error}"
             raise OSError(self._trouble) from error
+        finally:
+            self._inside = False
         if dirties:
             self._flush()
 
@@ -180,7 +187,7 @@ class Journal:
         """The file that is there now, locked and read; made if there is none, and put aside if it is none of ours."""
         lost = None
         while True:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
             try:
                 self._lock(fd)
                 if self._is_there(fd):

@@ -102,7 +102,7 @@ class Owed:
         self.journal = journal
         self._here = Notes()
         self._last = 0
-        self._changing = threading.Lock()
+        self._changing = threading.RLock()  # the end of a flow that was forgotten may owe something amid a change
         self._beside = False
         self._trouble: str | None = None
         if journal is not None:
@@ -158,7 +158,7 @@ class Owed:
 
     def forked(self) -> None:
         """For the child of a fork."""
-        self._changing = threading.Lock()
+        self._changing = threading.RLock()
         self._beside = False
         if self.journal is not None:
             self.journal.forked()
@@ -241,7 +241,7 @@ class Recent:
     """What was changed lately, to be owed again if another server answers that may have lost it."""
 
     def __init__(self) -> None:
-        self._changing = threading.Lock()
+        self._changing = threading.RLock()
         self._at: dict[str, int] = {}
         self._cleared: dict[Clearing, int] = {}
         self._beyond: int | None = None
@@ -262,7 +262,7 @@ class Recent:
     def add_clearing(self, clearing: Clearing, now: int) -> None:
         """All that it names is cleared now."""
         with self._changing:
-            self._cleared = {each: at for each, at in self._cleared.items() if now - at <= LATELY} | {clearing: now}
+            self._cleared = {each: at for each, at in list(self._cleared.items()) if now - at <= LATELY} | {clearing: now}
             if len(self._cleared) > MOST_CLEARINGS:
                 self._cleared = {ALL: now}
 

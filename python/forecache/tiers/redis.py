@@ -11,7 +11,7 @@ import weakref
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -31,7 +31,8 @@ from forecache.tiers.tier import SCANNED, Now, Stored, Tier, TierStats, wall_tim
 from forecache.units import Duration, Size, wrong
 
 if TYPE_CHECKING:
-    from forecache.tiers.redis_wire import Awaited, Command, Reply, Requests
+    from forecache.tiers.redis_pool import Awaited, Requests
+    from forecache.tiers.redis_wire import Command, Reply
 
 __all__ = ["Redis", "RedisTier"]
 
@@ -71,11 +72,11 @@ class Redis(Remote):
     """A Redis tier: `Cache(tiers=[Redis("redis://cache.example:6379/0")])`. Nothing is contacted until it is used.
 
     `capacity` is a budget of the cache's namespace, beside what the server has as a whole (`maxmemory`). `username` and
-    `password` go before those of the URL. `ca` is a file of certificates to trust, `certificate` and `key` are own files.
+    `password` are for a URL that has none. `ca` is a file of certificates to trust, `certificate` and `key` are own files.
     There are at most `connections`, and as many again in each event loop.
 
-    >>> Redis("redis+sentinel://one,two,three/main").target
-    Target(sentinel, one:26379, two:26379, three:26379)
+    >>> Redis("redis+sentinel://one,two,three/main").url
+    'redis+sentinel://one:26379,two:26379,three:26379/main/0'
     """
 
     target: Target
@@ -133,6 +134,16 @@ class Redis(Remote):
         if bool(self.certificate) < bool(self.key):
             raise wrong(f"{name}.certificate", certificate, "the file of the certificate that `key` belongs to")
 
+    @property
+    def url(self) -> str:
+        """Where it is, without user and password."""
+        return self.target.url
+
+    @property
+    def username(self) -> str | None:
+        """The user that logs in."""
+        return self.target.username
+
     def make(self, namespace: str, now: Now, tell: Tell | None = None) -> Tier:
         """See `Boundary`."""
         return self._layered(RedisTier(self, namespace, now), now, tell)
@@ -142,15 +153,7 @@ def _logged_in(target: Target, name: str, username: str | None, password: str | 
     for field, given in (("username", username), ("password", password)):
         if given is not None and not isinstance(given, str):
             raise wrong(f"{name}.{field}", type(given), "a str, or None")
-    return Target(
-        target.kind,
-        target.addresses,
-        target.tls,
-        target.master,
-        target.db,
-        target.username if username is None else username,
-        target.password if password is None else password,
-    )
+    return replace(target, username=target.username or username, password=target.password or password)
 
 
 class RedisTier:
@@ -161,7 +164,8 @@ class RedisTier:
     def __init__(self, options: Redis, namespace: str = "", now: Now | None = None) -> None:
         """Raises `ImportError`, which names the line for pip, where redis-py isn't installed."""
         try:
-            from forecache.tiers.redis_wire import Awaited, Busy, Command, Dial, Plain, is_error
+            from forecache.tiers.redis_pool import Awaited, Plain
+            from forecache.tiers.redis_wire import Busy, Command, Dial, is_error
         except ImportError as error:
             raise needs("redis", error) from error
         self._command = Command
@@ -211,7 +215,7 @@ class RedisTier:
             self.on_replaced()
             raise TierUnavailable(reason)
 
-    def _once(self, address: Address, words: tuple[bytes, ...], login: bool) -> Flow[Reply]:
+    def _once(self, address: Address, words: tuple[str, ...], login: bool) -> Flow[Reply]:
         return (yield Either(self._plain.once, self._aonce, (address, words, login)))
 
     async def _aonce(self, *arguments: Any) -> Reply:
@@ -272,7 +276,7 @@ class RedisTier:
             return (yield Either(self._ask, self._aask, (requests,)))  # type: ignore[no-any-return]
         except self._busy:
             raise
-        except TierUnavailable:
+        except (TierUnavailable, TimeoutError):
             for address, _ in requests:
                 self._doubt(address)
             raise

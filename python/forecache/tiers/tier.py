@@ -33,7 +33,20 @@ from forecache._core import Counters, Disk, Entry, FakeClock, Gate, ZMemory
 from forecache.flow import Flow
 from forecache.latency import Latency
 
-__all__ = ["Counted", "Indexed", "Now", "Reader", "Stored", "Streams", "Tier", "TierStats", "lives", "versioned", "wall_time"]
+__all__ = [
+    "Counted",
+    "Indexed",
+    "Limited",
+    "Now",
+    "Reader",
+    "Stored",
+    "Streams",
+    "Tier",
+    "TierStats",
+    "lives",
+    "versioned",
+    "wall_time",
+]
 
 Now: TypeAlias = Callable[[], int]
 """Wall time: milliseconds since 1970."""
@@ -44,6 +57,8 @@ BATCH = 64
 """Keys up to which they do so."""
 SCANNED = 256
 """Places that a scan looks at, at a time."""
+LIMITS = frozenset({"lists", "largest", "decides"})
+"""Names of what a tier may be limited to: see `Limited`."""
 FAKE_START = 1_577_836_800_000
 """Wall time at which a `FakeClock` begins: 2020-01-01 00:00 UTC."""
 
@@ -193,6 +208,22 @@ class Indexed(Protocol):
 
     def index(self) -> Disk | ZMemory | None:
         """Its store; None while there is none."""
+
+
+class Limited(Protocol):
+    """What a tier may have that can't do all of it. Each is optional; whoever lacks it has no such limit."""
+
+    @property
+    def lists(self) -> bool:
+        """Whether it knows its keys; `scan` of one that doesn't gives `(None, [])`."""
+
+    @property
+    def largest(self) -> int | None:
+        """Bytes of payload up to which it takes every entry; longer ones may be refused. None: no bound, or not yet known."""
+
+    @property
+    def decides(self) -> bool:
+        """Whether it has a `swap`; that of one that hasn't raises `TierUnavailable`. It may be False from the first `swap` on."""
 
 
 def wall_time(clock: FakeClock | None = None) -> Now:

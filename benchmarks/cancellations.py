@@ -21,7 +21,7 @@ from typing import Any
 from forecache import Cache
 from outage_parts import Proxy, Server, open_cache, process
 
-TASKS, KEYS, CONNECTIONS = 64, 500, 16
+TASKS, KEYS, CONNECTIONS = 32, 500, 32
 LATEST = 0.004
 """Seconds after which a request that isn't over is cancelled, at most."""
 
@@ -125,7 +125,7 @@ def trial(server: Server, folder: Path, cancelled: int) -> tuple[Counter[str], l
     """How many requests ended how, and what was wrong."""
     with Proxy(server.address) as proxy:
         idle = int(server.info("clients")["connected_clients"])
-        with open_cache(proxy.through(server.url), folder, max_entries=1, connections=CONNECTIONS) as cache:
+        with open_cache(proxy.through(server.url), folder, max_entries=1, connections=CONNECTIONS, timeout=10) as cache:
             askers = asyncio.run(campaign(cache, proxy, cancelled))
             stats: Any = cache.stats().tiers[-1]
         wrong = [each for asker in askers for each in asker.wrong]

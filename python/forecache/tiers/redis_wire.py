@@ -126,6 +126,9 @@ class Dial:
             "socket_connect_timeout": timeout,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
+            # Redis before 7.2 doesn't know CLIENT SETINFO, and redis-py looks its version up in files, at each connection.
+            "lib_name": None,
+            "lib_version": None,
         }
         if login:
             options |= {"db": target.db, "username": target.username, "password": target.password}

@@ -48,10 +48,13 @@ NEVER = 2**53
 MARGIN = 1000
 """Milliseconds that the server keeps an entry longer: its end is decided here, and that is only to free the memory."""
 CHUNK_KEYS, CHUNK_BYTES = 256, 2**20
-"""What is written, or asked for, in one command, so that others needn't wait long."""
-TENDING = 64
-"""Keys read or written until a call takes a step of the sweeper along."""
-SWEPT = 256
+"""What is written in one command, so that others needn't wait long for the server, and in one go, so that it is done in time."""
+EACH = 1024
+"""Bytes in whose time a server does what an entry takes beside its size."""
+TENDING = 1024
+"""Keys read, or a 16th of that written, until a call takes a step of the sweeper along."""
+WRITTEN = 16
+SWEPT = 128
 """Places that a step looks at."""
 STEP = 500
 """Entries that one command removes, at most."""
@@ -137,6 +140,11 @@ class Redis(Remote):
     @property
     def url(self) -> str:
         """Where it is, without user and password."""
+        return self.target.url
+
+    @property
+    def address(self) -> str:
+        """See `Boundary`."""
         return self.target.url
 
     @property
@@ -323,7 +331,7 @@ class RedisTier:
             base = self._bases[bucket]
             prefix = base + b"k:"
             commands.append(self._command(bucket, (b"MGET", base + b"g", *[prefix + name.encode() for name in names])))
-        tending = self._tending(groups)
+        tending = self._tending(groups, 1)
         replies = yield from self._exchange(commands + tending)
         now = self._now()
         for (_, names), (generation, *values) in zip(groups, replies, strict=False):
@@ -401,7 +409,7 @@ class RedisTier:
         done: dict[str, int] = {}
         for batch in _batches(self._grouped(changes), changes):
             commands = [self._changing(bucket, names, changes, replaces) for bucket, names in batch]
-            tending = self._tending(batch)
+            tending = self._tending(batch, WRITTEN)
             replies = yield from self._exchange(commands + tending)
             for (bucket, names), (units, entries, evicted, flags) in zip(batch, replies, strict=False):
                 done.update(zip(names, flags, strict=True))
@@ -503,11 +511,11 @@ class RedisTier:
             groups[zlib.crc32(key.encode()) % self._route.buckets].append(key)
         return list(groups.items())
 
-    def _tending(self, groups: list[tuple[int, list[str]]]) -> list[Command]:
+    def _tending(self, groups: list[tuple[int, list[str]]], weight: int) -> list[Command]:
         """Steps of the sweeper that are due in these buckets."""
         due = []
         for bucket, names in groups:
-            self._since[bucket] += len(names)
+            self._since[bucket] += len(names) * weight
             if self._since[bucket] >= TENDING:
                 self._since[bucket] = 0
                 used = self._used.pop(bucket, {})
@@ -550,7 +558,7 @@ def _batches(
         for name in names:
             piece.append(name)
             change = changes[name]
-            size += 0 if change is None else len(change.rest[0])
+            size += EACH + (0 if change is None else len(change.rest[0]))
             if size >= CHUNK_BYTES or len(piece) == CHUNK_KEYS:
                 batch.append((bucket, piece))
                 piece = []

@@ -126,6 +126,9 @@ class Dial:
             "socket_connect_timeout": timeout,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
+            # Redis before 7.2 doesn't know CLIENT SETINFO, and redis-py looks its version up in files, at each connection.
+            "lib_name": None,
+            "lib_version": None,
         }
         if login:
             options |= {"db": target.db, "username": target.username, "password": target.password}
@@ -253,6 +256,10 @@ class PlainLink(Link):
         """Ends it."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def __del__(self) -> None:
+        """An interrupt may fall where nobody has it in hand."""
         self._socket.close()
 
     def forked(self) -> None:

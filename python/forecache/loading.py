@@ -20,7 +20,13 @@ from forecache.units import wrong
 
 __all__ = ["FILE", "KINDS", "Made", "gather", "kind_of", "make"]
 
-KINDS: Mapping[str, type[Boundary]] = {"zmemory": ZMemory, "disk": Disk, "redis": Redis, "memcached": Memcached, "object": ObjectStore}
+KINDS: Mapping[str, type[Boundary]] = {
+    "zmemory": ZMemory,
+    "disk": Disk,
+    "redis": Redis,
+    "memcached": Memcached,
+    "object": ObjectStore,
+}
 FILE = "forecache.toml"
 """The file that is looked for in the working directory."""
 _NEEDED = {

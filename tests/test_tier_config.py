@@ -8,7 +8,7 @@ import pytest
 
 from forecache import Cache, Config, ConfigError, Custom, Disk, TierUnavailable, ZMemory
 from forecache.codec import Json
-from forecache.loading import KINDS
+from forecache.loading import KINDS, kind
 from forecache.options import TIERS
 from forecache.testing import DictTier, FakeClock
 from forecache.tiers.breaker import Breaker
@@ -202,7 +202,7 @@ def test_made_tiers_have_their_layers(tmp_path):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_table_names_the_options_and_defaults_that_there_are(name):
-    parameters = dict(inspect.signature(KINDS[name].__init__).parameters)
+    parameters = dict(inspect.signature(kind(name).__init__).parameters)
     del parameters["self"]
     assert set(parameters) == set(TIERS[name])
     for option, parameter in parameters.items():

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from forecache import presets, sources
-from forecache.errors import ConfigError
 from forecache.sources import Given, Said, Section
 from forecache.tiers.boundary import Boundary
-from forecache.tiers.disk import Disk
-from forecache.tiers.memcached import Memcached
-from forecache.tiers.object_store import ObjectStore
-from forecache.tiers.redis import Redis
-from forecache.tiers.zmemory import ZMemory
 from forecache.units import wrong
 
-__all__ = ["FILE", "KINDS", "Made", "gather", "kind_of", "make"]
+__all__ = ["FILE", "KINDS", "Made", "gather", "kind", "kind_of", "make"]
 
-KINDS: Mapping[str, type[Boundary]] = {
-    "zmemory": ZMemory,
-    "disk": Disk,
-    "redis": Redis,
-    "memcached": Memcached,
-    "object": ObjectStore,
+KINDS = {
+    "zmemory": "forecache.tiers.zmemory.ZMemory",
+    "disk": "forecache.tiers.disk.Disk",
+    "redis": "forecache.tiers.redis.Redis",
+    "memcached": "forecache.tiers.memcached.Memcached",
+    "object": "forecache.tiers.object_store.ObjectStore",
 }
+"""Where the class of each kind of tier is: it is imported when it is needed."""
 FILE = "forecache.toml"
 """The file that is looked for in the working directory."""
 _NEEDED = {
@@ -84,16 +80,22 @@ def make(given: Given, keywords: Mapping[str, Any]) -> Made:
     return Made(({"tiers": tiers} if tiers else {}) | options, origins, planned)
 
 
+def kind(name: str) -> type[Boundary]:
+    """The class of a kind of tier."""
+    module, _, called = KINDS[name].rpartition(".")
+    found: type[Boundary] = getattr(import_module(module), called)
+    return found
+
+
 def kind_of(tier: Boundary) -> str | None:
     """What tables and variables call the kind of a tier; None for one of the user's own."""
-    return next((kind for kind, known in KINDS.items() if isinstance(tier, known)), None)
+    classes = {f"{each.__module__}.{each.__qualname__}" for each in type(tier).__mro__}
+    return next((name for name, where in KINDS.items() if where in classes), None)
 
 
 def _tier(section: Section) -> Boundary:
     options = section.options()
-    for (kind, name), allowed in _NEEDED.items():
-        if section.kind == kind and name not in options:
+    for (needing, name), allowed in _NEEDED.items():
+        if section.kind == needing and name not in options:
             raise wrong(f"{section.name}.{name}", None, allowed)
-    if section.kind not in KINDS:
-        raise ConfigError(f"{section.kind}: there is no such tier in this version")
-    return KINDS[section.kind](**options)
+    return kind(section.kind)(**options)

@@ -7,9 +7,12 @@ import math
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forecache import Cache, Config, ConfigError, ForecacheError, Group
 from forecache.config import parse_count, parse_duration, parse_size
+from forecache.units import duration_text, size_text
 
 
 @pytest.mark.parametrize(
@@ -107,6 +110,20 @@ WRONG_DURATIONS = [
 def test_a_wrong_duration_is_told_with_its_field_and_what_is_allowed(wrong):
     with pytest.raises(ConfigError, match=r"^ttl: got .*; allowed: seconds above 0, .* '2h5m'"):
         parse_duration(wrong, "ttl")
+
+
+@given(
+    st.integers(1, 2**63 - 1)
+    | st.integers(1, 9999).map(lambda tenths: tenths * 10**8)
+    | st.integers(1, 999).map(lambda n: n << 29)
+)
+def test_a_size_is_shown_as_it_is_read(size):
+    assert parse_size(size_text(size), "capacity") == size
+
+
+@given(st.floats(1e-9, 1e12) | st.integers(1, 10**9).map(float) | st.just(math.inf))
+def test_a_duration_is_shown_as_it_is_read(seconds):
+    assert parse_duration(duration_text(seconds), "ttl") == seconds
 
 
 def test_counts_are_whole_numbers_from_1():

@@ -4,6 +4,8 @@ import json
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forecache import AsyncCache, Cache, Config, ConfigError
 from forecache.cli.config import settings
@@ -60,7 +62,7 @@ def test_a_url_is_a_tier_and_its_options_and_the_rest_is_handed_on(url, kind, op
         ("redis://cache?timeout=1&timeout=2", r"timeout in one place only"),
         ("memcached://cache?capacity=5GB", r"url option capacity: got '5GB'; allowed: servers, name"),
         ("memcached://cache/path", r"url: got .*; allowed: hosts, and options in the query"),
-        ("redis://:a#b@cache", r"url: got .*; allowed: a URL without '#', or with %23 for it"),
+        ("redis://:a#b@cache", r"url: got .*; allowed: a URL whose password has .* %23 for '#'"),
         ("s3://bucket#part", r"without '#'"),
         ("s3://bucket?min_ratios=2", r"did you mean min_ratio\?"),
     ],
@@ -322,6 +324,20 @@ def test_no_error_about_a_file_shows_a_secret(tmp_path, table):
     with pytest.raises((ConfigError, AttributeError, TypeError)) as told:
         Config.from_toml(file)
     assert SECRET not in str(told.value)
+
+
+@given(
+    scheme=st.sampled_from([*SCHEMES, "reddis", "redis+"]),
+    before=st.text(max_size=8),
+    after=st.text(max_size=8),
+    rest=st.sampled_from(["", "/0", "/main", "?capacity=2GB", "?capacty=2GB", "?timeout=never", "#"]),
+)
+def test_a_password_is_not_shown_whatever_signs_it_has(scheme, before, after, rest):
+    try:
+        told = repr(Config.from_url(f"{scheme}://app:{before}{SECRET}{after}@cache{rest}"))
+    except ConfigError as error:
+        told = str(error)
+    assert SECRET not in told
 
 
 def test_what_holds_secrets_is_known_by_its_name():

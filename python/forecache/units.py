@@ -78,13 +78,13 @@ def size_text(size: int) -> str:
     >>> size_text(512_000_000), size_text(3 << 19), size_text(2_500_000_000), size_text(1023)
     ('512MB', '1.5MiB', '2.5GB', '1023')
     """
-    best = str(size)
+    texts = [str(size)]
     for unit, base in _SIZES.items():
-        tenths = 10 * size / base
-        if base > 1 and tenths >= 10 and tenths == int(tenths):
-            name = unit.upper().replace("IB", "iB")
-            best = min(best, f"{int(tenths) / 10:g}{name}", key=len)
-    return best
+        tenths, rest = divmod(10 * size, base)
+        number = f"{tenths // 10}.{tenths % 10}".removesuffix(".0")
+        if not rest and base > 1 and tenths >= 10 and ("." not in number or int(float(number) * base) == size):
+            texts.append(number + unit.upper().replace("IB", "iB"))
+    return min(texts, key=len)
 
 
 def duration_text(seconds: float) -> str:
@@ -95,15 +95,13 @@ def duration_text(seconds: float) -> str:
     """
     if seconds == math.inf:
         return "inf"
-    if seconds < 1:
-        return f"{seconds * 1000:g}ms"
-    if seconds != int(seconds):
-        return f"{seconds:g}s"
-    text, left = "", int(seconds)
-    for unit, length in reversed(_SECONDS.items()):
-        if length >= 1 and left >= length:
-            text, left = f"{text}{left // int(length)}{unit}", left % int(length)
-    return text
+    text = f"{seconds * 1000:g}ms" if seconds < 1 else f"{seconds:g}s"
+    if seconds == int(seconds):
+        text, left = "", int(seconds)
+        for unit, length in reversed(_SECONDS.items()):
+            if length >= 1 and left >= length:
+                text, left = f"{text}{left // int(length)}{unit}", left % int(length)
+    return text if _seconds(text) == seconds else repr(float(seconds))
 
 
 def parse_duration(value: Duration, field: str) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
+from forecache.hiding import hidden
 from forecache.units import nearest, wrong
 
 __all__ = ["EXAMPLE", "SCHEMES", "Url", "schemes_of", "split"]
@@ -21,6 +22,7 @@ SCHEMES = {
 """The kind of tier that each scheme means."""
 _PASSED = {"redis": ("db",)}
 """What else a query may say: it stays in the URL."""
+_FAR = ("redis", "memcached", "object")
 _WHOLE = ("redis", "object")
 """Kinds that take a URL as it is, but for our options."""
 
@@ -53,6 +55,9 @@ def split(url: str, field: str = "url") -> Url:
     if parts.scheme not in SCHEMES:
         raise wrong(field, url, f"a scheme of {nearest(parts.scheme, SCHEMES)}: {EXAMPLE}")
     kind = SCHEMES[parts.scheme]
+    if kind in _FAR and ":" in parts.netloc and "@" not in parts.netloc and "@" in url:
+        # What looks like a path or an option may be the rest of a password.
+        raise wrong(field, url, "a URL whose password has %2F for '/', %3F for '?', %23 for '#' and %40 for '@'")
     # A plus sign is one, as in policy=clock2q+, and no blank: this is no form.
     query = parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True)
     ours = [(name, text) for name, text in query if name not in _PASSED.get(kind, ())]
@@ -85,7 +90,7 @@ def _rest(kind: str, parts: SplitResult) -> str:
 
 def _path(url: str, parts: SplitResult, field: str) -> str:
     if parts.netloc:
-        raise wrong(field, url, f"an absolute path after three slashes, as in disk:///{parts.netloc}{parts.path}")
+        raise wrong(field, url, f"an absolute path after three slashes, as in {hidden(f'disk:///{parts.netloc}{parts.path}')}")
     if not parts.path.strip("/"):
         raise wrong(field, url, "a path, as in disk:///var/cache/app")
     if parts.fragment:

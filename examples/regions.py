@@ -103,9 +103,9 @@ class Server(ThreadingHTTPServer):
     daemon_threads = False
 
 
-def work(name: str, namespace: str, next_port: str, *urls: str) -> None:
+def work(name: str, namespace: str, next_port: str, journal: str, *urls: str) -> None:
     """The life of a region: serves until its standard input ends, then tells who answered how many reads."""
-    with Cache.from_url(*MEMORY[name], *urls, preset=name, namespace=namespace) as cache:
+    with Cache.from_url(*MEMORY[name], *urls, preset=name, namespace=namespace, journal=journal) as cache:
         server = Server(("127.0.0.1", 0), handler(Region(name, cache, int(next_port) or None)))
         serving = threading.Thread(target=server.serve_forever, args=(0.05,))
         serving.start()
@@ -123,12 +123,13 @@ class Chain:
     def __init__(self, region: str, machine: str, redis_url: str, objects: str) -> None:
         self._places: list[tuple[str, Worker]] = []
         self.port = 0
+        self._journal = f"{machine}.journal"
         self._start("global", "pages", f"disk://{machine}?capacity=64MB", objects)
         self._start("regional", f"pages of {region}", redis_url)
         self._start("edge", f"pages of {region}")
 
     def _start(self, name: str, namespace: str, *urls: str) -> None:
-        worker = Worker(__file__, "--work", name, namespace, str(self.port), *urls)
+        worker = Worker(__file__, "--work", name, namespace, str(self.port), self._journal, *urls)
         self._places.append((name, worker))
         self.port = int(worker.said())
 

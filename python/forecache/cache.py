@@ -46,7 +46,7 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     | `on_remove` | None | function (key, value, cause), called for every entry that leaves |
     | `clock` | None | a `forecache.testing.FakeClock` |
     | `control` | None | where a Unix socket is made for `forecache trace record`; a directory: one a process |
-    | `tiers` | () | what lies below memory, the fastest first: `Disk(…)`, `ZMemory(…)`, or tiers of your own |
+    | `tiers` | () | what lies below memory, the fastest first: `ZMemory(…)`, `Disk(…)`, `Redis(…)` …, or tiers of your own |
     | `codec` | `"msgpack"` | how values are stored below memory: `msgpack`, `json`, `pickle`, or a codec of your own |
     | `secret` | None | what pickled values are signed with, at least 16 bytes |
     | `journal` | None | a directory that keeps what tiers missed; None: beside the disk tier, else where the user's state is |

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecache import Cache, Disk
+from forecache import Cache, Disk, machine
 from forecache._core import Entry
 from forecache.flow import run
 from forecache.testing import DictTier, FakeClock, FaultyTier, Hang, Raise
@@ -357,7 +358,7 @@ PROGRAM = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(PROGRAM)
 def test_nothing_noted_is_ever_lost(program):  # noqa: PLR0912  a branch a verb
     """A tier as it would be: what may still be there that mustn't. Whoever settles clears that, and only that."""
@@ -449,6 +450,29 @@ def test_an_answer_that_was_under_way_when_its_key_came_to_be_owed_is_not_believ
     run(scene.breakers[0].clear(tags=["red"]))
     scene.tiers[1].release()
     assert crew.back().results == [{"c": b"old"}]
+
+
+def test_a_write_that_was_given_up_and_is_done_after_all_is_undone_though_another_process_settled_it(path):
+    scene = Scene(path, timeout=0.05)
+    scene.tiers[0].plan("set_many", Hang())
+    run(scene.breakers[0].set_many({"a": Entry(b"late")}))
+    assert scene.tiers[0].hanging.acquire(timeout=PATIENCE)
+    assert scene.get(1, "a") == {}
+    assert scene.breakers[1].stats().owed == 0
+    scene.tiers[0].release()
+    deadline = time.monotonic() + PATIENCE
+    while scene.breakers[0]._watch.abandoned or not scene.breakers[0].stats().owed:
+        assert time.monotonic() < deadline, "what was given up doesn't end"
+    assert scene.get(1, "a") == {}
+
+
+def test_a_file_system_of_many_hosts_has_no_journal(path, monkeypatch, tmp_path):
+    mounts = tmp_path / "mountinfo"
+    device = tmp_path.stat().st_dev
+    mounts.write_text(f"1 0 0:0 / / rw - ext4 disk rw\n2 1 {os.major(device)}:{os.minor(device)} / / rw - nfs4 server:/ rw\n")
+    monkeypatch.setattr(machine, "_MOUNTS", mounts)
+    assert opened(path).place == f"memory: {path.parent} is on nfs4: a journal has to be on a disk of this host"
+    assert not path.exists()
 
 
 class Replaced(DictTier):

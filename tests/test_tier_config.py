@@ -8,6 +8,7 @@ import pytest
 
 from forecache import Cache, Config, ConfigError, Custom, Disk, TierUnavailable, ZMemory
 from forecache.codec import Json
+from forecache.loading import KINDS, kind
 from forecache.options import TIERS
 from forecache.testing import DictTier, FakeClock
 from forecache.tiers.breaker import Breaker
@@ -199,15 +200,14 @@ def test_made_tiers_have_their_layers(tmp_path):
         Disk(where, strict=True).make("space", now)
 
 
-@pytest.mark.parametrize("name", ["zmemory", "disk"])
+@pytest.mark.parametrize("name", KINDS)
 def test_the_table_names_the_options_and_defaults_that_there_are(name):
-    kind = {"zmemory": ZMemory, "disk": Disk}[name]
-    parameters = dict(inspect.signature(kind.__init__).parameters)
+    parameters = dict(inspect.signature(kind(name).__init__).parameters)
     del parameters["self"]
     assert set(parameters) == set(TIERS[name])
     for option, parameter in parameters.items():
         told = TIERS[name][option].default
         if parameter.default is None:
-            assert told in ("none", "random", "usual"), option
+            assert told in ("none", "random", "usual", "the cloud's", "the environment's"), option
         elif parameter.default is not parameter.empty:
-            assert told.strip('`"') == str(parameter.default).replace("False", "false"), option
+            assert told.strip('`"') == str(parameter.default).replace("False", "false").replace("True", "true"), option

@@ -13,8 +13,7 @@ SECRETS = ("secret", "password", "access_key", "secret_key")
 """Options that hold one."""
 _ALIKE = (*SECRETS, "pass", "passwd", "pwd", "token", "credentials")
 _QUERY = re.compile(rf"([?&;](?:{'|'.join(_ALIKE)})=)[^&;'\"\s]*", re.IGNORECASE)
-_USER = re.compile(r"(://[^:@/'\"]*:).*@", re.DOTALL)  # up to the last @: a password may have all signs, and hiding more is safe
-_BARE = re.compile(r"^([^\s:@/'\"]*:)(?!//).*@", re.DOTALL)
+_USER = re.compile(r":(?!//).*@", re.DOTALL)  # up to the last @: a password may have all signs, and hiding more is safe
 
 
 class Shape(str):
@@ -40,7 +39,7 @@ def hidden(text: str) -> str:
     >>> hidden("redis://app:hunter2@cache:6379/0?password=hunter3&db=1")
     'redis://app:***@cache:6379/0?password=***&db=1'
     """
-    return _BARE.sub(rf"\1{HIDDEN}@", _USER.sub(rf"\1{HIDDEN}@", _QUERY.sub(rf"\1{HIDDEN}", text)))
+    return _USER.sub(f":{HIDDEN}@", _QUERY.sub(rf"\1{HIDDEN}", text))
 
 
 def shown(field: str, value: Any) -> str:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from forecache import presets, sources
-from forecache.errors import ConfigError
 from forecache.sources import Given, Said, Section
 from forecache.tiers.boundary import Boundary
-from forecache.tiers.disk import Disk
-from forecache.tiers.zmemory import ZMemory
 from forecache.units import wrong
 
-__all__ = ["FILE", "KINDS", "Made", "gather", "make"]
+__all__ = ["FILE", "KINDS", "Made", "gather", "kind", "kind_of", "make"]
 
-KINDS: Mapping[str, Callable[..., Boundary]] = {"zmemory": ZMemory, "disk": Disk}
+KINDS = {
+    "zmemory": "forecache.tiers.zmemory.ZMemory",
+    "disk": "forecache.tiers.disk.Disk",
+    "redis": "forecache.tiers.redis.Redis",
+    "memcached": "forecache.tiers.memcached.Memcached",
+    "object": "forecache.tiers.object_store.ObjectStore",
+}
+"""Where the class of each kind of tier is: it is imported when it is needed."""
 FILE = "forecache.toml"
 """The file that is looked for in the working directory."""
 _NEEDED = {
@@ -43,8 +48,8 @@ def gather(urls: Iterable[str], path: str | os.PathLike[str] | None, environ: Ma
     """What URLs say, before the environment, before the TOML file at `path`, else where `FORECACHE_CONFIG` says, else
     `forecache.toml` in the working directory, if it is there."""
     file = _file(path, environ)
-    given = sources.from_urls(urls).over(sources.from_env(environ))
-    return given if file is None else given.over(sources.from_toml(file))
+    upper, lower = sources.from_urls(urls), sources.from_toml(file) if file is not None else Given()
+    return upper.over(sources.from_env(environ).about(upper.over(lower))).over(lower)
 
 
 def _file(path: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> Path | None:
@@ -75,11 +80,22 @@ def make(given: Given, keywords: Mapping[str, Any]) -> Made:
     return Made(({"tiers": tiers} if tiers else {}) | options, origins, planned)
 
 
+def kind(name: str) -> type[Boundary]:
+    """The class of a kind of tier."""
+    module, _, called = KINDS[name].rpartition(".")
+    found: type[Boundary] = getattr(import_module(module), called)
+    return found
+
+
+def kind_of(tier: Boundary) -> str | None:
+    """What tables and variables call the kind of a tier; None for one of the user's own."""
+    classes = {f"{each.__module__}.{each.__qualname__}" for each in type(tier).__mro__}
+    return next((name for name, where in KINDS.items() if where in classes), None)
+
+
 def _tier(section: Section) -> Boundary:
     options = section.options()
-    for (kind, name), allowed in _NEEDED.items():
-        if section.kind == kind and name not in options:
+    for (needing, name), allowed in _NEEDED.items():
+        if section.kind == needing and name not in options:
             raise wrong(f"{section.name}.{name}", None, allowed)
-    if section.kind not in KINDS:
-        raise ConfigError(f"{section.kind}: there is no such tier in this version")
-    return KINDS[section.kind](**options)
+    return kind(section.kind)(**options)

@@ -30,6 +30,10 @@ def _number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     return read
 
 
+def _size(text: str) -> int | str:
+    return 0 if text.strip() == "0" else text  # sizes begin at 1, where nothing else is said
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """An option: what it is if nobody says, what it means, and how its text is read; None for what has no text."""
@@ -78,7 +82,7 @@ _ALGORITHM = {
 }
 _PACKING = {
     **_ALGORITHM,
-    "min_size": Option("1024", "bytes below which nothing is compressed", unit="bytes"),
+    "min_size": Option("1024", "bytes below which nothing is compressed", _size, unit="bytes"),
     **_RATIO,
 }
 _QUEUE = {
@@ -102,7 +106,9 @@ def _remote(timeout: str, retries: str) -> dict[str, Option]:
     return {
         **_QUEUE,
         "timeout": Option(timeout, "time after which a call to the tier is given up", unit="seconds"),
-        "retries": Option(retries, "how often what could not be sent is tried again, within `timeout`", _WHOLE),
+        "retries": Option(
+            retries, "how often a call whose connection was refused or broke off is made again, within `timeout`", _WHOLE
+        ),
         "hedge": Option("none", "time after which a read is sent a second time; the first answer counts", unit="seconds"),
     }
 
@@ -172,7 +178,7 @@ TIERS = {
         "region": Option("the environment's", "as the store calls it"),
         "access_key": Option("the environment's", "the name that requests are signed with; never shown"),
         "secret_key": Option("the environment's", "what they are signed with; never shown"),
-        "min_size": Option('`"4KiB"`', "bytes below which values stay out; 0 takes all", unit="bytes"),
+        "min_size": Option('`"4KiB"`', "bytes below which values stay out; 0 takes all", _size, unit="bytes"),
         "concurrency": Option("16", "requests at a time, at most", _WHOLE),
         "decide": Option("true", "`add`, `incr`, `pop` and `compare_and_set` are decided here, if the store can", flag),
         "sweep": Option('`"1h"`', "time between two looks at what has expired or has to leave for space", unit="seconds"),

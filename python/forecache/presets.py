@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
+from types import FrameType
 from typing import Any
 
 from forecache import machine
@@ -92,7 +95,20 @@ def _fitted(section: Section, wished: int, name: str) -> int:
 
 
 def _warn(origin: str, wished: str, got: int, reason: str) -> None:
-    warnings.warn(f"{origin}: {wished} become {size_text(got)}, because {reason}", RuntimeWarning, stacklevel=6)
+    message = f"{origin}: {wished} become {size_text(got)}, because {reason}"
+    warnings.warn(message, RuntimeWarning, stacklevel=2 + _frames_of_ours())
+
+
+def _frames_of_ours() -> int:
+    """How many frames of this package lie above the caller's: a warning names the line that asked for the preset."""
+    frames = takewhile(lambda frame: frame.f_globals.get("__name__", "").startswith("forecache."), _frames(sys._getframe(2)))
+    return sum(1 for _ in frames)
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def _round(size: float) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,11 +43,13 @@ class Section:
 
     kind: str
     said: dict[str, Said] = field(default_factory=dict)
+    meant: str | None = None
+    """What the tier is called in other sources, if this one doesn't say."""
 
     @property
     def name(self) -> str:
         """What the tier is called, as far as it can be told by now."""
-        return self.said["name"].value if "name" in self.said else self.kind
+        return self.said["name"].value if "name" in self.said else self.meant or self.kind
 
     @property
     def on(self) -> bool:
@@ -67,8 +69,6 @@ class Given:
         self.sections: list[Section] = []
         self.order: list[str] = []
         """Names of tiers that stand in an order of their own: that of their URLs."""
-        self.by_kind = False
-        """Whether a section without a name is of whatever tier of that kind there is, as in the environment."""
 
     def section(self, kind: str) -> Section | None:
         """A new one; None for memory, whose options are the cache's."""
@@ -137,25 +137,30 @@ class Given:
         both = Given()
         both.options = low.options | self.options
         both.order = self.order or low.order
-        both.sections = [Section(section.kind, dict(section.said)) for section in low.sections]
+        both.sections = [replace(section, said=dict(section.said)) for section in low.sections]
         for section in self.sections:
-            meant = self._meant(section, both.sections)
-            for each in meant:
-                each.said |= section.said
-            if not meant:
-                both.sections.append(Section(section.kind, dict(section.said)))
+            there = next((each for each in both.sections if (each.kind, each.name) == (section.kind, section.name)), None)
+            if there is None:
+                both.sections.append(replace(section, said=dict(section.said)))
+            else:
+                there.said |= section.said
         return both
 
-    def _meant(self, section: Section, among: list[Section]) -> list[Section]:
-        """The sections of another source that one of this is about."""
-        alike = [each for each in among if each.kind == section.kind]
-        if not self.by_kind or "name" in section.said:
-            return [each for each in alike if each.name == section.name]
-        if len(alike) > 1 and set(section.said) != {"enabled"}:
-            at = next(said.origin for name, said in section.said.items() if name != "enabled")
-            names = ", ".join(each.name for each in alike)
-            raise wrong(at, Shape("this"), f"beside {PREFIX}{section.kind.upper()}_NAME, which says whose it is: {names}")
-        return alike
+    def about(self, others: Given) -> Given:
+        """The same, where a section without a name is about the tier of its kind that others have; a switch about all of them.
+
+        Raises `ConfigError` if it could be about several.
+        """
+        resolved = Given()
+        resolved.options = self.options
+        for section in self.sections:
+            names = [each.name for each in others.sections if each.kind == section.kind] if "name" not in section.said else []
+            if len(names) > 1 and set(section.said) != {"enabled"}:
+                at = next(said.origin for name, said in section.said.items() if name != "enabled")
+                which = f"beside {PREFIX}{section.kind.upper()}_NAME, which says whose it is: {', '.join(names)}"
+                raise wrong(at, Shape("it alone"), which)
+            resolved.sections += [replace(section, meant=name) for name in names] or [section]
+        return resolved
 
     def tiers(self) -> list[Section]:
         """The sections of tiers that are on, in the order of their URLs, else of their speed."""
@@ -236,7 +241,6 @@ def _read(given: Given, section: Section | None, at: str, table: dict[str, Any],
 def from_env(environ: Mapping[str, str]) -> Given:
     """What `FORECACHE_…` say; tiers are in the order of their speed."""
     given, sections = Given(), dict[str, Section | None]()
-    given.by_kind = True
     for variable, text in environ.items():
         if not variable.startswith(PREFIX) or variable == CONFIG:
             continue

@@ -25,12 +25,12 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import ormsgpack
 
+from forecache.machine import network_of
 from forecache.threads import in_thread
 from forecache.tiers.owed import Clearing, Notes
 
@@ -88,6 +88,9 @@ class Journal:
         if fcntl is None:
             raise OSError("a journal needs flock")
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        network = network_of(self.path.parent)
+        if network is not None:
+            raise OSError(f"{self.path.parent} is on {network}: a journal has to be on a disk of this host")
         self.sync()
 
     def hidden(self) -> bool:
@@ -426,6 +429,8 @@ def boot_id() -> bytes:
 
 def file_name(kind: str, about: str) -> str:
     """The name of the journal about a tier's data."""
+    from hashlib import blake2b
+
     return f"{kind}-{blake2b(about.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}.journal"
 
 

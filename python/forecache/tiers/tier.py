@@ -244,10 +244,10 @@ def lives(entry: Entry, used: int, now: int) -> bool:
     return (entry.hard is None or now < entry.hard) and (idle is None or now < used + idle)
 
 
-def versioned(entry: Entry, version: int) -> Entry:
-    """The same entry under another version: for tiers, which give versions of their own."""
+def versioned(entry: Entry, version: int, payload: bytes | None = None) -> Entry:
+    """The same entry under another version, or with another payload: for tiers, which give versions of their own."""
     rest: dict[str, Any] = {name: getattr(entry, name) for name in _BESIDE}
-    return Entry(entry.payload, version=version, **rest)
+    return Entry(entry.payload if payload is None else payload, version=version, **rest)
 
 
 _BESIDE = (

@@ -184,18 +184,35 @@ def test_a_set_of_tags_that_the_server_evicted_is_taken_for_all_entries(redis_se
     assert get(tier, "a") == {}
 
 
-def test_the_budget_is_held_and_what_was_used_lately_stays(redis_server, do):
-    tier = RedisTier(Redis(redis_server.url, "1MiB", timeout=5), next(names))
-    before = redis_server.info("memory")
-    do(tier.set_many(entries(map(str, range(4000)), 1000)))
+def test_the_budget_is_held_and_is_what_the_server_takes(redis_server, do):
+    tier = RedisTier(Redis(redis_server.url, "8MiB", timeout=5), next(names))
+    do(tier.set_many(entries("ab")))
+    before = int(redis_server.info("memory")["used_memory"])
+    keys = [f"key:{number}" for number in range(4000)]
+    do(tier.set_many(entries(keys, 4000)))
     told = tier.stats()
-    assert told.bytes <= 2**20
-    assert told.evicted > 3000
-    used = int(redis_server.info("memory")["used_memory"]) - int(before["used_memory"])
-    assert used < 1.1 * 2**20, "what the server takes is near to what is entered"
-    assert len(get(tier, *map(str, range(4000)), do=do)) == told.entries
+    assert 0.99 * 2**23 < told.bytes <= 2**23
+    assert told.evicted + told.entries == 4002
+    assert 0.9 * 2**23 < int(redis_server.info("memory")["used_memory"]) - before < 1.1 * 2**23
+    assert len(get(tier, *keys, do=do)) == told.entries
     do(tier.clear())
     do(tier.close())
+
+
+def test_what_was_used_lately_stays_longest(redis_server, tier, monkeypatch):
+    monkeypatch.setattr("forecache.tiers.redis.TENDING", 16)
+    tier = RedisTier(Redis(redis_server.url, "1MiB", timeout=5), next(names))
+    run(tier.set_many(entries(map(str, range(700)), 1000)))
+    base = tier._bases[0].decode()
+    for number in range(700):  # they were used a minute ago
+        redis_server.ask("ZINCRBY", base + "i", -60 * 2**23, number)
+    used = [str(number) for number in range(0, 700, 10)]
+    assert len(get(tier, *used)) == 70
+    run(tier.set_many(entries(map(str, range(700, 1200)), 1000)))
+    assert tier.stats().evicted > 300
+    assert len(get(tier, *used)) == 70
+    run(tier.clear())
+    run(tier.close())
 
 
 def test_what_the_server_evicted_is_taken_off_the_books(redis_server, monkeypatch):

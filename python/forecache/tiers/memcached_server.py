@@ -15,29 +15,31 @@ import os
 import struct
 import time
 import weakref
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
-from forecache._core import Entry
+from forecache._core import Entry, open_served
 from forecache.errors import TierUnavailable
 from forecache.flow import Either, Flow
 from forecache.tiers.memcached_ports import Awaited, Plain, Server
 from forecache.tiers.memcached_wire import SETTINGS, Command, Exchange, Reply, delete, peek, put, read, touch
 from forecache.tiers.per_loop import PerLoop
 from forecache.tiers.remote import Records
-from forecache.tiers.tier import Now, Stored, TierStats, lives, versioned, wall_time
+from forecache.tiers.tier import Now, Stored, TierStats, lives, wall_time
 
 if TYPE_CHECKING:
     from forecache.tiers.memcached import Memcached
 
 __all__ = ["MemcachedTier"]
 
-HEAD = struct.Struct(">2sQQQ")
-"""What an entry begins with: `MAGIC`, the epoch, the hash of other epochs (0 for none), when it was written (milliseconds)."""
-MAGIC = b"f1"
-TOMBSTONE = b"f0"
+OURS = b"fm1:"
+"""What an entry begins with: then its epoch, the hash of other epochs (`PLAIN` for none), and its end (milliseconds, `NEVER`)."""
+TOMBSTONE = b"fm0:"
+PLAIN = bytes(8)
+NEVER = 2**63 - 1
+STAMP = struct.Struct("<Q")
 NUMBER = struct.Struct(">Q")
 WARY = 60
 """Seconds after a failure for which deletes leave tombstones, and how long these last."""
@@ -57,14 +59,13 @@ _alive: weakref.WeakSet[MemcachedTier] = weakref.WeakSet()
 
 
 class Seen(NamedTuple):
-    """What is under a key."""
+    """What is under keys."""
 
-    version: int | None = None
-    """The server's; None if there is nothing."""
-    entry: Entry | None = None
-    """None also if what is there is no entry any more."""
-    beside: int = 0
-    written: int = 0
+    epoch: int
+    """The namespace's; 0 if it has none."""
+    versions: Mapping[str, int]
+    """The server's, of all that is there, though it be no entry any more."""
+    entries: dict[str, Entry]
 
 
 class MemcachedTier:
@@ -96,7 +97,7 @@ class MemcachedTier:
         """What the server calls something of this namespace."""
         hashed = self._hashes[kind].copy()
         hashed.update(text.encode())
-        return urlsafe_b64encode(hashed.digest())
+        return b2a_base64(hashed.digest(), newline=False)
 
     def _ask(self, commands: Sequence[Command], until: float | None) -> Flow[list[Reply]]:
         if self._closed:
@@ -128,8 +129,7 @@ class MemcachedTier:
     def get_many(self, keys: Sequence[str]) -> Flow[dict[str, Entry]]:
         """See `Tier`."""
         until = self._until()
-        epoch, seen = yield from self._look(keys, until)
-        found = {key: versioned(each.entry, epoch + (each.version or 0)) for key, each in seen.items() if each.entry is not None}
+        found = (yield from self._look(keys, until)).entries
         idle = [key for key, entry in found.items() if entry.time_to_idle is not None]
         if idle:
             yield from self._use(found, idle, until)
@@ -149,9 +149,9 @@ class MemcachedTier:
             if not waiting:
                 break
             epochs, seen = yield from self._places(waiting, until, absent=absent)
-            waiting = {key: entry for key, entry in waiting.items() if seen[key].entry is None}
-            commands = [self._put(key, entry, records[key], epochs, seen[key]) for key, entry in waiting.items()]
-            replies = dict(zip(waiting, (yield from self._ask(commands, until)), strict=True))
+            waiting = {key: entry for key, entry in waiting.items() if key not in seen.entries}
+            commands = [self._put(key, entry, records[key], epochs, seen) for key, entry in waiting.items()]
+            replies = dict(zip(waiting, (yield from self._ask(commands + self._used(waiting), until)), strict=False))
             self._counts["sets"] += sum(reply.done for reply in replies.values())
             rejected = [key for key, reply in replies.items() if reply.refused]
             refused.update(rejected)
@@ -164,27 +164,21 @@ class MemcachedTier:
 
     def delete_many(self, keys: Sequence[str]) -> Flow[set[str]]:
         """See `Tier`."""
-        _, seen = yield from self._look(keys, self._until(), [self._remove(key) for key in keys])
-        return {key for key, each in seen.items() if each.entry is not None}
+        return set((yield from self._look(keys, self._until(), [self._remove(key) for key in keys])).entries)
 
     def swap(self, key: str, version: int | None, entry: Entry | None) -> Flow[bool]:
         """See `Tier`."""
         until = self._until()
-        epochs, places = yield from self._places({} if entry is None else {key: entry}, until, absent=True, beside=(key,))
-        seen = places[key]
-        if version is None:
-            if seen.entry is not None:
-                return False
-            if entry is None:
-                return True
-        elif seen.entry is None or seen.version is None or epochs[self._epoch] + seen.version != version:
+        epochs, seen = yield from self._places({} if entry is None else {key: entry}, until, absent=True, beside=(key,))
+        there = seen.entries.get(key)
+        if (there and there.version) != version:
             return False
-        if entry is None:
-            return (yield from self._ask([self._remove(key, seen.version)], until))[0].done
-        record = self._records.seal(key, entry)
-        if self._too_large(record):  # there is no room for it, and what was there is gone all the same
-            return seen.version is None or (yield from self._ask([self._remove(key, seen.version)], until))[0].done
-        (reply,) = yield from self._ask([self._put(key, entry, record, epochs, seen)], until)
+        place = seen.versions.get(key)
+        record = None if entry is None else self._records.seal(key, entry)
+        if entry is None or record is None or self._too_large(record):  # then what was there is gone all the same
+            return place is None or (yield from self._ask([self._remove(key, place)], until))[0].done
+        command = self._put(key, entry, record, epochs, seen)
+        reply, *_ = yield from self._ask([command, *self._used({key: entry})], until)
         self._counts["sets"] += reply.done
         return reply.done or reply.refused
 
@@ -228,84 +222,80 @@ class MemcachedTier:
 
     # What is there.
 
-    def _look(self, keys: Sequence[str], until: float | None, then: Sequence[Command] = ()) -> Flow[tuple[int, dict[str, Seen]]]:
-        """The epoch (0 for none) and what is under keys; `then` is done in the same exchange."""
+    def _look(self, keys: Sequence[str], until: float | None, then: Sequence[Command] = ()) -> Flow[Seen]:
+        """What is under keys; `then` is done in the same exchange."""
         if not keys:
             yield from self._ask((), until)
-            return 0, {}
+            return Seen(0, {}, {})
         commands = [read(self._epoch), *(read(self._name(ENTRY, key)) for key in keys), *then]
         epoch, *replies = yield from self._ask(commands, until)
         number = _number(epoch) or 0
+        generation = OURS + NUMBER.pack(number)
+        versions: dict[str, int] = {}
+        marks: dict[str, bytes] = {}
+        values: list[bytes | None] = []
+        for key, (done, version, value, _) in zip(keys, replies, strict=False):
+            if done:
+                versions[key] = version
+            if value.startswith(generation):
+                mark = value[12:20]
+                if mark != PLAIN:
+                    marks[key] = mark
+                value = value[:12] + STAMP.pack(number + version) + value[20:]
+            values.append(value if done and value != TOMBSTONE else None)
         now = self._now()
-        corrupt = self._records.corrupt
-        seen = {key: self._seen(key, reply, number, now) for key, reply in zip(keys, replies, strict=False)}
-        more = [key for key, each in seen.items() if each.entry and (each.beside or each.entry.time_to_idle is not None)]
-        if more:
-            yield from self._look_beside(seen, more, now, until)
-        if self._records.corrupt != corrupt:
-            damaged = [key for key, each in seen.items() if each.beside == DAMAGED and each.entry is None]
-            yield from self._ask([delete(self._name(ENTRY, key), seen[key].version) for key in damaged], until)
-        return number, seen
+        found, idle, damaged = open_served(self._records.namespace, keys, values, generation, now)
+        if marks or idle:
+            yield from self._look_beside(found, marks, idle, now, until)
+        if damaged:
+            self._records.corrupt += len(damaged)
+            yield from self._ask([delete(self._name(ENTRY, key), versions[key]) for key in damaged], until)
+        return Seen(number, versions, found)
 
-    def _seen(self, key: str, reply: Reply, epoch: int, now: int) -> Seen:
-        if not reply.done:
-            return NOTHING
-        value = reply.value
-        if value == TOMBSTONE:
-            return Seen(reply.version)
-        if len(value) < HEAD.size or value[:2] != MAGIC:
-            self._records.corrupt += 1
-            return Seen(reply.version, None, DAMAGED)
-        _, began, beside, written = HEAD.unpack_from(value)
-        if began != epoch:
-            return Seen(reply.version)
-        entry = self._records.open(key, value[HEAD.size :])
-        if entry is None:
-            return Seen(reply.version, None, DAMAGED)
-        if entry.hard is not None and entry.hard <= now:
-            return Seen(reply.version)
-        return Seen(reply.version, entry, beside, written)
-
-    def _look_beside(self, seen: dict[str, Seen], keys: list[str], now: int, until: float | None) -> Flow[None]:
-        """Takes those for gone whose tags or owner were cleared, or that lay idle too long."""
-        bearing = {key: entry for key in keys if (entry := seen[key].entry) is not None}
-        names = list(dict.fromkeys(name for entry in bearing.values() for name in self._beside(entry)))
-        idle = [key for key, entry in bearing.items() if entry.time_to_idle is not None]
+    def _look_beside(
+        self, found: dict[str, Entry], marks: Mapping[str, bytes], idle: Sequence[str], now: int, until: float | None
+    ) -> Flow[None]:
+        """Takes out those whose tags or owner were cleared, or that lay idle too long."""
+        names = list(dict.fromkeys(name for key in marks if key in found for name in self._beside(found[key])))
         replies = yield from self._ask([read(name) for name in names] + [read(self._name(USED, key)) for key in idle], until)
         epochs = {name: number for name, reply in zip(names, replies, strict=False) if (number := _number(reply)) is not None}
-        used = dict(zip(idle, (_number(reply) or 0 for reply in replies[len(names) :]), strict=True))
-        for key, entry in bearing.items():
-            each = seen[key]
-            if self._mark(entry, epochs) != each.beside or not lives(entry, max(each.written, used.get(key, 0)), now):
-                seen[key] = Seen(each.version)
+        for key, mark in marks.items():
+            if key in found and self._mark(found[key], epochs) != mark:
+                del found[key]
+        for key, reply in zip(idle, replies[len(names) :], strict=True):
+            if key in found and not lives(found[key], _number(reply) or 0, now):
+                del found[key]
 
     def _use(self, found: Mapping[str, Entry], keys: Sequence[str], until: float | None) -> Flow[None]:
         """Puts the end of entries off that were read now."""
         now = self._now()
-        commands = []
-        for key in keys:
-            expires = _expires(found[key], now)
-            commands += [put(self._name(USED, key), NUMBER.pack(now), expires), touch(self._name(ENTRY, key), expires)]
-        yield from self._ask(commands, until)
+        touches = [touch(self._name(ENTRY, key), _expires(found[key], now)) for key in keys]
+        yield from self._ask(touches + self._used({key: found[key] for key in keys}), until)
+
+    def _used(self, entries: Mapping[str, Entry]) -> list[Command]:
+        """Notes the time for those that have a time to idle, in items of their own: an entry's version stays when it is read."""
+        now = self._now()
+        idle = {key: entry for key, entry in entries.items() if entry.time_to_idle is not None}
+        return [put(self._name(USED, key), NUMBER.pack(now), _expires(entry, now)) for key, entry in idle.items()]
 
     # What is written.
 
     def _places(
         self, entries: Mapping[str, Entry], until: float | None, *, absent: bool, beside: Sequence[str] = ()
-    ) -> Flow[tuple[dict[bytes, int], dict[str, Seen]]]:
+    ) -> Flow[tuple[dict[bytes, int], Seen]]:
         """The epochs that entries need, and what is to be replaced by them; whether that is an entry is known if `absent`."""
         names = list(dict.fromkeys((self._epoch, *(name for entry in entries.values() for name in self._beside(entry)))))
         keys = list(dict.fromkeys((*entries, *beside)))
         if absent:
             epochs = yield from self._epochs(names, until)
-            return epochs, (yield from self._look(keys, until))[1]
+            return epochs, (yield from self._look(keys, until))
         commands = [read(name) for name in names] + [peek(self._name(ENTRY, key)) for key in keys]
         replies = yield from self._ask(commands, until)
         epochs = {name: number for name, reply in zip(names, replies, strict=False) if (number := _number(reply)) is not None}
         if len(epochs) < len(names):
             epochs = yield from self._epochs(names, until)
-        places = replies[len(names) :]
-        return epochs, {key: Seen(reply.version if reply.done else None) for key, reply in zip(keys, places, strict=True)}
+        places = zip(keys, replies[len(names) :], strict=True)
+        return epochs, Seen(epochs[self._epoch], {key: reply.version for key, reply in places if reply.done}, {})
 
     def _epochs(self, names: Sequence[bytes], until: float | None) -> Flow[dict[bytes, int]]:
         """Epochs, begun where there are none."""
@@ -326,10 +316,11 @@ class MemcachedTier:
         raise TierUnavailable(f"{self.server}: it forgets what it has just been told")
 
     def _put(self, key: str, entry: Entry, record: bytes, epochs: Mapping[bytes, int], seen: Seen) -> Command:
-        now = self._now()
-        head = HEAD.pack(MAGIC, epochs[self._epoch], self._mark(entry, epochs), now)
-        name = self._name(ENTRY, key)
-        return put(name, head + record, _expires(entry, now), version=seen.version, absent=seen.version is None)
+        end = NEVER if entry.hard is None else min(entry.hard, NEVER)
+        head = OURS + NUMBER.pack(epochs[self._epoch]) + self._mark(entry, epochs) + STAMP.pack(end)
+        place = seen.versions.get(key)
+        expires = _expires(entry, self._now())
+        return put(self._name(ENTRY, key), head + record, expires, version=place, absent=place is None)
 
     def _remove(self, key: str, version: int | None = None) -> Command:
         name = self._name(ENTRY, key)
@@ -347,18 +338,15 @@ class MemcachedTier:
         owner = [self._name(OWNER, entry.owner)] if entry.owner else []
         return sorted(self._name(TAG, tag) for tag in entry.tags) + owner
 
-    def _mark(self, entry: Entry, epochs: Mapping[bytes, int]) -> int:
-        """What stands in the head of an entry for its tags and its owner, as long as none of them is cleared; 0 for none."""
+    def _mark(self, entry: Entry, epochs: Mapping[bytes, int]) -> bytes:
+        """What stands in the head of an entry for its tags and its owner, as long as none of them is cleared."""
         names = self._beside(entry)
         if not names:
-            return 0
-        told = b"".join(name + NUMBER.pack(epochs.get(name, 0)) for name in names)
-        return int.from_bytes(blake2b(told, digest_size=8).digest(), "big") | 2
+            return PLAIN
+        return blake2b(b"".join(name + NUMBER.pack(epochs.get(name, 0)) for name in names), digest_size=8).digest()
 
 
 ENTRY, EPOCH, TAG, OWNER, USED = _KINDS = (b"e", b"n", b"t", b"o", b"u")
-NOTHING = Seen()
-DAMAGED = 1
 
 
 def _batches(commands: Iterable[Command]) -> Iterator[list[Command]]:

@@ -22,7 +22,7 @@ from forecache.tiers.boundary import Compressed
 from forecache.tiers.breaker import Tell
 from forecache.tiers.dict_tier import matcher
 from forecache.tiers.objects.bucket import Bucket, Seen
-from forecache.tiers.objects.form import PLAIN, head_of, length_of
+from forecache.tiers.objects.form import GRAVE, PLAIN, Head, begin_of
 from forecache.tiers.objects.names import text_of
 from forecache.tiers.objects.parts import Held, Ranged
 from forecache.tiers.objects.places import Access, Where, where
@@ -188,19 +188,22 @@ class ObjectTier:
         found = yield self._bucket.ask("get", name)
         if found is None:
             return key, None
-        data = memoryview(found.data)
-        start = length_of(bytes(data[:16]))
-        head = head_of(self._records.namespace, bytes(data[:start])) if start else None
-        if head is None or head.key != key:
-            self._records.corrupt += 1
+        begin = begin_of(found.data)
+        if begin is None or begin.kind == GRAVE:
+            entry = None
+            damaged = begin is None
+            self._records.corrupt += damaged
+        else:
+            entry = self._records.open(key, bytes(memoryview(found.data)[begin.start :]))
+            damaged = entry is None
+        if damaged:
             yield from self._bucket.remove([name])
+        if (
+            begin is None
+            or entry is None
+            or not (yield from self._uses.alive(Seen(name, found, Head(begin, key, entry)), uses=True))
+        ):
             return key, None
-        seen = Seen(name, found, head)
-        if not (yield from self._uses.alive(seen, uses=True)):
-            return key, None
-        entry = self._records.open(key, bytes(data[start:]))
-        if entry is None:
-            yield from self._bucket.remove([name])
         return key, entry
 
     def set_many(self, entries: Mapping[str, Entry], *, absent: bool = False) -> Flow[Stored]:
@@ -323,8 +326,8 @@ class ObjectTier:
         _, seen, alive = yield from self._look(key)
         if not alive or seen is None or seen.head is None:
             return None
-        if seen.head.kind == PLAIN:
-            return Ranged(self._bucket, seen, seen.head.entry, seen.head.length)
+        if seen.head.begin.kind == PLAIN:
+            return Ranged(self._bucket, seen, seen.head)
         _, entry = yield from self._read(key)
         return None if entry is None else Held(entry)
 

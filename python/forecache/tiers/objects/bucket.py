@@ -17,7 +17,7 @@ from forecache._core import Entry
 from forecache.errors import ConfigError, TierUnavailable
 from forecache.flow import All, Either, Flow, Request
 from forecache.tiers.objects.directory import Directory, Threaded
-from forecache.tiers.objects.form import GRAVE, PEEK, Head, grave, head_of, length_of, pack
+from forecache.tiers.objects.form import GRAVE, PEEK, Head, begin_of, grave, head_of, pack
 from forecache.tiers.objects.names import Names
 from forecache.tiers.objects.places import Access, Moved, Unsupported, Where, open_place
 from forecache.tiers.objects.ports import CREATE, OVERWRITE, PAGE, Awaited, Found, GivenUp, Listed, Plain
@@ -51,7 +51,7 @@ class Seen(NamedTuple):
     def void(self) -> bool:
         """Whether nothing is there: it is a grave, came after it was given up, or can't be read."""
         head = self.head
-        return head is None or head.kind == GRAVE or self.found.modified > head.sent + head.within
+        return head is None or head.begin.kind == GRAVE or self.found.modified > head.begin.sent + head.begin.within
 
 
 class Bucket:
@@ -124,9 +124,9 @@ class Bucket:
     def each(self, flow: Callable[[A], Flow[B]], items: Iterable[A]) -> Flow[list[B]]:
         """What `flow` gives for each item, as many at a time as there may be requests; in another order than the items."""
         items = list(items)
+        if len(items) == 1:
+            return [(yield from flow(items[0]))]
         lanes = [items[start :: self._concurrency] for start in range(min(self._concurrency, len(items)))]
-        if len(lanes) < 2:
-            return (yield from _one_by_one(flow, items))
         done = yield All([_one_by_one(flow, lane) for lane in lanes])
         return [answer for lane in done for answer in lane]
 
@@ -135,14 +135,14 @@ class Bucket:
         found = yield self.ask("get", name, (0, PEEK))
         if found is None:
             return None
-        begin = bytes(found.data)
-        if len(begin) < length_of(begin) <= found.size:
+        data, begin = bytes(found.data), begin_of(found.data)
+        if begin is not None and len(data) < begin.start <= found.size:
             try:
-                rest = yield self.ask("get", name, (PEEK, length_of(begin)), found.tag)
+                rest = yield self.ask("get", name, (PEEK, begin.start), found.tag)
             except Moved:
                 return (yield from self.peek(name))
-            begin += b"" if rest is None else bytes(rest.data)
-        return Seen(name, found, head_of(self.records.namespace, begin))
+            data += b"" if rest is None else bytes(rest.data)
+        return Seen(name, found, head_of(self.records.namespace, data))
 
     def put(self, name: str, key: str, entry: Entry | None, mode: str = OVERWRITE) -> Flow[bool]:
         """Stores an entry, or a grave, under a version of its own. Says whether the condition was met."""
@@ -150,12 +150,12 @@ class Bucket:
         times = self.now(), (yield from self.store_time()), self._within
         began = time.monotonic()
         if entry is None:
-            data = grave(self.records.namespace, key, version, times)
+            parts = grave(self.records.namespace, key, version, times)
         else:
-            data = pack(self.records, key, entry, version, times)
+            parts = pack(self.records, key, entry, version, times)
             places = [self.names.tagged(tag) for tag in entry.tags] + ([self.names.owned(entry.owner)] if entry.owner else [])
             yield from self.each(self._mark, [self.names.mark(place, name, version) for place in places])
-        done = yield self.ask("put", name, data, mode)
+        done = yield self.ask("put", name, parts, mode)
         if not done:  # an answer that was lost on its way may have been ours
             seen = yield from self.peek(name)
             done = bool(seen and seen.head and seen.head.entry.version == version)
@@ -164,7 +164,7 @@ class Bucket:
         return bool(done)
 
     def _mark(self, name: str) -> Flow[None]:
-        yield self.ask("put", name, b"")
+        yield self.ask("put", name, (b"",))
 
     def remove(self, names: Sequence[str]) -> Flow[None]:
         """Deletes objects that are there, or were."""
@@ -206,12 +206,12 @@ class Bucket:
         return self.conditional
 
     def _try(self, name: str) -> Flow[bool]:
-        if not (yield self.ask("put", name, b"1", CREATE)) or (yield self.ask("put", name, b"2", CREATE)):
+        if not (yield self.ask("put", name, (b"1",), CREATE)) or (yield self.ask("put", name, (b"2",), CREATE)):
             return False
         found = yield self.ask("get", name)
-        if found is None or not found.tag or not (yield self.ask("put", name, b"3", found.tag)):
+        if found is None or not found.tag or not (yield self.ask("put", name, (b"3",), found.tag)):
             return False
-        return not (yield self.ask("put", name, b"4", found.tag))
+        return not (yield self.ask("put", name, (b"4",), found.tag))
 
     def store_time(self) -> Flow[int]:
         """The store's clock: milliseconds since 1970."""
@@ -222,7 +222,7 @@ class Bucket:
     def _learn(self) -> Flow[None]:
         name = self.names.probe(secrets.token_hex(8))
         before = _wall()
-        yield self.ask("put", name, b"?")
+        yield self.ask("put", name, (b"?",))
         after = _wall()
         found = yield self.ask("get", name)
         yield from self.remove([name])

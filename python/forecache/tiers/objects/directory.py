@@ -60,13 +60,13 @@ class Directory(Plain):
                 raise TierUnavailable(f"{self._locks}: can't be locked: {error.strerror}") from None
             time.sleep(PAUSE)
 
-    def put(self, name: str, data: bytes, mode: str = OVERWRITE) -> bool:
+    def put(self, name: str, parts: Sequence[bytes], mode: str = OVERWRITE) -> bool:
         """See `Plain`."""
         with self._alone(name):
             if mode in {CREATE, OVERWRITE}:
-                return super().put(name, data, mode)
+                return super().put(name, parts, mode)
             there = self.get(name, (0, 1))
-            return there is not None and there.tag == mode and super().put(name, data)
+            return there is not None and there.tag == mode and super().put(name, parts)
 
     def delete(self, names: Sequence[str]) -> None:
         """See `Plain`."""
@@ -88,9 +88,9 @@ class Threaded:
         found: Found | None = await Call(self._plain.get, (name, span, tag)).arun()
         return found
 
-    async def put(self, name: str, data: bytes, mode: str = OVERWRITE) -> bool:
+    async def put(self, name: str, parts: Sequence[bytes], mode: str = OVERWRITE) -> bool:
         """See `Plain`."""
-        return bool(await Call(self._plain.put, (name, data, mode)).arun())
+        return bool(await Call(self._plain.put, (name, parts, mode)).arun())
 
     async def delete(self, names: Sequence[str]) -> None:
         """See `Plain`."""

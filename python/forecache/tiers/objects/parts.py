@@ -6,7 +6,7 @@ from forecache._core import Entry
 from forecache.errors import TierUnavailable
 from forecache.flow import Flow
 from forecache.tiers.objects.bucket import Bucket, Seen
-from forecache.tiers.objects.form import CHECK
+from forecache.tiers.objects.form import CHECK, Head
 from forecache.tiers.objects.places import Moved
 from forecache.tiers.tier import versioned
 
@@ -16,12 +16,12 @@ __all__ = ["Held", "Ranged"]
 class Ranged:
     """A `Reader` of an uncompressed entry: each part is a request of its own, and unchecked: the check is of the whole."""
 
-    def __init__(self, bucket: Bucket, seen: Seen, entry: Entry, length: int) -> None:
-        self.entry = entry
-        self.length = length
+    def __init__(self, bucket: Bucket, seen: Seen, head: Head) -> None:
+        self.entry = head.entry
+        self.length = head.begin.length
         self._bucket = bucket
         self._seen = seen
-        self._start = seen.found.size - CHECK - length
+        self._start = seen.found.size - CHECK - self.length
 
     def read(self, offset: int, length: int) -> Flow[bytes]:
         """See `Reader`. Raises `TierUnavailable` if the entry was changed since it was opened."""

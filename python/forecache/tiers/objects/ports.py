@@ -24,6 +24,8 @@ T = TypeVar("T")
 PAGE = 1000
 """Objects that a store lists at a time."""
 CREATE, OVERWRITE = "create", "overwrite"
+JOINED = 2**18
+"""Bytes up to which parts are copied into one: that takes less than to hand over several."""
 WHOLE = 16 * 2**20
 """Bytes up to which an object is sent in one request; longer ones go in parts."""
 
@@ -108,7 +110,9 @@ class Plain(_Port):
     @contextmanager
     def _one(self, changed: Sequence[str] = ()) -> Iterator[None]:
         _begin()
-        wait(self._given_up.before(changed), self._timeout)
+        before = self._given_up.before(changed)
+        if before:
+            wait(before, self._timeout)
         if not self._free.acquire(timeout=self._timeout):
             raise self._full()
         try:
@@ -126,12 +130,12 @@ class Plain(_Port):
                 self.place.absent(error)
                 return None
 
-    def put(self, name: str, data: bytes, mode: str = OVERWRITE) -> bool:
-        """Stores an object: whatever is there, or with `CREATE` only if nothing is, or in the place of the content of that tag.
-        Says whether it did."""
+    def put(self, name: str, parts: Sequence[bytes], mode: str = OVERWRITE) -> bool:
+        """Stores an object, given in parts: whatever is there, or with `CREATE` only if nothing is, or in the place of the content
+        of that tag. Says whether it did."""
         with self._one((name,)):
             try:
-                self._obstore.put(self._store, name, data, **_as(mode, data))
+                self._obstore.put(self._store, name, **_as(mode, parts))
             except Exception as error:
                 return self.place.refused(error)
             return True
@@ -197,15 +201,15 @@ class Awaited(_Port):
                 self.place.absent(error)
                 return None
 
-    async def put(self, name: str, data: bytes, mode: str = OVERWRITE) -> bool:
+    async def put(self, name: str, parts: Sequence[bytes], mode: str = OVERWRITE) -> bool:
         """See `Plain`."""
-        return await self._change((name,), self._put(name, data, mode))
+        return await self._change((name,), self._put(name, parts, mode))
 
-    async def _put(self, name: str, data: bytes, mode: str) -> bool:
+    async def _put(self, name: str, parts: Sequence[bytes], mode: str) -> bool:
         await self._ready((name,))
         async with self._one():
             try:
-                await self._obstore.put_async(self._store, name, data, **_as(mode, data))
+                await self._obstore.put_async(self._store, name, **_as(mode, parts))
             except Exception as error:
                 return self.place.refused(error)
             return True
@@ -246,10 +250,13 @@ def _wanted(span: tuple[int, int] | None, tag: str | None) -> dict[str, Any] | N
     return options or None
 
 
-def _as(mode: str, data: bytes) -> dict[str, Any]:
-    if mode in {CREATE, OVERWRITE}:
-        return {"mode": mode, "use_multipart": mode == OVERWRITE and len(data) > WHOLE}
-    return {"mode": {"e_tag": mode}, "use_multipart": False}
+def _as(mode: str, parts: Sequence[bytes]) -> dict[str, Any]:
+    size = sum(map(len, parts))
+    return {
+        "file": b"".join(parts) if size <= JOINED else list(parts),
+        "mode": mode if mode in {CREATE, OVERWRITE} else {"e_tag": mode},
+        "use_multipart": mode == OVERWRITE and size > WHOLE,
+    }
 
 
 def _found(result: Any, data: Any) -> Found:

@@ -93,8 +93,8 @@ class Sweeper:
             return False
         mine = _LEASE.pack(now + int(self._interval * 900), secrets.token_bytes(8))
         if (yield from bucket.find_out()):
-            return bool((yield bucket.ask("put", bucket.names.lease, mine, CREATE if found is None else found.tag)))
-        yield bucket.ask("put", bucket.names.lease, mine, OVERWRITE)
+            return bool((yield bucket.ask("put", bucket.names.lease, (mine,), CREATE if found is None else found.tag)))
+        yield bucket.ask("put", bucket.names.lease, (mine,), OVERWRITE)
         found = yield bucket.ask("get", bucket.names.lease)
         return found is not None and bytes(found.data) == mine
 

@@ -59,7 +59,7 @@ class Uses:
             now -= entry.time_to_idle // PART
         known = self._known.get(seen.name)
         if known is None or known.version != entry.version:
-            known = _Use(entry.version, head.stored, head.stored)
+            known = _Use(entry.version, head.begin.stored, head.begin.stored)
         if not lives(entry, known.used, now):
             told = yield from self._told(seen.name, entry.version)
             known = _Use(entry.version, max(known.used, told), max(known.told, told))
@@ -85,4 +85,4 @@ class Uses:
                 self._known.popitem(last=False)
         if tells:
             with suppress(TierUnavailable):  # the value was read all the same
-                yield self._bucket.ask("put", self._bucket.names.use(name), _USE.pack(use.version, use.used))
+                yield self._bucket.ask("put", self._bucket.names.use(name), (_USE.pack(use.version, use.used),))

@@ -573,7 +573,11 @@ def test_journals_lie_beside_the_disk_or_where_the_users_state_is(tmp_path, monk
     with made(tmp_path, shared({})) as cache:
         assert Path(cache.stats().tiers[0].journal).parent == tmp_path / "state" / "forecache"
     with made(tmp_path, DictTier(shared=True)) as cache:  # nothing tells it from others
-        assert cache.stats().tiers[0].journal is None
+        assert cache.stats().tiers[0].journal.startswith("memory: no directory")
+    monkeypatch.setenv("XDG_STATE_HOME", "")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    with made(tmp_path, shared({})) as cache:
+        assert cache.stats().tiers[0].journal.startswith("memory: no directory")
     with made(tmp_path, DictTier(), journal=tmp_path) as cache:
         assert cache.stats().tiers[0].journal is None
 

@@ -91,8 +91,8 @@ class Breaker(Layer):
         self._hasty = True
         _alive.add(self)
 
-    def keep(self, journal: Journal) -> None:
-        """Has what is owed outlive this process, and others see it; before the first use."""
+    def keep(self, journal: Journal | None) -> None:
+        """Has what is owed outlive this process, and others see it; before the first use. None: there is no place for it."""
         self._owed.keep(journal)
         self._tend()
 

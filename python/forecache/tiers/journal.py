@@ -24,7 +24,7 @@ import struct
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -434,7 +434,13 @@ def file_name(kind: str, about: str) -> str:
     return f"{kind}-{blake2b(about.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}.journal"
 
 
-def state_directory() -> Path:
-    """Where a user's programs keep what isn't for the user."""
+def state_directory() -> Path | None:
+    """Where a user's programs keep what isn't for the user; made if it can be, for this user alone. None without a home."""
     given = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(given) if os.path.isabs(given) else Path("~/.local/state").expanduser()) / "forecache"  # noqa: PTH117
+    base = given if os.path.isabs(given) else os.path.expanduser("~/.local/state")  # noqa: PTH111, PTH117  no error without one
+    if base.startswith("~"):
+        return None
+    state = Path(base, "forecache")
+    with suppress(OSError):  # the journal will say why
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return state

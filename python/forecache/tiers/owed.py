@@ -112,11 +112,14 @@ class Owed:
         if not self._kept(journal.open) and journal.hidden():  # what others owe is there and can't be read
             self._everything()
 
-    def keep(self, journal: Journal) -> None:
-        """From now on it is noted there; before the first use."""
+    def keep(self, journal: Journal | None) -> None:
+        """From now on it is noted there; before the first use. None: there is no place for one."""
         with self._changing:
             self.journal = journal
-            self._opened(journal)
+            if journal is not None:
+                self._opened(journal)
+            else:
+                self._trouble = "no directory is known to be this application's; name one by journal=PATH"
 
     def __bool__(self) -> bool:
         journal, here = self.journal, self._here
@@ -142,9 +145,9 @@ class Owed:
     @property
     def place(self) -> str | None:
         """Where it is noted: see `TierStats.journal`."""
-        if self.journal is None:
-            return None
-        return str(self.journal.path) if self._trouble is None else f"memory: {self._trouble}"
+        if self._trouble is not None:
+            return f"memory: {self._trouble}"
+        return None if self.journal is None else str(self.journal.path)
 
     def keys(self) -> list[str]:
         """Keys to be deleted, beside what is to be cleared."""

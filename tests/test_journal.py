@@ -235,7 +235,8 @@ def test_a_journal_that_is_there_and_cannot_be_read_owes_everything(path):
     assert not owed
 
 
-def test_a_file_that_is_taken_away_owes_everything(path):
+def test_a_file_that_is_taken_away_owes_everything(path, monkeypatch):
+    monkeypatch.setattr(journals, "AGAIN", 0)
     one, other = opened(path), opened(path)
     one.add(["a"])
     assert other
@@ -461,7 +462,7 @@ def test_a_write_that_was_given_up_and_is_done_after_all_is_undone_though_anothe
     assert scene.breakers[1].stats().owed == 0
     scene.tiers[0].release()
     deadline = time.monotonic() + PATIENCE
-    while scene.breakers[0]._watch.abandoned or not scene.breakers[0].stats().owed:
+    while not opened(path):
         assert time.monotonic() < deadline, "what was given up doesn't end"
     assert scene.get(1, "a") == {}
 
@@ -629,3 +630,59 @@ def test_a_look_at_the_journal_is_one_load(path):
     assert not seen
     assert calls in ([], ["setprofile"])
     assert threading.current_thread() is threading.main_thread()
+
+
+def test_a_key_is_noted_once_until_somebody_settles(path):
+    one, other = opened(path), opened(path)
+    one.add(["a", "b"])
+    size = path.stat().st_size
+    for _ in range(100):
+        one.add(["a"])
+        one.add(["b", "a"])
+    assert path.stat().st_size == size
+    assert other
+    due = other.due(["a"])
+    one.add(["a"])
+    assert path.stat().st_size > size
+    other.settle(due)
+    other.leave(due)
+    assert keys_of(one) == keys_of(opened(path)) == ["a"]
+
+
+def test_everything_is_noted_once_until_somebody_settles(path):
+    one, other = opened(path), opened(path)
+    one.add_clearing(ALL)
+    one.add(["a"])
+    tail = path.read_bytes()[journals.TAIL : journals.BEGUN]
+    one.add(["b"])
+    assert path.read_bytes()[journals.TAIL : journals.BEGUN] == tail
+    assert other
+    due = other.due(["a"])
+    one.add(["a"])
+    other.settle(due)
+    assert opened(path).count is None
+
+
+def test_who_waits_for_the_lock_has_its_keys_written_by_who_has_it(path, crew):
+    owed = opened(path)
+    gate, inside = threading.Event(), threading.Event()
+    add, calls = owed.journal.add, []
+
+    def slow(keys):
+        calls.append(sorted(keys))
+        inside.set()
+        assert gate.wait(PATIENCE)
+        add(keys)
+
+    owed.journal.add = slow
+    crew.send(owed.add, ["first"])
+    assert inside.wait(PATIENCE)
+    for number in range(5):
+        crew.send(owed.add, [f"key {number}"])
+    deadline = time.monotonic() + PATIENCE
+    while len(owed._waiting) < 5:
+        assert time.monotonic() < deadline
+    gate.set()
+    crew.back()
+    assert calls == [["first"], [f"key {number}" for number in range(5)]]
+    assert len(keys_of(opened(path))) == 6

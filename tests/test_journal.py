@@ -248,6 +248,18 @@ def test_a_file_that_is_taken_away_owes_everything(path, monkeypatch):
     assert one.count is None
 
 
+def test_others_find_the_file_that_took_the_place_of_theirs(path, monkeypatch):
+    one, other = opened(path), opened(path)
+    assert not one
+    assert not other
+    path.unlink()
+    monkeypatch.setattr(journals, "AGAIN", 0)
+    one.add(["a"])
+    monkeypatch.undo()
+    assert other
+    assert keys_of(one) == keys_of(other) == ["a"]
+
+
 def test_a_lock_that_is_held_for_ever_holds_nobody_up(path, monkeypatch):
     import fcntl
 

@@ -213,11 +213,13 @@ class Journal:
             opened, self._fd = self._fd is None, fd
             self._lock(fd)
             now = time.monotonic()
-            if not opened and now < self._checked + AGAIN:
+            if not opened and now < self._checked + AGAIN and self._word(TAIL) == self._tail:
                 break
             if self._is_there(fd) and (not opened or self._attach(fd)):
                 self._checked = now
                 break
+            if not opened:  # others who have this file look again, too
+                _write(fd, os.urandom(8), TAIL)
             self._shut()
         self._catch_up(fd)
         return fd

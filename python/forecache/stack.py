@@ -7,7 +7,6 @@ import threading
 import weakref
 from collections.abc import Iterable
 from concurrent.futures import Future
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +16,6 @@ from forecache.errors import CodecError, TierUnavailable
 from forecache.events import Hub, Removed, TierFailed
 from forecache.tiers.breaker import Breaker
 from forecache.tiers.disk import Disk
-from forecache.tiers.journal import Journal, file_name, state_directory
 from forecache.tiers.ring import Ring
 from forecache.tiers.tier import Tier, wall_time
 from forecache.units import wrong
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from forecache.config import Config
     from forecache.tiered import TieredCache
     from forecache.tiers.boundary import Boundary
+    from forecache.tiers.journal import Journal
 
 __all__ = ["FAILURES", "GONE", "Signal", "Stack"]
 
@@ -163,6 +162,13 @@ class Stack:
 
             cache._hasten(disk, tier.gate, self.decode, wake)
 
+    def awake(self, plan: bytes) -> bytes:
+        """The plan without the writes to tiers that aren't asked now."""
+        if not any(getattr(tier, "down", False) for tier in self.tiers):
+            return plan
+        down = [getattr(tier, "down", False) and letter in b"bt" for tier, letter in zip(self.tiers, plan, strict=True)]
+        return bytes(ord("-") if sleeps else letter for sleeps, letter in zip(down, plan, strict=True))
+
     def encode(self, key: str, value: Any) -> tuple[bytes, int]:
         """The stored form of a value, and the number of its codec. Raises `CodecError` if it has none."""
         if type(value) is bytes and self._raw:
@@ -210,25 +216,24 @@ def _parts(tier: Tier, boundary: Boundary) -> list[tuple[str, Breaker]]:
 
 def _keep(tier: Breaker, address: str, boundary: Boundary, config: Config) -> None:
     """Gives a tier its journal: in the first place that can be written to, or that has one."""
+    from forecache.tiers.journal import Journal, file_name  # only who has such a tier needs it
+
     kind = type(boundary).__name__.lower()
     about = f"{kind} {address}, namespace {config.namespace!r}"
     journals = [Journal(place / file_name(kind, about), about) for place in journal_places(config, boundary)]
-    if journals:
-        tier.keep(next((journal for journal in journals if _serves(journal)), journals[-1]))
+    tier.keep(next((journal for journal in journals if _serves(journal)), journals[-1] if journals else None))
 
 
 def journal_places(config: Config, boundary: Boundary) -> list[Path]:
     """Directories where the journal of a tier may be, the best first."""
+    from forecache.tiers.journal import state_directory  # only who has such a tier needs it
+
     if config.journal is not None:
         return [Path(config.journal).absolute()]
     # A directory of the disk tier takes no foreign files.
     beside = [Path(f"{Path(each.path)}.journal") for each in config.tiers if isinstance(each, Disk)][:1]
-    if boundary.address is None:
-        return beside
     state = state_directory()
-    with suppress(OSError):  # then the journal says why
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return [*beside, state]
+    return beside if boundary.address is None or state is None else [*beside, state]
 
 
 def _serves(journal: Journal) -> bool:

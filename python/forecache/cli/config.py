@@ -49,7 +49,7 @@ def config(
 ) -> None:
     """Shows the configuration that is in force here: each setting, where it came from, and what looks unwise.
 
-    It is what `Cache.from_config()` would be made with in this directory and environment. Nothing is contacted or made.
+    It is what `Cache.from_config()` would be made with in this directory and environment. Nothing is contacted.
     What comes first wins:
 
     1. URLs

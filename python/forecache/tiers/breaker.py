@@ -91,8 +91,8 @@ class Breaker(Layer):
         self._hasty = True
         _alive.add(self)
 
-    def keep(self, journal: Journal) -> None:
-        """Has what is owed outlive this process, and others see it; before the first use."""
+    def keep(self, journal: Journal | None) -> None:
+        """Has what is owed outlive this process, and others see it; before the first use. None: there is no place for it."""
         self._owed.keep(journal)
         self._tend()
 
@@ -162,6 +162,11 @@ class Breaker(Layer):
             if self._owed.known:
                 yield Call(self._owed.close)
             yield from self._watch.whole(self.tier.close())
+
+    @property
+    def down(self) -> bool:
+        """Whether the tier isn't asked now, but perhaps by a probe."""
+        return self._state != "up"
 
     def stats(self) -> TierStats:
         """See `Tier`."""

@@ -43,6 +43,13 @@ def test_a_preset_sizes_the_tiers_that_urls_name(host, preset, memory, tiers, pl
     assert PRESETS.keys() == {"default", "edge", "regional", "global"}
 
 
+def test_the_tiers_below_memory_get_their_sizes_in_their_order(host):
+    urls = ["zmemory://", "redis://a", "memcached://b", "s3://c", "file:///d?name=last"]
+    config = Config.from_url(*urls, preset="default")
+    sizes = [("zmemory", 10**8), ("redis", 100 * GB), ("memcached", None), ("object", 1000 * GB), ("last", None)]
+    assert [(tier.name, tier.capacity) for tier in config.tiers] == sizes
+
+
 def test_every_source_can_name_a_preset(host, tmp_path):
     file = tmp_path / "cache.toml"
     file.write_text('preset = "edge"')

@@ -1,6 +1,7 @@
 """What this process may use of the machine: cores, memory and disks."""
 
 import os
+import shutil
 from pathlib import Path
 
 _MEMORY_INFO = Path("/proc/meminfo")
@@ -38,10 +39,9 @@ def room(directory: str) -> int | None:
         used = sum(file.stat().st_blocks * 512 for file in there.iterdir() if file.is_file()) if there.is_dir() else 0
         while not there.exists():
             there = there.parent
-        free = os.statvfs(there)
+        return used + shutil.disk_usage(there).free
     except (OSError, ValueError):
         return None
-    return used + free.f_bavail * free.f_frsize
 
 
 def network_of(directory: str | os.PathLike[str]) -> str | None:

@@ -72,7 +72,7 @@ CACHE = {
     "codec": Option('`"msgpack"`', "how values are stored below memory: `msgpack`, `json`, `pickle`, or a codec of your own"),
     "secret": Option("none", "what pickled values are signed with: 16 bytes or more; needed by `pickle`, and by nothing else"),
     "journal": Option(
-        "see right", "a directory that keeps what tiers missed; else beside the disk tier, or where the user's state is"
+        "usual", "a directory that keeps what tiers missed; usually one beside the disk tier, else where the user's state is"
     ),
 }
 _RATIO = {"min_ratio": Option("1.2", "how many times smaller the compressed form must be to be kept", _REAL)}

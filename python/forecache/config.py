@@ -6,15 +6,18 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from forecache import checks, loading, sources
+from forecache import checks
 from forecache._core import POLICIES, FakeClock
 from forecache.codec import Codec, codec
 from forecache.events import OnRemove
 from forecache.tiers.boundary import Boundary, as_boundary
 from forecache.tiers.tier import Tier
 from forecache.units import Duration, Size, nearest, parse_duration, parse_size, wrong
+
+if TYPE_CHECKING:
+    from forecache.sources import Given
 
 __all__ = ["Config", "Group", "parse_count", "parse_duration", "parse_size"]
 
@@ -134,6 +137,8 @@ class Config:
         >>> config.capacity, config.tiers[0].path
         (512000000, '/var/cache/app')
         """
+        from forecache import sources
+
         return cls._of(sources.from_urls(urls), options)
 
     @classmethod
@@ -160,6 +165,8 @@ class Config:
         `options` (those of `Cache`) go before the file's. Raises `ConfigError` for what is wrong in it, `OSError` if it can't
         be read.
         """
+        from forecache import sources
+
         return cls._of(sources.from_toml(Path(path)), options)
 
     @classmethod
@@ -172,6 +179,8 @@ class Config:
         >>> Config.from_env({"FORECACHE_MEMORY_CAPACITY": "1GB", "FORECACHE_GROUPS": '{"page:*": "1h"}'}).groups
         (('page:*', 3600.0, None),)
         """
+        from forecache import sources
+
         return cls._of(sources.from_env(os.environ if environ is None else environ), options)
 
     @classmethod
@@ -193,10 +202,14 @@ class Config:
         >>> config.tiers[0].path, config.tiers[0].capacity, config.origins["disk.capacity"], config.origins["ttl"]
         ('/var/cache/app', 20000000000, 'FORECACHE_DISK_CAPACITY', 'keyword')
         """
+        from forecache import loading
+
         return cls._of(loading.gather(urls, path, os.environ if environ is None else environ), options)
 
     @classmethod
-    def _of(cls, given: sources.Given, keywords: Mapping[str, Any]) -> Config:
+    def _of(cls, given: Given, keywords: Mapping[str, Any]) -> Config:
+        from forecache import loading
+
         made = loading.make(given, keywords)
         config = cls(**made.options)
         object.__setattr__(config, "origins", made.origins)

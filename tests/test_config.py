@@ -7,7 +7,7 @@ import math
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecache import Cache, Config, ConfigError, ForecacheError, Group
@@ -112,6 +112,7 @@ def test_a_wrong_duration_is_told_with_its_field_and_what_is_allowed(wrong):
         parse_duration(wrong, "ttl")
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 2**63 - 1)
     | st.integers(1, 9999).map(lambda tenths: tenths * 10**8)
@@ -121,6 +122,7 @@ def test_a_size_is_shown_as_it_is_read(size):
     assert parse_size(size_text(size), "capacity") == size
 
 
+@settings(deadline=None)
 @given(st.floats(1e-9, 1e12) | st.integers(1, 10**9).map(float) | st.just(math.inf))
 def test_a_duration_is_shown_as_it_is_read(seconds):
     assert parse_duration(duration_text(seconds), "ttl") == seconds

@@ -2,13 +2,15 @@
 
 import json
 import pickle
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecache import AsyncCache, Cache, Config, ConfigError
-from forecache.cli.config import settings
+from forecache.cli import config as command
 from forecache.doubts import doubts
 from forecache.hiding import SECRETS, hidden, hides
 from forecache.loading import gather
@@ -172,6 +174,47 @@ def test_what_comes_first_wins_and_says_where_it_came_from(tmp_path):
     assert (zmemory.capacity, config.planned) == (10**6, {"prefetch": 0.9})
 
 
+@settings(deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {
+            option: st.sets(st.sampled_from(["keyword", "URL", "variable", "file"]))
+            for option in ("ttl", "tti", "disk.seed", "disk.level")
+        }
+    )
+)
+def test_an_option_is_what_the_first_source_that_has_it_says(said):
+    """Each source says another value: 1 is that of keywords, 4 that of the file."""
+
+    def by(source, upper):
+        return [option for option, sources in said.items() if source in sources and option.startswith("disk.") != upper]
+
+    def query(options, value):
+        return "&".join(f"{option.removeprefix('disk.')}={value}" for option in options)
+
+    urls = [f"memory://?{query(by('URL', True), 2)}", f"disk:///a?compression=zstd&{query(by('URL', False), 2)}"]
+    environ = {f"FORECACHE_{option.replace('.', '_').upper()}": "3" for option, sources in said.items() if "variable" in sources}
+    lines = [f"{option} = 4" for option in by("file", True)] + ["[disk]"]
+    lines += [f"{option.removeprefix('disk.')} = 4" for option in by("file", False)]
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "forecache.toml"
+        file.write_text("\n".join(lines))
+        config = Config.load(*urls, path=file, environ=environ, **dict.fromkeys(by("keyword", True), 1))
+    (disk,) = config.tiers
+    for option, sources in said.items():
+        upper = not option.startswith("disk.")
+        origins = {
+            "keyword": "keyword",
+            "URL": "URL",
+            "variable": f"FORECACHE_{option.replace('.', '_').upper()}",
+            "file": str(file),
+        }
+        ranks = [rank for rank, source in enumerate(origins) if source in sources and (upper or source != "keyword")]
+        value = {"ttl": config.ttl, "tti": config.tti, "disk.seed": disk.seed, "disk.level": disk.packed.level}[option]
+        assert value == (ranks[0] + 1 if ranks else None)
+        assert config.origins.get(option) == (list(origins.values())[ranks[0]] if ranks else None)
+
+
 def test_the_file_is_the_named_one_else_that_of_the_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FORECACHE_TTI", "2")
@@ -289,7 +332,7 @@ def test_no_error_shows_a_secret(fail):
 def test_no_configuration_shows_a_secret(urls):
     config = Config.from_url(*urls, codec="pickle", secret=SECRET * 3)
     assert SECRET not in repr(config) + str(config) + repr(config.tiers) + str(config.origins)
-    assert SECRET not in " ".join(f"{row}" for row in settings(config)) + str(doubts(config))
+    assert SECRET not in " ".join(f"{row}" for row in command.settings(config)) + str(doubts(config))
 
 
 @pytest.mark.parametrize(
@@ -326,6 +369,7 @@ def test_no_error_about_a_file_shows_a_secret(tmp_path, table):
     assert SECRET not in str(told.value)
 
 
+@settings(deadline=None)
 @given(
     scheme=st.sampled_from([*SCHEMES, "reddis", "redis+"]),
     before=st.text(max_size=8),

@@ -327,7 +327,7 @@ def test_no_more_connections_than_allowed_and_who_waits_waits_within_the_time(re
     async def many():
         found = await asyncio.gather(*(arun(tier.get_many("abc")) for _ in range(50)))
         assert all(len(each) == 3 for each in found)
-        assert len((await tier._awaited.get()).links) == 2
+        assert len((await tier._awaited.get()).links[redis_server.address]) == 2
 
     asyncio.run(many())
     run(tier.close())
@@ -402,7 +402,7 @@ def test_racing_threads_and_a_closing_tier_leave_no_socket_behind(redis_server, 
     start.wait()
     run(tier.close())
     assert crew.back().errors == []
-    assert not tier._plain.links
+    assert not tier._plain.links[redis_server.address]
 
 
 def test_pinned_entries_leave_last(redis_server):
@@ -464,3 +464,19 @@ def test_a_bucket_that_moves_is_followed(redis_cluster, do):
     assert tier._route.address(bucket) == right
     assert told == []
     do(tier.close())
+
+
+def test_batches_over_all_masters_wait_for_each_other_and_not_for_ever(redis_cluster, crew):
+    tier = RedisTier(Redis(redis_cluster.url, connections=4, timeout=10), next(names))
+    keys = [str(number) for number in range(60)]
+    run(tier.set_many({key: Entry(key.encode()) for key in keys}))
+    for _ in range(8):
+        crew.send(lambda: {len(get(tier, *keys)) for _ in range(20)})
+    assert crew.back().results == [{60}] * 8
+
+    async def many():
+        found = await asyncio.gather(*(arun(tier.get_many(keys)) for _ in range(50)))
+        assert {len(each) for each in found} == {60}
+
+    asyncio.run(many())
+    run(tier.close())

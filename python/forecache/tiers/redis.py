@@ -188,8 +188,8 @@ class RedisTier:
         self._route = route(options.target, self._once)
         self._bases = [self._base(namespace, bucket) for bucket in range(self._route.buckets)]
         self._dial = dial = Dial(options.target, timeout=options.timeout, tls=_tls(options))
-        self._plain = Plain(dial, self._greet, options.connections)
-        self._awaited: PerLoop[Awaited] = PerLoop(lambda: Awaited(dial, self._greet, options.connections), Awaited.close)
+        self._plain = Plain(dial, self._greet, self._most)
+        self._awaited: PerLoop[Awaited] = PerLoop(lambda: Awaited(dial, self._greet, self._most), Awaited.close)
         self._era = self._replaced = 0
         self._closed = False
         self._capacity = 0 if options.capacity is None else options.capacity // UNIT // self._route.buckets
@@ -206,6 +206,10 @@ class RedisTier:
         return b"forecache:%b:%b" % (quote(namespace, safe="").encode(), tag + b":" if tag else b"")
 
     # What is asked, and of whom.
+
+    def _most(self) -> int:
+        """Connections that one server may have."""
+        return max(1, self.options.connections // self._route.servers)
 
     def _greet(self, address: Address, replies: Sequence[Reply], heard: float) -> float:
         """Looks at who answers at the other end of a new connection. Gives how far the server's clock is ahead of ours."""
@@ -277,7 +281,7 @@ class RedisTier:
                 if address is None:
                     raise TierUnavailable(f"{self.name}: it isn't known which server to ask")
             found.setdefault(address, []).append(command)
-        return list(found.items())
+        return sorted(found.items(), key=_first)
 
     def _sent(self, requests: Requests) -> Flow[list[list[Reply]]]:
         try:
@@ -535,6 +539,10 @@ class Change:
 
     end: int
     rest: tuple[Any, ...]
+
+
+def _first(request: tuple[Address, list[Command]]) -> Address:
+    return request[0]
 
 
 def _end(entry: Entry, now: int) -> int:

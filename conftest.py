@@ -1,8 +1,14 @@
 """What every doctest may use without importing it."""
 
+import os
+import tempfile
+
 import pytest
 
 import forecache
+
+_state = tempfile.TemporaryDirectory()
+os.environ["XDG_STATE_HOME"] = _state.name  # journals of tests are nobody else's
 
 
 @pytest.fixture(autouse=True)

@@ -30,9 +30,11 @@ if [ "$(printf '%s\n' "$oldest_cargo" "${version:-0}" | sort -V | head -n1)" != 
     echo "forecache needs cargo $oldest_cargo or newer: $remedy" >&2
     exit 1
 fi
+missing=()
 for program in "$@"; do
-    command -v "$program" >/dev/null || need "$program"
+    command -v "$program" >/dev/null || missing+=("$program")
 done
+[ ${#missing[@]} = 0 ] || need "${missing[@]}"
 [ -x "$venv/bin/pip" ] && exit 0
 "$python" -c 'import venv, ensurepip' 2>/dev/null || need "python$("$python" -c 'import sys; print(f"{sys.version_info[0]}.{sys.version_info[1]}")')-venv"
 "$python" -m venv "$venv"

@@ -1,15 +1,22 @@
-"""What the tests share: a clock that stands, both faces under one name, and crews of threads that never hang."""
+"""What the tests share: a clock that stands, both faces under one name, crews of threads that never hang, and servers."""
 
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
+from servers import process
+from servers.memcached import Memcached
+from servers.proxy import Proxy
+from servers.redis import Redis
+from servers.s3 import S3
+from servers.sets import Cluster, SentinelSet, start_all
 
 from forecache import Cache
 from forecache.testing import FakeClock
 
+T = TypeVar("T")
 PATIENCE = 20
 """Seconds after which what should have happened counts as hanging."""
 
@@ -85,3 +92,85 @@ def crew() -> Iterator[Crew]:
     crew = Crew()
     yield crew
     crew.back()
+
+
+SERVERS = "redis_server", "redis_tls", "redis_sentinel", "redis_cluster", "memcached_servers", "s3_server"
+_sets: list[SentinelSet | Cluster] = []
+
+
+def _started(server: T) -> T:
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Redis:
+    """A Redis that asks for no password; also at its `unix_url`."""
+    return _started(Redis())
+
+
+@pytest.fixture(scope="session")
+def redis_tls() -> Redis:
+    """A Redis that demands a client's certificate, and a user with a password."""
+    return _started(Redis("redis-tls", tls=True, login=("forecache", "secret")))
+
+
+@pytest.fixture(scope="session")
+def redis_sentinel() -> SentinelSet:
+    _sets.append(_started(SentinelSet()))
+    return _sets[-1]
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Cluster:
+    _sets.append(_started(Cluster()))
+    return _sets[-1]
+
+
+@pytest.fixture(scope="session")
+def memcached_servers() -> list[Memcached]:
+    start_all(servers := [Memcached(number) for number in range(3)])
+    return servers
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> S3:
+    return _started(S3())
+
+
+@pytest.fixture
+def proxy_to() -> Iterator[Callable[..., Proxy]]:
+    """Makes a proxy to an address: `proxy_to(redis_server.address)`."""
+    proxies: list[Proxy] = []
+
+    def make(address: tuple[str, int], kind: type[Proxy] = Proxy) -> Proxy:
+        proxies.append(kind(address))
+        return proxies[-1]
+
+    yield make
+    for proxy in proxies:
+        proxy.close()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Whatever a test has done to a server, the next one finds it running."""
+    for one in _sets:
+        one.mend()
+    for server in process.started:
+        if server.process:
+            server.mend()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """What the servers of a failed test have logged is shown with it."""
+    report = yield
+    if report.failed and set(SERVERS) & set(getattr(item, "fixturenames", ())):
+        report.sections += [(f"log of {server.name} (port {server.port})", server.tail(12)) for server in process.started]
+    return report
+
+
+def pytest_sessionfinish() -> None:
+    """No server outlives the tests."""
+    process.end_all()

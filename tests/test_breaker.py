@@ -83,6 +83,36 @@ def test_an_answer_between_failures_keeps_it_closed(scene):
     assert (scene.stats().state, scene.stats().reason, scene.events) == ("up", None, [])
 
 
+@pytest.mark.parametrize("late", [Raise(TimeoutError("no answer in time")), "its client's own"], ids=str)
+def test_two_calls_that_waited_in_vain_open_it(late):
+    scene = Scene(failures=5, timeout=2)
+
+    class Slow(DictTier):
+        def get_many(self, keys):
+            scene.clock.advance(1.99)
+            raise OSError("its client's own")
+            yield
+
+    if isinstance(late, str):
+        scene.breaker.tier = Slow()
+    scene.tier.always(late)
+    states = []
+    for _ in range(2):
+        scene.get("a")
+        states.append(scene.stats().state)
+    assert states == ["up", "down"]
+
+
+def test_failures_count_whoever_meets_them(crew):
+    scene = Scene(failures=5, timeout=0.05)
+    scene.tier.always(Hang())
+    for _ in range(2):
+        crew.send(scene.get, "a")
+    crew.back()
+    assert scene.stats().state == "down"
+    scene.tier.release()
+
+
 def test_while_it_is_open_the_tier_is_not_asked(scene):
     scene.set("a", b"1")
     scene.fall()

@@ -23,12 +23,19 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path) -> None:
     exec(compile(source, str(page), "exec"), {"__name__": "page"})
 
 
-def test_the_toml_of_the_options_page_is_a_configuration(tmp_path: Path) -> None:
-    (block,) = blocks(ROOT / "docs" / "options.md", "toml")
+def test_the_toml_of_the_configuration_page_is_a_configuration(tmp_path: Path) -> None:
+    (block,) = blocks(ROOT / "docs" / "configuration.md", "toml")
     file = tmp_path / "cache.toml"
     file.write_text(block)
     with Cache.from_toml(file) as cache:
         assert (cache.config.capacity, cache.config.policy, cache.config.ttl) == (512_000_000, "lru", 3600.0)
+
+
+def test_the_tables_of_the_pages_are_those_of_the_code() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "tables.py", "--check"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -11,7 +11,7 @@
 """
 
 import warnings
-from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from forecache._core import DEBUG, MISSING, POLICIES
 from forecache.advise import Advice, advise
@@ -37,7 +37,12 @@ from forecache.tiers.boundary import Custom
 from forecache.tiers.disk import Disk
 from forecache.tiers.zmemory import ZMemory
 
-__version__ = version("forecache")
+if TYPE_CHECKING:
+    from forecache.tiers.memcached import Memcached
+    from forecache.tiers.object_store import ObjectStore
+    from forecache.tiers.redis import Redis
+
+    __version__: str
 
 __all__ = [
     "MISSING",
@@ -55,8 +60,11 @@ __all__ = [
     "ForecacheError",
     "Group",
     "ImmutableError",
+    "Memcached",
+    "ObjectStore",
     "Recorded",
     "Recording",
+    "Redis",
     "ReentrantLoad",
     "Refused",
     "Removed",
@@ -73,3 +81,17 @@ __all__ = [
 
 if DEBUG:
     warnings.warn("forecache is a debug build and many times slower; build with --release", RuntimeWarning, stacklevel=2)
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """What `import forecache` shall not pay for: remote tiers, and the version, which the package's metadata have."""
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("forecache")
+        if name in ("Memcached", "ObjectStore", "Redis"):
+            from forecache.loading import kind
+
+            return kind({"ObjectStore": "object"}.get(name, name.lower()))
+        raise AttributeError(f"module 'forecache' has no attribute {name!r}")

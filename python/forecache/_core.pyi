@@ -398,6 +398,12 @@ class Entry:
     def open(namespace: str, key: str, record: bytes) -> Entry:
         """A record taken apart. Raises `CodecError` if it is damaged, was stored under another key, or by a newer forecache."""
 
+def open_served(
+    namespace: str, keys: Sequence[str], values: Sequence[bytes | None], generation: bytes, now: int
+) -> tuple[dict[str, Entry], list[str], list[str]]:
+    """The live entries among `values`, each a head of 28 bytes and a record; the keys of those that have a time to idle; and the
+    keys whose values are damaged, or somebody else's."""
+
 class Disk:
     """Entries on disk that processes of a host share, within a budget of bytes. `now` is in milliseconds since 1970.
 

@@ -54,11 +54,11 @@ class AsyncCache(CachedMethods):
         return face
 
     @classmethod
-    def from_config(cls, config: Config) -> AsyncCache:
+    def from_config(cls, config: Config | str | os.PathLike[str] | None = None, **options: Any) -> AsyncCache:
         """See `Cache.from_config`."""
         from forecache.cache import Cache
 
-        return Cache.from_config(config).aio
+        return Cache.from_config(config, **options).aio
 
     @classmethod
     def from_url(cls, *urls: str, **options: Any) -> AsyncCache:

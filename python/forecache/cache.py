@@ -46,9 +46,10 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     | `on_remove` | None | function (key, value, cause), called for every entry that leaves |
     | `clock` | None | a `forecache.testing.FakeClock` |
     | `control` | None | where a Unix socket is made for `forecache trace record`; a directory: one a process |
-    | `tiers` | () | what lies below memory, the fastest first: `Disk(…)`, `ZMemory(…)`, or tiers of your own |
+    | `tiers` | () | what lies below memory, the fastest first: `ZMemory(…)`, `Disk(…)`, `Redis(…)` …, or tiers of your own |
     | `codec` | `"msgpack"` | how values are stored below memory: `msgpack`, `json`, `pickle`, or a codec of your own |
     | `secret` | None | what pickled values are signed with, at least 16 bytes |
+    | `journal` | None | a directory that keeps what tiers missed; None: beside the disk tier, else where the user's state is |
 
     Raises `ConfigError` for what isn't allowed. Keys are `str`: all methods raise `TypeError` for others,
     those that store `ValueError` for lone surrogates, and all `CacheClosed` after `close`.
@@ -84,14 +85,19 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         tiers: Iterable[Boundary | Tier] = (),
         codec: str | Codec = "msgpack",
         secret: str | bytes | None = None,
+        journal: str | os.PathLike[str] | None = None,
     ) -> C:
         """See the class."""
         memory = (capacity, max_entries, policy, ttl, tti, jitter, weigher, copy, groups, namespace, seed, on_remove)
-        return cls.from_config(Config(*memory, clock, control, tiers, codec, secret))
+        return cls.from_config(Config(*memory, clock, control, tiers, codec, secret, journal))
 
     @classmethod
-    def from_config(cls: type[C], config: Config) -> C:
-        """A cache of a validated `Config`."""
+    def from_config(cls: type[C], config: Config | str | os.PathLike[str] | None = None, **options: Any) -> C:
+        """A cache of a `Config`; of a path, or of nothing, one of all sources together: see `Config.load`."""
+        if not isinstance(config, Config):
+            config = Config.load(path=config, **options)
+        elif options:
+            raise TypeError("a Config says it all; options go with a path, or with nothing")
         kind = cls
         if config.tiers:
             from forecache.tiered import tiered

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from types import FunctionType, MethodType
 from typing import Any
 
-from forecache.sources import nearest
-from forecache.units import Duration, parse_duration, wrong
+from forecache.units import Duration, nearest, parse_duration, wrong
 
 IN_LINE = "not async, since it is called in line: hand over to your loop, as with loop.call_soon_threadsafe(queue.put_nowait, …)"
 
@@ -76,11 +75,11 @@ def text(field: str, value: str) -> str:
     return str(value)
 
 
-def path(field: str, value: str | os.PathLike[str] | None) -> str | None:
+def path(field: str, value: str | os.PathLike[str] | None, allowed: str = "a path for a socket, or a directory") -> str | None:
     """A path as a str, or None."""
     if value is None:
         return None
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else value
     if not isinstance(path, str) or not path or "\0" in path:
-        raise wrong(field, value, "a path for a socket, or a directory")
+        raise wrong(field, value, allowed)
     return path

@@ -23,6 +23,7 @@ import ormsgpack
 from forecache._core import is_plain
 from forecache.errors import CodecError
 from forecache.extended import extend, restore
+from forecache.hiding import Shape
 from forecache.units import wrong
 
 __all__ = ["RAW", "Codec", "Json", "MessagePack", "SignedPickle", "codec"]
@@ -131,7 +132,7 @@ class SignedPickle:
         """`secret` is shared by all who read and write: 16 bytes or more, best random."""
         if not isinstance(secret, bytes) or len(secret) < 16:
             raise wrong(
-                "secret", f"{len(secret)} bytes" if isinstance(secret, bytes) else type(secret), "16 random bytes or more"
+                "secret", Shape(f"{len(secret)} bytes") if isinstance(secret, bytes) else type(secret), "16 random bytes or more"
             )
         self._secret = secret
 
@@ -166,7 +167,7 @@ def codec(name: str, secret: bytes | None = None) -> Codec:
             raise wrong("secret", secret, "bytes to sign with, which codec=pickle needs")
         return SignedPickle(secret)
     if secret is not None:
-        raise wrong("secret", "bytes", f"none: codec={name} signs nothing")
+        raise wrong("secret", Shape("bytes"), f"none: codec={name} signs nothing")
     if name == "msgpack":
         return MessagePack()
     if name == "json":

@@ -6,22 +6,22 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from forecache import checks, sources
+from forecache import checks
 from forecache._core import POLICIES, FakeClock
 from forecache.codec import Codec, codec
 from forecache.events import OnRemove
 from forecache.tiers.boundary import Boundary, as_boundary
-from forecache.tiers.disk import Disk
 from forecache.tiers.tier import Tier
-from forecache.tiers.zmemory import ZMemory
-from forecache.units import Duration, Size, parse_duration, parse_size, wrong
+from forecache.units import Duration, Size, nearest, parse_duration, parse_size, wrong
+
+if TYPE_CHECKING:
+    from forecache.sources import Given
 
 __all__ = ["Config", "Group", "parse_count", "parse_duration", "parse_size"]
 
 MOST_PATTERNS = 4095
-KINDS: Mapping[str, Callable[..., Boundary]] = {"zmemory": ZMemory, "disk": Disk}
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,14 @@ class Config:
     clock: FakeClock | None
     control: str | None
     tiers: tuple[Boundary, ...]
+    journal: str | None
     codec: str | Codec
     secret: bytes | None = field(repr=False)
+    origins: Mapping[str, str] = field(init=False, repr=False, compare=False)
+    """Where each setting came from that a source or a preset gave: `origins["redis.capacity"]`. What isn't here is the default,
+    or was given to `Config` or `Cache` themselves."""
+    planned: Mapping[str, Any] = field(init=False, repr=False, compare=False)
+    """Options that a preset names whose parts aren't built yet: kept, and not in force."""
 
     def __init__(
         self,
@@ -91,6 +97,7 @@ class Config:
         tiers: Iterable[Boundary | Tier] = (),
         codec: str | Codec = "msgpack",
         secret: str | bytes | None = None,
+        journal: str | os.PathLike[str] | None = None,
     ) -> None:
         key = secret.encode() if isinstance(secret, str) else secret
         valid = {
@@ -109,8 +116,11 @@ class Config:
             "clock": clock,
             "control": checks.path("control", control),
             "tiers": _tiers(tiers),
+            "journal": checks.path("journal", journal, "a path for a directory"),
             "codec": _codec(codec, key),
             "secret": key,
+            "origins": {},
+            "planned": {},
         }
         if clock is not None and not isinstance(clock, FakeClock):
             raise wrong("clock", clock, "None for the real one, or a forecache.testing.FakeClock")
@@ -127,7 +137,9 @@ class Config:
         >>> config.capacity, config.tiers[0].path
         (512000000, '/var/cache/app')
         """
-        return cls(**{**_made(sources.from_urls(urls)), **options})
+        from forecache import sources
+
+        return cls._of(sources.from_urls(urls), options)
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str], **options: Any) -> Config:
@@ -153,7 +165,9 @@ class Config:
         `options` (those of `Cache`) go before the file's. Raises `ConfigError` for what is wrong in it, `OSError` if it can't
         be read.
         """
-        return cls(**{**_made(sources.from_toml(Path(path))), **options})
+        from forecache import sources
+
+        return cls._of(sources.from_toml(Path(path)), options)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Config:
@@ -165,7 +179,42 @@ class Config:
         >>> Config.from_env({"FORECACHE_MEMORY_CAPACITY": "1GB", "FORECACHE_GROUPS": '{"page:*": "1h"}'}).groups
         (('page:*', 3600.0, None),)
         """
-        return cls(**{**_made(sources.from_env(os.environ if environ is None else environ)), **options})
+        from forecache import sources
+
+        return cls._of(sources.from_env(os.environ if environ is None else environ), options)
+
+    @classmethod
+    def load(
+        cls,
+        *urls: str,
+        path: str | os.PathLike[str] | None = None,
+        environ: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Config:
+        """Puts all sources together: `options` go before `urls`, these before the environment, that before a TOML file, and the
+        file before a preset. The file is that at `path`; else what `FORECACHE_CONFIG` names; else `forecache.toml` in the
+        working directory, if it is there.
+
+        Each source reads as in `from_url`, `from_env` and `from_toml`; what several say of one tier is put together option by
+        option. Raises `ConfigError` for what is wrong in any of them, `OSError` if the file can't be read.
+
+        >>> config = Config.load("disk:///var/cache/app", environ={"FORECACHE_DISK_CAPACITY": "20GB"}, ttl="1h")
+        >>> config.tiers[0].path, config.tiers[0].capacity, config.origins["disk.capacity"], config.origins["ttl"]
+        ('/var/cache/app', 20000000000, 'FORECACHE_DISK_CAPACITY', 'keyword')
+        """
+        from forecache import loading
+
+        return cls._of(loading.gather(urls, path, os.environ if environ is None else environ), options)
+
+    @classmethod
+    def _of(cls, given: Given, keywords: Mapping[str, Any]) -> Config:
+        from forecache import loading
+
+        made = loading.make(given, keywords)
+        config = cls(**made.options)
+        object.__setattr__(config, "origins", made.origins)
+        object.__setattr__(config, "planned", made.planned)
+        return config
 
 
 def parse_count(value: int, field: str) -> int:
@@ -174,17 +223,6 @@ def parse_count(value: int, field: str) -> int:
     if count is None:
         raise wrong(field, value, "a whole number")
     return count
-
-
-def _made(given: dict[str, Any]) -> dict[str, Any]:
-    """Options out of a source, its tiers made."""
-    tiers: sources.Tiers = given.get("tiers", [])
-    for name, options in tiers:
-        if name == "disk" and "path" not in options:
-            raise wrong(
-                "disk.path", None, "the directory, as an absolute path; enabled = false or FORECACHE_DISK=off for no disk"
-            )
-    return given | {"tiers": [KINDS[name](**options) for name, options in tiers]}
 
 
 def _tiers(tiers: Iterable[Any]) -> tuple[Boundary, ...]:
@@ -227,7 +265,7 @@ def _groups(groups: Groups | None) -> Iterable[tuple[str, float | None, float | 
         if isinstance(group, Mapping):
             for name in group:
                 if name not in ("ttl", "tti"):
-                    raise wrong(f"{field}.{name}", group[name], sources.nearest(name, ("ttl", "tti")))
+                    raise wrong(f"{field}.{name}", group[name], nearest(name, ("ttl", "tti")))
             times = Group(**group)
         else:
             times = group if isinstance(group, Group) else Group(ttl=group)

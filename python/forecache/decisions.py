@@ -53,7 +53,7 @@ def decide(cache: TieredCache, key: str, choose: Choose, options: dict[str, Any]
 
 def _decided(cache: TieredCache, key: str, choose: Choose, options: dict[str, Any]) -> Flow[Any]:
     stack = cache._stack
-    shared = stack.lowest
+    shared = stack.decider()
     refused = 0
     while True:
         ticket = cache._fetch(key)
@@ -78,8 +78,7 @@ def _decided(cache: TieredCache, key: str, choose: Choose, options: dict[str, An
                 try:
                     done = yield from _shared(cache, shared, key, decision, options, entry, ticket)
                 except FAILURES as error:
-                    stack.failed(shared, "swap", (key,), error)
-                    done, shared = False, None
+                    done, shared = False, stack.undecided(shared, key, error)
                 refused += not done
                 if refused > MOST and shared is not None and not (yield from _moves(cache, shared, key, entry)):
                     shared = None

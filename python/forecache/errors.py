@@ -39,6 +39,11 @@ class CodecError(ForecacheError, ValueError):
 class TierUnavailable(ForecacheError, ConnectionError):
     """A tier below memory can't answer; the message says which and why."""
 
+    lost = False
+    """Whether the connection was refused or broke off: asked again, the tier may answer."""
+    unsent = False
+    """Whether nothing was sent, so that nothing can have been done."""
+
 
 class CacheClosed(ForecacheError, RuntimeError):
     """The cache was closed before."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import itertools
 import logging
 from collections.abc import Awaitable, Callable, Generator, Iterable
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as StillRunning
 from dataclasses import dataclass
 from functools import partial
@@ -223,6 +224,63 @@ def _all(endings: list[Future[Any]]) -> list[Any]:
     if errors:
         raise errors[0]
     return [ending.result() for ending in endings]
+
+
+@dataclass(slots=True)
+class First:
+    """Drives `flow`, and beside it `other` if it hasn't ended after so many seconds; answers with what ends first without an
+    error, or raises the error of the one that failed last.
+
+    The one that wasn't needed is cancelled if it is a task; a thread goes on with it, and nobody hears of it. A flow that yields
+    nothing costs neither.
+    """
+
+    flow: Flow[Any]
+    other: Flow[Any]
+    seconds: float
+
+    def run(self) -> Any:
+        ending, flow, request = _begin(self.flow)
+        if request is None:
+            return ending.result()
+        in_thread(partial(_finish, ending, flow, request))
+        if not wait((ending,), self.seconds).done:
+            ending = self._second(ending)
+        return ending.result()
+
+    def _second(self, first: Future[Any]) -> Any:
+        second, flow, request = _begin(self.other)
+        if request is not None:
+            in_thread(partial(_finish, second, flow, request))
+        return _first(*wait((first, second), return_when=FIRST_COMPLETED))
+
+    async def arun(self) -> Any:
+        ending, flow, request = _begin(self.flow)
+        if request is None:
+            return ending.result()
+        tasks = [asyncio.ensure_future(_ago_on(flow, request))]
+        try:
+            await asyncio.wait(tasks, timeout=self.seconds)
+            if tasks[0].done():
+                return tasks[0].result()
+            tasks.append(asyncio.ensure_future(arun(self.other)))
+            return await _first(*(await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)))
+        finally:
+            for task in tasks:
+                if task.cancel():
+                    task.add_done_callback(_heard)
+
+
+def _first(ended: set[Any], late: set[Any]) -> Any:
+    """One that has an answer, or may yet."""
+    answers = (each for each in ended if not each.cancelled() and each.exception() is None)
+    return next(itertools.chain(answers, late, ended))
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """What a task raises that nobody waits for is nobody's concern."""
+    if not task.cancelled():
+        task.exception()
 
 
 @dataclass(slots=True)

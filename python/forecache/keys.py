@@ -16,8 +16,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from forecache.sources import nearest
-from forecache.units import wrong
+from forecache.units import nearest, wrong
 
 _POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
 _EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD

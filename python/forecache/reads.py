@@ -8,6 +8,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from forecache._core import MISSING, TIMED
+from forecache.codec import RAW
 from forecache.drain import settle
 from forecache.errors import CodecError
 from forecache.flow import Flow
@@ -57,9 +58,10 @@ def climb(cache: TieredCache, key: str, value: Any, ticket: int, entry: Entry) -
     return value
 
 
-def _look(cache: TieredCache, key: str) -> Flow[tuple[int, int, Any]]:
+def _look(cache: TieredCache, key: str, seen: Any = None) -> Flow[tuple[int, int, Any]]:
+    """Ticket of a key, tiers from which it is hidden, and what is on its way; `seen` is what was seen already."""
     while True:
-        seen = cache._look(key)
+        seen = cache._look(key) if seen is None else seen
         if isinstance(seen, int):
             return seen, 0, MISSING
         ticket, hidden, found = seen
@@ -67,6 +69,7 @@ def _look(cache: TieredCache, key: str) -> Flow[tuple[int, int, Any]]:
             return ticket, hidden, found
         cache._forget(key, ticket)
         yield from settle(cache, hidden.bit_length() - 1, [key])
+        seen = None
 
 
 def _value(cache: TieredCache, depth: int | None, key: str, entry: Entry) -> Any:
@@ -112,6 +115,22 @@ def _waiting(cache: TieredCache, key: str, entry: Entry) -> Any:
     return _value(cache, None, key, entry)
 
 
+def _climb_all(
+    cache: TieredCache, depth: int, entries: dict[str, Entry], tickets: dict[str, int], found: dict[str, Any]
+) -> Flow[None]:
+    """Adds the values of what a tier had to `found`, and puts them in memory."""
+    stack = cache._stack
+    trusted = stack.counters is None or stack.tiers[depth].shared
+    now, wakes = stack.now(), False
+    for key, entry in entries.items():
+        value = entry.payload if trusted and entry.codec == RAW else (yield from _checked(cache, depth, key, entry))
+        if value is not MISSING:
+            found[key] = value
+            wakes = cache._promote(key, value, tickets[key], entry, now) or wakes
+    if wakes:
+        cache._worker.wake(cache)
+
+
 def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> Flow[dict[str, Any]]:
     """Adds to `found` those of `keys` that are below memory; each tier is touched once."""
     stack = cache._stack
@@ -121,7 +140,11 @@ def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> 
         for key in keys:
             if key in found or key in tickets:
                 continue
-            ticket, mask, thing = yield from _look(cache, key)
+            seen = cache._look(key)
+            if type(seen) is int:  # nothing of it is on its way, as nearly always
+                tickets[key] = seen
+                continue
+            ticket, mask, thing = yield from _look(cache, key, seen)
             tickets[key], hidden[key] = ticket, mask
             value = _on_the_way(cache, key, ticket, thing)
             if value is not MISSING:
@@ -130,7 +153,7 @@ def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> 
                 hidden[key] = -1  # it has ended, and what tiers have is older
         missing = [key for key in tickets if key not in found]
         for depth in stack.depths:
-            asked = [key for key in missing if not hidden[key] >> depth & 1]
+            asked = [key for key in missing if not hidden.get(key, 0) >> depth & 1] if hidden else missing
             if not asked:
                 continue
             try:
@@ -140,10 +163,7 @@ def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> 
                 continue
             if stack.counters is None:
                 stack.attached(cache)
-            for key, entry in entries.items():
-                value = yield from _checked(cache, depth, key, entry)
-                if value is not MISSING:
-                    found[key] = climb(cache, key, value, tickets[key], entry)
+            yield from _climb_all(cache, depth, entries, tickets, found)
             missing = [key for key in missing if key not in found]
         return found
     finally:

@@ -1,221 +1,201 @@
-"""Options out of URLs, TOML files and the environment, and the one table that tells which there are.
+"""Options out of URLs, TOML files and the environment, and how what they say is put together.
 
 One rule for all three: an option stands with its tier, or, if it is the cache's own, at the top level or with memory; those of
-memory may stand at the top level too, since `Cache(capacity=…)` has them so. An option stands in one place only.
+memory may stand at the top level too, since `Cache(capacity=…)` has them so. An option stands in one place of a source only.
 """
 
-import difflib
-import json
+from __future__ import annotations
+
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from typing import Any, NamedTuple
 
 from forecache.errors import ConfigError
-from forecache.units import wrong
+from forecache.hiding import HIDDEN, Shape, hides
+from forecache.options import REPEATED, TIERS, UPPER, Option, flag
+from forecache.units import nearest, wrong
+from forecache.urls import schemes_of, split
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+__all__ = ["CONFIG", "PREFIX", "Given", "Said", "Section", "from_env", "from_toml", "from_urls"]
+
 PREFIX = "FORECACHE_"
-EXAMPLE = "a URL such as memory://?capacity=512MB&policy=lru or disk:///var/cache/app?capacity=20GB"
+CONFIG = f"{PREFIX}CONFIG"
+"""Says where the TOML file is: no option, since it is none of a cache."""
 
 
-def nearest(given: object, allowed: Iterable[str]) -> str:
-    """The allowed names, and the one that was probably meant."""
-    names = list(allowed)
-    close = difflib.get_close_matches(str(given), names, n=1)
-    return ", ".join(names) + (f" (did you mean {close[0]}?)" if close else "")
+class Said(NamedTuple):
+    """A value, and where it was said."""
+
+    value: Any
+    origin: str
 
 
-def _flag(text: str) -> Any:
-    return {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}.get(
-        text.strip().lower(), text
-    )
+@dataclass
+class Section:
+    """What is said of one tier. `enabled` is an option among the others."""
+
+    kind: str
+    said: dict[str, Said] = field(default_factory=dict)
+    meant: str | None = None
+    """What the tier is called in other sources, if this one doesn't say."""
+
+    @property
+    def name(self) -> str:
+        """What the tier is called, as far as it can be told by now."""
+        return self.said["name"].value if "name" in self.said else self.meant or self.kind
+
+    @property
+    def on(self) -> bool:
+        """Whether the tier is there: to be named is enough."""
+        return "enabled" not in self.said or bool(self.said["enabled"].value)
+
+    def options(self) -> dict[str, Any]:
+        """What its class is told."""
+        return {name: said.value for name, said in self.said.items() if name != "enabled"}
 
 
-def _number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
-        try:
-            return kind(text)
-        except ValueError:
-            return text  # `Config` says what is wrong with it
-
-    return read
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """An option: what it is if nobody says, what it means, and how its text is read; None for what has no text."""
-
-    default: str
-    meaning: str
-    read: Callable[[str], Any] | None = str
-
-
-_WHOLE, _REAL = _number(int), _number(float)
-
-CACHE = {
-    "ttl": Option("none", "time to live after the write"),
-    "tti": Option("none", "time to idle after the last access"),
-    "jitter": Option("0", "the share of each TTL, 0 to below 1, of which a random part is cut off", _REAL),
-    "weigher": Option("none", "`(key, value) -> int` in place of the estimate of bytes", None),
-    "copy": Option("false", "store and give deep copies", _flag),
-    "groups": Option(
-        "none",
-        "pattern -> TTL, or a table with `ttl` and `tti`; the first pattern that matches a key wins",
-        _number(json.loads),
-    ),
-    "namespace": Option('`""`', "a name for this cache's keys where tiers are shared"),
-    "seed": Option("random", "fixes what policies and jitter draw by lot", _WHOLE),
-    "on_remove": Option("none", "`(key, value, cause)`, called for each entry that leaves", None),
-    "clock": Option("the system's", "a `forecache.testing.FakeClock`, for tests", None),
-    "control": Option(
-        "none",
-        "a path where the process can be reached for `forecache trace record`, or a directory: "
-        "see [recording](replay.md#recording)",
-    ),
-    "tiers": Option("none", "what lies below memory, the fastest first: see [tiers](tiers.md)", None),
-    "codec": Option('`"msgpack"`', "how values are stored below memory: `msgpack`, `json`, `pickle`, or a codec of your own"),
-    "secret": Option("none", "what pickled values are signed with: 16 bytes or more; needed by `pickle`, and by nothing else"),
-}
-_PACKING = {
-    "compression": Option('`"lz4"`', "`lz4`, `zstd`, `snappy`, `gzip` or `none`"),
-    "level": Option("usual", "the algorithm's own: 1 to 19 for `zstd`, 1 to 9 for `gzip`", _WHOLE),
-    "min_size": Option("1024", "bytes below which nothing is compressed"),
-    "min_ratio": Option("1.2", "how many times smaller the compressed form must be to be kept", _REAL),
-}
-_BOUNDARY = {
-    "queue": Option('`"64MB"`', "bytes that may wait to be written"),
-    "when_full": Option('`"wait"`', "what a write does when the queue is full: `wait`, or `refuse`: the tier doesn't get it"),
-    "strict": Option("false", "raise `TierUnavailable` where the cache would else go on without the tier", _flag),
-    "timeout": Option("none", "time after which a call to the tier is given up"),
-    "seed": Option("random", "fixes what the tier draws by lot", _WHOLE),
-}
-TIERS = {
-    "memory": {
-        "capacity": Option(
-            '`"100MB"`',
-            'the budget: bytes, `"512MB"` (10^6) or `"512MiB"` (2^20); with `weigher` a whole number in the weigher\'s unit',
-        ),
-        "max_entries": Option("none", "entries held at most, beside `capacity`; the policy balances entries then", _WHOLE),
-        "policy": Option(
-            '`"s3fifo"`',
-            "`lru`, `lfu`, `s3fifo`, `arc`, `sieve`, `clock2q+`, `tinylfu` or `adaptive`: see [policies](policies.md)",
-        ),
-    },
-    "zmemory": {
-        "capacity": Option('`"100MB"`', "bytes of records, keys and bookkeeping"),
-        "policy": Option('`"s3fifo"`', "as for memory"),
-        "write": Option('`"demote"`', "`demote`, `behind` or `through`: see [below](#write-modes)"),
-        **_PACKING,
-        **_BOUNDARY,
-    },
-    "disk": {
-        "path": Option("must be given", "the directory, as an absolute path; made if it isn't there"),
-        "capacity": Option('`"1GB"`', "bytes of all files of the directory together, 8 MiB at least"),
-        "policy": Option('`"lru"`', "`lru`, `lfu` or `adaptive`: those that need no order of all entries"),
-        "admission": Option(
-            '`"doorkeeper"`', "once the directory is full it takes only keys that were seen lately; `all` takes every one"
-        ),
-        "write": Option('`"behind"`', "`behind`, `through` or `demote`: see [below](#write-modes)"),
-        **_PACKING,
-        **_BOUNDARY,
-    },
-}
-"""What each tier may be told, the fastest tier first."""
-
-Tiers = list[tuple[str, dict[str, Any]]]
-_UPPER = TIERS["memory"] | CACHE
-
-
-def table(options: Mapping[str, Option]) -> str:
-    """The options as a table for people, in Markdown."""
-    rows = (f"| `{name}` | {option.default} | {option.meaning} |" for name, option in options.items())
-    return "\n".join(("| option | default | meaning |", "|---|---|---|", *rows)) + "\n"
-
-
-class _Given:
-    """What was found so far: options of the cache and of tiers."""
+class Given:
+    """What a source says, or several together: options of the cache, and sections of tiers."""
 
     def __init__(self) -> None:
-        self.options: dict[str, Any] = {}
-        self.tiers: dict[str, dict[str, Any]] = {}
-        self.off: set[str] = set()
+        self.options: dict[str, Said] = {}
+        self.sections: list[Section] = []
+        self.order: list[str] = []
+        """Names of tiers that stand in an order of their own: that of their URLs."""
 
-    def put(self, tier: str, field: str, name: str, value: Any, *, read: bool = False, beside: Iterable[str] = ()) -> None:
-        """Notes an option of a tier, or with memory one of the cache; `beside` are other names that were allowed here."""
-        allowed = _UPPER if tier == "memory" else TIERS[tier]
+    def section(self, kind: str) -> Section | None:
+        """A new one; None for memory, whose options are the cache's."""
+        if kind == "memory":
+            return None
+        self.sections.append(Section(kind))
+        return self.sections[-1]
+
+    def put(
+        self,
+        section: Section | None,
+        name: str,
+        value: Any,
+        *,
+        at: str,
+        origin: str,
+        read: bool = False,
+        beside: Iterable[str] = (),
+    ) -> None:
+        """Notes an option of a tier (None: of memory or the cache), found `at` a field; `beside` are other names for it."""
+        allowed = UPPER if section is None else TIERS[section.kind]
         option = allowed.get(name)
         if option is None or option.read is None:
             names = [each for each, known in allowed.items() if known.read is not None]
-            raise wrong(field, value, nearest(name, (*names, *beside)))
-        into = self.options if tier == "memory" else self.tiers.setdefault(tier, {})
-        if name in into:
-            raise wrong(field, value, f"{name} in one place only")
-        into[name] = option.read(value) if read else value
+            raise wrong(at, _unknown(name, value), nearest(name, (*names, *beside)))
+        if section is not None and name == "url" and isinstance(value, str):
+            self._place(section, value, at=at, origin=origin)
+        else:
+            self._note(section, name, option.read(value) if read else value, at=at, origin=origin)
 
-    def switch(self, tier: str, field: str, value: Any) -> None:
+    def url(self, section: Section | None, url: str, *, at: str, origin: str) -> None:
+        """Notes what a URL says."""
+        _, where, options = split(url, at)
+        for name, text in where.items():
+            self._note(section, name, text, at=at, origin=origin)
+        for name, text in options:
+            if name == "url":
+                raise wrong(f"{at} option url", text, "one URL, and in it nothing but options")
+            self.put(section, name, text, at=f"{at} option {name}", origin=origin, read=True)
+
+    def _place(self, section: Section, url: str, *, at: str, origin: str) -> None:
+        """Notes where a tier is: a URL says the same wherever it stands."""
+        kind, schemes = section.kind, schemes_of(section.kind)
+        scheme, found, _ = url.partition("://")
+        if not found or scheme.lower() not in schemes:
+            raise wrong(at, url, f"a URL of {nearest(scheme, schemes)}: {TIERS[kind]['url'].meaning.replace('`', '')}")
+        self.url(section, url, at=at, origin=origin)
+
+    def _note(self, section: Section | None, name: str, value: Any, *, at: str, origin: str) -> None:
+        into = self.options if section is None else section.said
+        if name in into:
+            raise wrong(at, value, f"{name} in one place only")
+        into[name] = Said(value, origin)
+
+    def switch(self, section: Section | None, value: Any, *, at: str, origin: str) -> None:
         """Notes that a tier is on or off."""
         if not isinstance(value, bool):
-            raise wrong(field, value, "on or off")
-        if value:
-            self.tiers.setdefault(tier, {})
-        elif tier == "memory":
-            raise wrong(field, value, "on: every cache has memory, and other tiers lie below it")
-        else:
-            self.off.add(tier)
+            raise wrong(at, value, "on or off")
+        if section is not None:
+            section.said["enabled"] = Said(value, origin)
+        elif not value:
+            raise wrong(at, value, "on: every cache has memory, and other tiers lie below it")
 
-    def all(self, order: Iterable[str]) -> dict[str, Any]:
-        """The options, and as `tiers` those of each tier that is on."""
-        named = [tier for tier in order if tier != "memory" and tier in self.tiers and tier not in self.off]
-        tiers: Tiers = [(tier, self.tiers[tier]) for tier in named]
-        return self.options | ({"tiers": tiers} if tiers else {})
+    def over(self, low: Given) -> Given:
+        """Both, this one's word before that of `low`."""
+        both = Given()
+        both.options = low.options | self.options
+        both.order = self.order or low.order
+        both.sections = [replace(section, said=dict(section.said)) for section in low.sections]
+        for section in self.sections:
+            there = next((each for each in both.sections if (each.kind, each.name) == (section.kind, section.name)), None)
+            if there is None:
+                both.sections.append(replace(section, said=dict(section.said)))
+            else:
+                there.said |= section.said
+        return both
+
+    def about(self, others: Given) -> Given:
+        """The same, where a section without a name is about the tier of its kind that others have; a switch about all of them.
+
+        Raises `ConfigError` if it could be about several.
+        """
+        resolved = Given()
+        resolved.options = self.options
+        for section in self.sections:
+            names = [each.name for each in others.sections if each.kind == section.kind] if "name" not in section.said else []
+            if len(names) > 1 and set(section.said) != {"enabled"}:
+                at = next(said.origin for name, said in section.said.items() if name != "enabled")
+                which = f"beside {PREFIX}{section.kind.upper()}_NAME, which says whose it is: {', '.join(names)}"
+                raise wrong(at, Shape("it alone"), which)
+            resolved.sections += [replace(section, meant=name) for name in names] or [section]
+        return resolved
+
+    def tiers(self) -> list[Section]:
+        """The sections of tiers that are on, in the order of their URLs, else of their speed."""
+        speed = list(TIERS)
+        on = sorted((section for section in self.sections if section.on), key=lambda section: speed.index(section.kind))
+        placed = sorted((section for section in on if section.name in self.order), key=lambda each: self.order.index(each.name))
+        for section in on:
+            if section.name not in self.order:
+                slower = (at for at, each in enumerate(placed) if speed.index(each.kind) > speed.index(section.kind))
+                placed.insert(next(slower, len(placed)), section)
+        return placed
 
 
-def from_urls(urls: Iterable[str]) -> dict[str, Any]:
-    """Options of `memory://?capacity=…`, `disk:///var/cache/app?capacity=…`; tiers are in the order of their URLs."""
-    given, order = _Given(), list[str]()
+def from_urls(urls: Iterable[str]) -> Given:
+    """What `memory://?capacity=…`, `disk:///var/cache/app?capacity=…` say; tiers are in the order of their URLs."""
+    given, kinds = Given(), list[str]()
     for url in urls:
-        try:
-            parts = urlsplit(url)
-        except (ValueError, TypeError, AttributeError):
-            raise wrong("url", url, EXAMPLE) from None
-        tier = parts.scheme
-        if tier not in TIERS:
-            raise wrong("url", url, f"a tier of {nearest(tier, TIERS)}: {EXAMPLE}")
-        if tier in order:
-            raise wrong("url", url, f"one {tier}:// only")
-        if tier == "memory" and order:
+        kind = split(url).kind
+        if kind in kinds and kind not in REPEATED:
+            raise wrong("url", url, f"one {kind}:// only")
+        if kind == "memory" and kinds:
             raise wrong("url", url, "memory:// before the others: it lies above them")
-        order.append(tier)
-        given.switch(tier, "url", value=True)
-        if tier == "disk":
-            given.put(tier, "url", "path", _path_of(url, parts))
-        elif parts.netloc or parts.path.strip("/") or parts.fragment:
-            raise wrong("url", url, f"options in the query, and nothing else: {EXAMPLE}")
-        # A plus sign is one, as in policy=clock2q+, and no blank: this is no form.
-        for name, text in parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True):
-            given.put(tier, f"url option {name}", name, text, read=True)
-    return given.all(order)
+        kinds.append(kind)
+        section = given.section(kind)
+        given.switch(section, value=True, at="url", origin="URL")
+        given.url(section, url, at="url", origin="URL")
+        if section is not None:
+            if section.name in given.order:
+                raise wrong("url", url, f"another name than {section.name!r}, which a tier before it has: name=… in the query")
+            given.order.append(section.name)
+    return given
 
 
-def _path_of(url: str, parts: SplitResult) -> str:
-    if parts.netloc:
-        raise wrong("url", url, f"an absolute path after three slashes, as in disk:///{parts.netloc}{parts.path}")
-    if not parts.path.strip("/"):
-        raise wrong("url", url, "a path, as in disk:///var/cache/app")
-    if parts.fragment:
-        raise wrong("url", url, "a path without '#', or with %23 for it")
-    return unquote(parts.path)
-
-
-def from_toml(path: Path) -> dict[str, Any]:
-    """Options of a TOML file; tiers are in the order of their speed."""
+def from_toml(path: Path) -> Given:
+    """What a TOML file says; tiers are in the order of their speed."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -223,48 +203,77 @@ def from_toml(path: Path) -> dict[str, Any]:
     ours = content.get("forecache", content.get("tool", {}).get("forecache", content))
     if ours is content and "tool" in content:
         ours = {}  # somebody else's pyproject.toml
-    return _tables(ours)
-
-
-def _tables(table: Any) -> dict[str, Any]:
-    if not isinstance(table, dict):
-        raise wrong("forecache", table, "a table")
-    given = _Given()
-    for name, value in table.items():
+    if not isinstance(ours, dict):
+        raise wrong("forecache", ours, "a table")
+    given, origin = Given(), str(path)
+    for name, value in ours.items():
         if name not in TIERS:
-            given.put("memory", name, name, value, beside=TIERS)
-        elif isinstance(value, dict):
-            given.switch(name, name, value=True)
-            for option, inner in value.items():
-                if option == "enabled":
-                    given.switch(name, f"{name}.enabled", inner)
-                else:
-                    given.put(name, f"{name}.{option}", option, inner, beside=("enabled",))
+            given.put(None, name, value, at=name, origin=origin, beside=TIERS)
+            continue
+        for at, table in _tables(name, value):
+            _read(given, given.section(name), at, table, origin)
+    names = [section.name for section in given.sections]
+    for section in given.sections:
+        if names.count(section.name) > 1:
+            raise wrong(f"{section.kind}.name", section.name, f"a name for each [[{section.kind}]], and each another")
+    return given
+
+
+def _tables(kind: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The tables of a kind, each with what errors call it."""
+    if isinstance(value, dict):
+        yield kind, value
+    elif kind in REPEATED and isinstance(value, list) and all(isinstance(table, dict) for table in value):
+        yield from ((f"{kind}[{number}]", table) for number, table in enumerate(value))
+    else:
+        got = Shape("a list") if isinstance(value, list) else value
+        raise wrong(kind, got, f"a table of options: [{kind}]" + (f", or several: [[{kind}]]" if kind in REPEATED else ""))
+
+
+def _read(given: Given, section: Section | None, at: str, table: dict[str, Any], origin: str) -> None:
+    for name, value in table.items():
+        if name == "enabled":
+            given.switch(section, value, at=f"{at}.enabled", origin=origin)
         else:
-            raise wrong(name, value, f"a table of options: [{name}]")
-    return given.all(TIERS)
+            given.put(section, name, value, at=f"{at}.{name}", origin=origin, beside=("enabled",))
 
 
-def from_env(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Options of `FORECACHE_…`; tiers are in the order of their speed."""
-    given = _Given()
+def from_env(environ: Mapping[str, str]) -> Given:
+    """What `FORECACHE_…` say; tiers are in the order of their speed."""
+    given, sections = Given(), dict[str, Section | None]()
     for variable, text in environ.items():
-        if not variable.startswith(PREFIX):
+        if not variable.startswith(PREFIX) or variable == CONFIG:
             continue
         name = variable[len(PREFIX) :].lower()
-        if name in TIERS:
-            given.switch(name, variable, _flag(text))
-            continue
-        tier = next((tier for tier in TIERS if name.startswith(f"{tier}_")), None)
-        option = name[len(tier) + 1 :] if tier else name
-        known = TIERS[tier] if tier not in (None, "memory") else _UPPER
-        if option not in known or known[option].read is None:
-            raise wrong(variable, text, nearest(variable, _variables()))
-        given.put(tier or "memory", variable, option, text, read=True)
-    return given.all(TIERS)
+        kind = next((kind for kind in TIERS if name == kind or name.startswith(f"{kind}_")), "")
+        option = name[len(kind) + 1 :] if kind else name
+        if option and not _known(kind, option):
+            raise wrong(variable, _unknown(variable, text), nearest(variable, _variables()))
+        if kind and kind not in sections:
+            sections[kind] = given.section(kind)
+        section = sections.get(kind)
+        if option:
+            given.put(section, option, text, at=variable, origin=variable, read=True)
+        else:
+            given.switch(section, flag(text), at=variable, origin=variable)
+    return given
+
+
+def _known(kind: str, option: str) -> bool:
+    known = _with(kind).get(option)
+    return known is not None and known.read is not None
+
+
+def _with(kind: str) -> Mapping[str, Option]:
+    """Options that may stand with a kind of tier, or with none."""
+    return UPPER if kind in ("", "memory") else TIERS[kind]
 
 
 def _variables() -> list[str]:
-    named = {name: option for name, option in _UPPER.items() if option.read is not None}
-    of_tiers = [f"{tier}_{name}" for tier, options in TIERS.items() for name in (named if tier == "memory" else options)]
-    return [PREFIX + name.upper() for name in (*named, *TIERS, *of_tiers)]
+    of_kinds = (f"{kind}_{name}".strip("_") for kind in ("", *TIERS) for name in _with(kind) if _known(kind, name))
+    return [CONFIG] + [PREFIX + name.upper() for name in (*of_kinds, *TIERS)]
+
+
+def _unknown(name: str, value: Any) -> Any:
+    """The value of an unknown option, as errors may show it: it could be a secret whose option was misspelt."""
+    return Shape(HIDDEN) if hides(name) else value

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Iterable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from forecache._core import MISSING, Counters, Entry, Memory
 from forecache.codec import RAW, Codec, Json, MessagePack, codec
 from forecache.errors import CodecError, TierUnavailable
 from forecache.events import Hub, Removed, TierFailed
+from forecache.tiers.breaker import Breaker
+from forecache.tiers.disk import Disk
+from forecache.tiers.ring import Ring
 from forecache.tiers.tier import Tier, wall_time
 from forecache.units import wrong
 
 if TYPE_CHECKING:
     from forecache.config import Config
     from forecache.tiered import TieredCache
+    from forecache.tiers.boundary import Boundary
+    from forecache.tiers.journal import Journal
 
 __all__ = ["FAILURES", "GONE", "Signal", "Stack"]
 
@@ -57,12 +64,16 @@ class Stack:
         self.now = wall_time(config.clock)
         self.boundaries = config.tiers
         self.tiers: tuple[Tier, ...] = tuple(each.make(config.namespace, self.now, hub.tell) for each in config.tiers)
+        for boundary, tier in zip(self.boundaries, self.tiers, strict=True):
+            if boundary.journalled:
+                for address, part in _parts(tier, boundary):
+                    _keep(part, address, boundary, config)
         names = [tier.name for tier in self.tiers]
         if len(set(names)) < len(names):
             raise wrong("tiers", names, "tiers with a name each")
         self.depths = range(len(self.tiers))
         shared = [depth for depth in self.depths if self.tiers[depth].shared]
-        self.lowest = shared[-1] if shared else None
+        self._shared = shared
         default = b"".join(_LETTERS[each.write] for each in self.boundaries)
         self.delete = GONE * len(self.tiers)
         self.plans = {
@@ -88,6 +99,30 @@ class Stack:
         self._prefix = len(config.namespace.encode()).to_bytes(8, "little") + config.namespace.encode()
         self._counted = [tier.counters for tier in self.tiers if hasattr(tier, "counters")]
         self.counters: Counters | None = None
+
+    def decider(self) -> int | None:
+        """The lowest tier that other processes share and that can decide; None if they share none.
+
+        Raises `TierUnavailable` if none of those that they share can.
+        """
+        for depth in reversed(self._shared):
+            if self._decides(depth):
+                return depth
+        if not self._shared:
+            return None
+        names = " and ".join(repr(self.tiers[depth].name) for depth in self._shared)
+        remedy = "add a tier that can, such as a disk or Redis tier, or use `set`, which decides nothing"
+        raise TierUnavailable(f"{names} can't decide between processes, as add, incr, pop and compare_and_set ask: {remedy}")
+
+    def undecided(self, depth: int, key: str, error: Exception) -> int | None:
+        """Where to decide after a tier has failed to: in the next, if it has found out that it never can; else in none."""
+        if not self._decides(depth):
+            return self.decider()
+        self.failed(depth, "swap", (key,), error)
+        return None
+
+    def _decides(self, depth: int) -> bool:
+        return getattr(self.tiers[depth], "decides", True)
 
     def attached(self, cache: TieredCache) -> bool:
         """Has memory compare what it holds with the counters that processes share, as soon as there are any."""
@@ -122,6 +157,13 @@ class Stack:
                     held._worker.wake(held)
 
             cache._hasten(disk, tier.gate, self.decode, wake)
+
+    def awake(self, plan: bytes) -> bytes:
+        """The plan without the writes to tiers that aren't asked now."""
+        if not any(getattr(tier, "down", False) for tier in self.tiers):
+            return plan
+        down = [getattr(tier, "down", False) and letter in b"bt" for tier, letter in zip(self.tiers, plan, strict=True)]
+        return bytes(ord("-") if sleeps else letter for sleeps, letter in zip(down, plan, strict=True))
 
     def encode(self, key: str, value: Any) -> tuple[bytes, int]:
         """The stored form of a value, and the number of its codec. Raises `CodecError` if it has none."""
@@ -160,3 +202,39 @@ class Stack:
         """Counts and tells that what was stored can't be read."""
         self.corrupt[depth] += 1
         self.hub.tell(Removed(key, MISSING, "corrupt"))
+
+
+def _parts(tier: Tier, boundary: Boundary) -> list[tuple[str, Breaker]]:
+    """What misses things by itself: the tier, or each of a ring; and what tells its data from all other data."""
+    parts = tier.parts if isinstance(tier, Ring) else {boundary.address or boundary.name: tier}
+    return [(address, part) for address, part in parts.items() if isinstance(part, Breaker)]
+
+
+def _keep(tier: Breaker, address: str, boundary: Boundary, config: Config) -> None:
+    """Gives a tier its journal: in the first place that can be written to, or that has one."""
+    from forecache.tiers.journal import Journal, file_name  # only who has such a tier needs it
+
+    kind = type(boundary).__name__.lower()
+    about = f"{kind} {address}, namespace {config.namespace!r}"
+    journals = [Journal(place / file_name(kind, about), about) for place in journal_places(config, boundary)]
+    tier.keep(next((journal for journal in journals if _serves(journal)), journals[-1] if journals else None))
+
+
+def journal_places(config: Config, boundary: Boundary) -> list[Path]:
+    """Directories where the journal of a tier may be, the best first."""
+    from forecache.tiers.journal import state_directory  # only who has such a tier needs it
+
+    if config.journal is not None:
+        return [Path(config.journal).absolute()]
+    # A directory of the disk tier takes no foreign files.
+    beside = [Path(f"{Path(each.path)}.journal") for each in config.tiers if isinstance(each, Disk)][:1]
+    state = state_directory()
+    return beside if boundary.address is None or state is None else [*beside, state]
+
+
+def _serves(journal: Journal) -> bool:
+    try:
+        journal.open()
+    except OSError:
+        return os.access(journal.path, os.R_OK | os.W_OK)  # held up for now
+    return True

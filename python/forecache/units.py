@@ -1,11 +1,14 @@
 """Sizes and durations as people write them."""
 
+import difflib
 import math
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import TypeAlias
 
 from forecache.errors import ConfigError
+from forecache.hiding import shown
 
 Size: TypeAlias = int | str
 Duration: TypeAlias = int | float | str | timedelta
@@ -25,9 +28,16 @@ DURATIONS_ALLOWED = "seconds above 0, a timedelta or a text such as '90', '500ms
 
 
 def wrong(field: str, given: object, allowed: str) -> ConfigError:
-    """The error for an option: all of them read alike."""
-    shown = repr(given)
-    return ConfigError(f"{field}: got {shown if len(shown) <= 200 else shown[:200] + '…'}; allowed: {allowed}")
+    """The error for an option: all of them read alike, and none shows a secret."""
+    got = shown(field, given)
+    return ConfigError(f"{field}: got {got if len(got) <= 200 else got[:200] + '…'}; allowed: {allowed}")
+
+
+def nearest(given: object, allowed: Iterable[str]) -> str:
+    """The allowed names, and the one that was probably meant."""
+    names = list(allowed)
+    close = difflib.get_close_matches(str(given), names, n=1)
+    return ", ".join(names) + (f" (did you mean {close[0]}?)" if close else "")
 
 
 def printable(text: str) -> str:
@@ -60,6 +70,38 @@ def parse_size(value: Size, field: str) -> int:
     if not 1 <= size <= MOST:
         raise wrong(field, value, SIZES_ALLOWED)
     return size
+
+
+def size_text(size: int) -> str:
+    """A size as people read it, and as `parse_size` does: exactly that number.
+
+    >>> size_text(512_000_000), size_text(3 << 19), size_text(2_500_000_000), size_text(1023)
+    ('512MB', '1.5MiB', '2.5GB', '1023')
+    """
+    texts = [str(size)]
+    for unit, base in _SIZES.items():
+        tenths, rest = divmod(10 * size, base)
+        number = f"{tenths // 10}.{tenths % 10}".removesuffix(".0")
+        if not rest and base > 1 and tenths >= 10 and ("." not in number or int(float(number) * base) == size):
+            texts.append(number + unit.upper().replace("IB", "iB"))
+    return min(texts, key=len)
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as people read it, and as `parse_duration` does.
+
+    >>> duration_text(7500), duration_text(0.5), duration_text(90.25), duration_text(math.inf)
+    ('2h5m', '500ms', '90.25s', 'inf')
+    """
+    if seconds == math.inf:
+        return "inf"
+    text = f"{seconds * 1000:g}ms" if seconds < 1 else f"{seconds:g}s"
+    if seconds == int(seconds):
+        text, left = "", int(seconds)
+        for unit, length in reversed(_SECONDS.items()):
+            if length >= 1 and left >= length:
+                text, left = f"{text}{left // int(length)}{unit}", left % int(length)
+    return text if _seconds(text) == seconds else repr(float(seconds))
 
 
 def parse_duration(value: Duration, field: str) -> float:

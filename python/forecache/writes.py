@@ -10,9 +10,8 @@ from forecache.drain import room, settle, settle_all
 from forecache.errors import ImmutableError
 from forecache.flow import Flow
 from forecache.reads import entry_of
-from forecache.sources import nearest
 from forecache.stack import FAILURES
-from forecache.units import wrong
+from forecache.units import nearest, wrong
 
 if TYPE_CHECKING:
     from forecache._core import Entry
@@ -32,13 +31,20 @@ def put(
     write: str | None = None,
     ticket: int | None = None,
     like: Entry | None = None,
+    *,
+    loaded: bool = False,
 ) -> Flow[bool | None]:
-    """Stores a value as `set` does, and says whether anyone took it. With a ticket, None if the key was changed since."""
+    """Stores a value as `set` does, and says whether anyone took it. With a ticket, None if the key was changed since.
+
+    What was `loaded` changes nothing: a tier that is down doesn't have to hear of it, since what it has is as good as before.
+    """
     cache._check_key(key)
     stack = cache._stack
     stored = stack.encode(key, value)
     plan, near = _plan(cache, write)
     sure = False
+    if loaded:
+        plan = stack.awake(plan)
     while True:
         done = cache._put(key, value, stored, stack.now(), plan, near, ticket, like, sure, **options)
         if done is None or done >= 0:

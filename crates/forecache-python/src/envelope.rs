@@ -185,7 +185,7 @@ impl Entry {
 
     /// A record taken apart.
     #[staticmethod]
-    fn open(py: Python<'_>, namespace: &str, key: &str, record: &[u8]) -> PyResult<Self> {
+    pub fn open(py: Python<'_>, namespace: &str, key: &str, record: &[u8]) -> PyResult<Self> {
         let unreadable = |why: Unreadable| {
             codec_error(
                 py,

@@ -16,6 +16,7 @@ mod options;
 mod plain;
 mod recorder;
 mod report;
+mod served;
 mod tiered;
 mod trace;
 mod weight;
@@ -63,6 +64,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<memory::Memory>()?;
     module.add_function(wrap_pyfunction!(plain::is_plain, module)?)?;
     envelope::register(module)?;
+    served::register(module)?;
     module.add_class::<zmemory::ZMemory>()?;
     disk::register(module)?;
     tiered::register(module)?;

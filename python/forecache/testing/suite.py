@@ -7,9 +7,11 @@ import builtins
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, TypeAlias, TypeVar
 
 from forecache._core import Entry, FakeClock
+from forecache.errors import TierUnavailable
 from forecache.flow import Flow, arun, run
 from forecache.testing import contract
 from forecache.tiers.tier import Now, Stored, Tier, wall_time
@@ -106,6 +108,28 @@ class Scene:
             keys += batch
         return keys
 
+    @property
+    def lists(self) -> bool:
+        """Whether the tier knows its keys."""
+        return getattr(self.tier, "lists", True)
+
+    @property
+    def largest(self) -> int | float:
+        """Bytes of payload up to which the tier takes all, which it may know when it was asked something."""
+        self.get("")
+        largest = getattr(self.tier, "largest", None)
+        return inf if largest is None else largest
+
+    @property
+    def decides(self) -> bool:
+        """Whether the tier swaps. One that doesn't says so, at the latest when it is asked to."""
+        try:
+            self.swap("", 1, None)
+        except TierUnavailable:
+            if getattr(self.tier, "decides", True):
+                raise
+        return getattr(self.tier, "decides", True)
+
     def close(self) -> None:
         """Closes every tier that was opened."""
         for tier in self._opened:
@@ -126,7 +150,12 @@ class Case:
         """Checks it, on a new tier."""
         scene = Scene(self.make, self.colour, self.again)
         try:
-            self.check(scene)
+            if self.check in contract.LISTING and not scene.lists:
+                contract.a_tier_that_does_not_list_has_an_empty_scan(scene)
+            elif self.check in contract.DECIDING and not scene.decides:
+                contract.a_tier_that_does_not_decide_says_so(scene)
+            else:
+                self.check(scene)
         finally:
             scene.close()
 
@@ -155,7 +184,8 @@ def check_tier(
 
     What `make(now)` gives is a new, empty tier that takes the time, milliseconds since 1970, from `now`. `again(tier, now)` gives
     another tier over the data of that one, which `shared` tiers have open at the same time and others after it was closed;
-    without it, nothing of this is checked. `evicts` says that there is a `capacity` in its stats that it doesn't exceed.
+    without it, nothing of this is checked. `evicts` says that there is a `capacity` in its stats that it doesn't exceed. What a
+    tier says to be limited to (`forecache.tiers.tier.Limited`) is minded.
 
     The error names the promise, the colour and what was found.
 

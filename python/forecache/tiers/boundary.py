@@ -39,6 +39,18 @@ class Boundary:
         """What the tier is called: by statistics, events and errors."""
         raise NotImplementedError
 
+    @property
+    def journalled(self) -> bool:
+        """Whether what the tier misses is journalled: not if it is this process's, or lies on the disk that the journal would."""
+        return False
+
+    @property
+    def address(self) -> str | None:
+        """What tells its data from all other data, the same in all processes that share it, and without a secret; None if
+        nothing does. Then its journal lies only where all files are the application's own.
+        """
+        return None
+
     def make(self, namespace: str, now: Now, tell: Tell | None = None) -> Tier:
         """The tier, with its layers, for the keys of a namespace; `now` gives milliseconds since 1970, `tell` gets events."""
         raise NotImplementedError
@@ -124,6 +136,16 @@ class Custom(Boundary):
     def name(self) -> str:
         """The tier's own."""
         return self.tier.name
+
+    @property
+    def journalled(self) -> bool:
+        """See `Boundary`."""
+        return self.tier.shared
+
+    @property
+    def address(self) -> str | None:
+        """See `Boundary`. The tier may say so: `address`."""
+        return getattr(self.tier, "address", None)
 
     def make(self, namespace: str, now: Now, tell: Tell | None = None) -> Tier:  # noqa: ARG002  the tier was made by the user
         """See `Boundary`."""

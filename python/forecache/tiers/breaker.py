@@ -2,11 +2,13 @@
 again.
 
 Source: Nygard, "Release It!" (2007), chapter 5. While the tier is up every call goes through, until `failures` of them fail one
-after the other. Then it is down: reads are misses and writes are dropped at once, until `pause` is over. One call then probes
-the tier, the others go on as before; if it is answered the tier is up, if not, another pause begins.
+after the other, whoever's they are; two that were given no answer in time are enough, since each of them holds up its caller.
+Then it is down: reads are misses and writes are dropped at once, until `pause` is over. One call then probes the tier, the
+others go on as before; if it is answered the tier is up, if not, another pause begins.
 
 What the tier may have missed is a delete, or a write in whose place an older entry would come back. Their keys are *owed*: they
-are deleted before the tier answers for them again.
+are deleted before the tier answers for them again, to this process or, by its journal, to another. The same holds for what was
+changed in the last seconds when another server answers than before: it may never have heard of that.
 """
 
 from __future__ import annotations
@@ -17,33 +19,34 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from forecache._core import Counters, Entry, Gate
+from forecache._core import Entry, Gate
 from forecache.errors import TierUnavailable
 from forecache.events import TierClosed, TierOpened
-from forecache.flow import Flow
+from forecache.flow import Call, Flow
 from forecache.tiers.calls import Watch
-from forecache.tiers.owed import ALL, Owed
+from forecache.tiers.layer import Layer
+from forecache.tiers.owed import ALL, Owed, Recent
 from forecache.tiers.tier import Now, Stored, Tier, TierStats, wall_time
 
 if TYPE_CHECKING:
-    from forecache._core import Disk as Directory
-    from forecache._core import ZMemory
+    from forecache.tiers.journal import Journal
 
 __all__ = ["Breaker"]
 
-T = TypeVar("T")
 Tell: TypeAlias = Callable[[TierOpened | TierClosed], object]
 
 QUIET = 60_000
 """Milliseconds between two lines in the log about one tier, at least."""
+NEARLY = 900
+"""What makes seconds the milliseconds after which a failure counts as one that kept its caller waiting to the end."""
 _FAILED: Any = object()
 _alive: weakref.WeakSet[Breaker] = weakref.WeakSet()
 _log = logging.getLogger("forecache")
 
 
-class Breaker:
+class Breaker(Layer):
     """A layer: a `Tier` around a `Tier`. What fails is a miss, or a write that wasn't made; `strict` raises `TierUnavailable`
     instead.
 
@@ -64,17 +67,21 @@ class Breaker:
         now: Now | None = None,
         tell: Tell | None = None,
     ) -> None:
-        self.tier = tier
-        self.name = tier.name
-        self.shared = tier.shared
+        super().__init__(tier)
         self._watch = Watch(timeout)
+        self._watch.ended = self._late
+        self._unsure: set[str] = set()
         self._owed = Owed()
+        self._recent: Recent | None = None
+        if hasattr(tier, "on_replaced"):
+            self._recent = Recent()
+            self.on_replaced = self._replaced
         self._failures = failures
         self._pause = int(pause * 1000)
         self._strict = strict
         self._now = now or wall_time()
         self._tell = tell or (lambda _event: None)
-        self._changing, self._tending = threading.Lock(), threading.Lock()
+        self._changing, self._tending = threading.RLock(), threading.RLock()
         self._state = "up"
         self._reason: str | None = None
         self._in_a_row = self._failed = self._dropped = 0
@@ -84,14 +91,22 @@ class Breaker:
         self._hasty = True
         _alive.add(self)
 
+    def keep(self, journal: Journal | None) -> None:
+        """Has what is owed outlive this process, and others see it; before the first use. None: there is no place for it."""
+        self._owed.keep(journal)
+        self._tend()
+
     def get_many(self, keys: Sequence[str]) -> Flow[dict[str, Entry]]:
-        """See `Tier`. What can't be read is a miss."""
+        """See `Tier`. What can't be read is a miss, and so is what came to be owed meanwhile."""
         found = yield from self._ask(_is_entries, self.tier.get_many, keys, keys=keys)
-        return {} if found is _FAILED else found
+        if found is _FAILED:
+            return {}
+        return {key: entry for key, entry in found.items() if not self._owed.hides(key, entry)} if self._owed else found
 
     def set_many(self, entries: Mapping[str, Entry], *, absent: bool = False) -> Flow[Stored]:
         """See `Tier`. What can't be written is dropped, and what it would have replaced is owed."""
         owed = () if absent else entries
+        self._change(owed)
         stored = yield from self._ask(_is_stored, self.tier.set_many, entries, keys=entries, owed=owed, absent=absent)
         if stored is not _FAILED:
             return stored  # type: ignore[no-any-return]
@@ -101,11 +116,13 @@ class Breaker:
 
     def delete_many(self, keys: Sequence[str]) -> Flow[set[str]]:
         """See `Tier`. What can't be deleted is owed."""
+        self._change(keys)
         deleted = yield from self._ask(_is_set, self.tier.delete_many, keys, keys=keys, owed=keys)
         return set() if deleted is _FAILED else deleted
 
     def swap(self, key: str, version: int | None, entry: Entry | None) -> Flow[bool]:
         """See `Tier`. Nothing stands for a decision: if there is none it raises `TierUnavailable`, and it may have been made."""
+        self._change((key,))
         swapped = yield from self._ask(_is_bool, self.tier.swap, key, version, entry, keys=(key,))
         if swapped is _FAILED:
             raise self._unavailable()
@@ -115,11 +132,13 @@ class Breaker:
         """See `Tier`. A tier that can't answer has no keys."""
         batch = yield from self._ask(_is_batch, self.tier.scan, cursor, pattern)
         end, keys = (None, []) if batch is _FAILED else batch
-        return end, [key for key in keys if key not in self._owed] if self._owed else keys
+        return end, [key for key in keys if not self._owed.hides(key)] if self._owed else keys
 
     def clear(self, *, tags: Sequence[str] = (), owner: str | None = None) -> Flow[int | None]:
         """See `Tier`. What can't be cleared is owed."""
         cleared = _FAILED
+        if self._recent is not None:
+            self._recent.add_clearing((tuple(tags), owner), self._now())
         try:
             cleared = yield from self._ask(_is_count, self.tier.clear, tags=tags, owner=owner)
         finally:
@@ -140,7 +159,14 @@ class Breaker:
                     self._paused = self._now() - self._pause
                 yield from self.flush()
         finally:
+            if self._owed.known:
+                yield Call(self._owed.close)
             yield from self._watch.whole(self.tier.close())
+
+    @property
+    def down(self) -> bool:
+        """Whether the tier isn't asked now, but perhaps by a probe."""
+        return self._state != "up"
 
     def stats(self) -> TierStats:
         """See `Tier`."""
@@ -152,22 +178,8 @@ class Breaker:
             failures=self._failed,
             dropped=self._dropped,
             owed=self._owed.count,
+            journal=self._owed.place,
         )
-
-    def express(self) -> Directory | None:
-        """See `Hasty`."""
-        directory: Directory | None = getattr(self.tier, "express", lambda: None)()
-        return directory
-
-    def index(self) -> Directory | ZMemory | None:
-        """See `Indexed`."""
-        index: Directory | ZMemory | None = getattr(self.tier, "index", lambda: None)()
-        return index
-
-    def counters(self) -> Counters | None:
-        """See `Counted`."""
-        counters: Counters | None = getattr(self.tier, "counters", lambda: None)()
-        return counters
 
     def _ask(
         self,
@@ -205,12 +217,13 @@ class Breaker:
             raise
         except Exception as error:
             ended = True
-            self._owe(owed)
-            self._fail(_text(error), probes)
+            self._owe(owed, asked=True)
+            waited = isinstance(error, TimeoutError) or (timeout is not None and self._now() - began >= timeout * NEARLY)
+            self._fail(_text(error), probes, (self._failures + 1) // 2 if waited else 1)
             return self._failed_call(error)
         finally:
             if not ended:  # the caller was, and what the tier did isn't known
-                self._owe(owed)
+                self._owe(owed, asked=True)
                 self._leave(probes)
         if timeout is not None and (took := (self._now() - began) / 1000) > timeout:
             self._fail(f"it took {took:g} s", probes)
@@ -221,28 +234,53 @@ class Breaker:
     def _settle(self, keys: Iterable[str]) -> Flow[None]:
         """Does what is to be done before the tier answers for `keys`."""
         due = self._owed.due(keys)
-        for tags, owner in due.clearings:
-            yield from self._watch.whole(self.tier.clear(tags=tags, owner=owner))
-        if due.keys and ALL not in due.clearings:
-            yield from self._watch.whole(self.tier.delete_many(list(due.keys)))
-        self._owed.settle(due)
+        try:
+            for tags, owner in due.clearings:
+                yield from self._watch.whole(self.tier.clear(tags=tags, owner=owner))
+            if due.keys and ALL not in due.clearings:
+                yield from self._watch.whole(self.tier.delete_many(list(due.keys)))
+            self._owed.settle(due)
+        finally:
+            self._owed.leave(due)
         self._tend()
 
-    def _owe(self, keys: Iterable[str]) -> None:
+    def _change(self, keys: Iterable[str]) -> None:
+        """These will be changed: noted before, since they may be just when another server takes over."""
+        if self._recent is not None:
+            self._recent.add(keys, self._now())
+
+    def _replaced(self) -> None:
+        """Another server answers than before, and may have lost what was changed lately."""
+        if self._recent is not None:
+            self._recent.owe(self._owed, self._now())
+            self._tend()
+
+    def _owe(self, keys: Iterable[str], *, asked: bool = False) -> None:
+        if asked and self._watch.abandoned:
+            self._unsure.update(keys)
         self._owed.add(keys)
+        self._tend()
+
+    def _late(self) -> None:
+        """What was given up has ended. This process has waited for that with settling; another may not have."""
+        keys, self._unsure = self._unsure, set()
+        if self._owed.journal is not None:
+            self._owed.add(keys)
         self._tend()
 
     def _tend(self) -> None:
         """The short way is for a tier that is well and owes nothing: everything else is seen to in `_ask`."""
         with self._tending:  # who looked last has the last word
-            self._hasty = self._state == "up" and not self._in_a_row and not self._owed and not self._watch.abandoned
+            self._hasty = self._state == "up" and not self._in_a_row and not self._owed.known and not self._watch.abandoned
             self.gate.set(self._hasty)
 
     def forked(self) -> None:
         """For the child of a fork: who held a lock, probes or was given up is a thread of the parent."""
-        self._changing, self._tending = threading.Lock(), threading.Lock()
+        self._changing, self._tending = threading.RLock(), threading.RLock()
         self._watch.forked()
         self._owed.forked()
+        if self._recent is not None:
+            self._recent.forked()
         if self._state == "probing":
             self._state = "down"
         self._tend()
@@ -272,12 +310,12 @@ class Breaker:
             with self._changing:
                 self._state = "down"
 
-    def _fail(self, reason: str, probes: bool) -> None:
+    def _fail(self, reason: str, probes: bool, weight: int = 1) -> None:
         now = self._now()
         with self._changing:
             self._reason = reason
             self._failed += 1
-            self._in_a_row += 1
+            self._in_a_row += weight
             opens = self._state == "up" and self._in_a_row >= self._failures
             if opens:
                 self._fell = now

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from forecache.checks import is_async
 from forecache.errors import TierUnavailable
-from forecache.flow import All, Call, Flow, Request
+from forecache.flow import All, Call, First, Flow, Request
 
 __all__ = ["Watch"]
 
@@ -17,13 +17,18 @@ T = TypeVar("T")
 
 
 class Watch:
-    """Bounds the calls of flows, and counts those that were given up and haven't ended."""
+    """Bounds the calls of flows, and counts those that were given up and haven't ended.
+
+    An `Either` is left as it is: it bounds itself, and never takes effect after it was given up.
+    """
 
     def __init__(self, timeout: float | None) -> None:
         """`timeout` is in seconds; None bounds nothing, and calls of an own timeout keep it."""
         self.timeout = timeout
         self.abandoned = 0
         self.changing = threading.Lock()
+        self.ended: Callable[[], object] = lambda: None
+        """Called when none is left of those that were given up."""
 
     def forked(self) -> None:
         """For the child of a fork: what was given up runs in the parent."""
@@ -61,6 +66,8 @@ class Watch:
     def _bounded(self, request: Request, call: _Watched | None) -> Request:
         if isinstance(request, All):
             return All([self.whole(flow) for flow in request.flows])
+        if isinstance(request, First):
+            return replace(request, flow=self.whole(request.flow), other=self.whole(request.other))
         if not isinstance(request, Call):
             return request
         timeout = self.timeout if request.timeout is None else request.timeout
@@ -86,6 +93,9 @@ class _Watched:
             with self._watch.changing:
                 self._ended = True
                 self._watch.abandoned -= self._let_go
+                last = self._let_go and not self._watch.abandoned
+            if last:
+                self._watch.ended()
 
     def let_go(self) -> None:
         """Nobody waits for it any more: it has ended, or it is given up."""

@@ -9,9 +9,13 @@ from forecache import checks
 from forecache._core import Entry, Packing
 from forecache.errors import CodecError
 from forecache.tiers.boundary import Boundary, Compressed
+from forecache.tiers.breaker import Tell
+from forecache.tiers.hedge import Hedge
+from forecache.tiers.retry import Retry
+from forecache.tiers.tier import Now, Tier
 from forecache.units import Size, parse_size
 
-__all__ = ["Records", "Remote", "needs"]
+__all__ = ["Records", "Remote", "needs", "public"]
 
 
 @dataclass(frozen=True, init=False)
@@ -30,6 +34,26 @@ class Remote(Boundary):
     def name(self) -> str:
         """See `Boundary`."""
         return self.called
+
+    @property
+    def journalled(self) -> bool:
+        """See `Boundary`."""
+        return True
+
+    @property
+    def address(self) -> str | None:
+        """See `Boundary`. What the URL or the servers say of the place."""
+        given = getattr(self, "url", None) or getattr(self, "servers", None)
+        if given is None:
+            return None
+        return ",".join(map(public, [given] if isinstance(given, str) else given))
+
+    def _layered(self, tier: Tier, now: Now, tell: Tell | None) -> Tier:
+        if self.retries:
+            tier = Retry(tier, self.retries, self.timeout, now)
+        if self.hedge is not None:
+            tier = Hedge(tier, self.hedge)
+        return super()._layered(tier, now, tell)
 
     def _take_remote(self, *, called: str, capacity: Size | None, retries: int, hedge: Any, **options: Any) -> None:
         """Sets the fields of all remote tiers, or raises `ConfigError`; then as `_take`."""
@@ -62,6 +86,16 @@ class Records:
         except CodecError:
             self.corrupt += 1
             return None
+
+
+def public(url: str) -> str:
+    """A URL without what may be secret: user, password, query and fragment.
+
+    >>> public("rediss://app:secret@cache.example:6380/1?password=secret")
+    'rediss://cache.example:6380/1'
+    """
+    scheme, mark, rest = url.split("#", maxsplit=1)[0].split("?", maxsplit=1)[0].rpartition("://")
+    return scheme + mark + rest[rest.rfind("@") + 1 :]
 
 
 def needs(extra: str, error: ImportError) -> ImportError:

@@ -33,7 +33,20 @@ from forecache._core import Counters, Disk, Entry, FakeClock, Gate, ZMemory
 from forecache.flow import Flow
 from forecache.latency import Latency
 
-__all__ = ["Counted", "Indexed", "Now", "Reader", "Stored", "Streams", "Tier", "TierStats", "lives", "versioned", "wall_time"]
+__all__ = [
+    "Counted",
+    "Indexed",
+    "Limited",
+    "Now",
+    "Reader",
+    "Stored",
+    "Streams",
+    "Tier",
+    "TierStats",
+    "lives",
+    "versioned",
+    "wall_time",
+]
 
 Now: TypeAlias = Callable[[], int]
 """Wall time: milliseconds since 1970."""
@@ -44,6 +57,8 @@ BATCH = 64
 """Keys up to which they do so."""
 SCANNED = 256
 """Places that a scan looks at, at a time."""
+LIMITS = frozenset({"lists", "largest", "decides"})
+"""Names of what a tier may be limited to: see `Limited`."""
 FAKE_START = 1_577_836_800_000
 """Wall time at which a `FakeClock` begins: 2020-01-01 00:00 UTC."""
 
@@ -85,8 +100,14 @@ class TierStats:
     queued: int = 0
     """Keys with something on its way to the tier."""
     queued_bytes: int = 0
+    retried: int = 0
+    """Calls that were made again because the connection was refused or broke off."""
+    hedged: int = 0
+    """Reads that were sent a second time because they took long."""
     owed: int | None = 0
     """Keys that are still to be deleted before the tier answers for them again; None: all of them, so it will be cleared."""
+    journal: str | None = None
+    """The file that keeps what is owed for other processes; `memory`, and why, if there is none; None if none is wanted."""
 
 
 class Tier(Protocol):
@@ -189,6 +210,22 @@ class Indexed(Protocol):
         """Its store; None while there is none."""
 
 
+class Limited(Protocol):
+    """What a tier may have that can't do all of it. Each is optional; whoever lacks it has no such limit."""
+
+    @property
+    def lists(self) -> bool:
+        """Whether it knows its keys; `scan` of one that doesn't gives `(None, [])`."""
+
+    @property
+    def largest(self) -> int | None:
+        """Bytes of payload up to which it takes every entry; longer ones may be refused. None: no bound, or not yet known."""
+
+    @property
+    def decides(self) -> bool:
+        """Whether it has a `swap`; that of one that hasn't raises `TierUnavailable`. It may be False from the first `swap` on."""
+
+
 def wall_time(clock: FakeClock | None = None) -> Now:
     """Wall time as tiers take it: the system's, or that of a clock for tests.
 
@@ -207,10 +244,10 @@ def lives(entry: Entry, used: int, now: int) -> bool:
     return (entry.hard is None or now < entry.hard) and (idle is None or now < used + idle)
 
 
-def versioned(entry: Entry, version: int) -> Entry:
-    """The same entry under another version: for tiers, which give versions of their own."""
+def versioned(entry: Entry, version: int, payload: bytes | None = None) -> Entry:
+    """The same entry under another version, or with another payload: for tiers, which give versions of their own."""
     rest: dict[str, Any] = {name: getattr(entry, name) for name in _BESIDE}
-    return Entry(entry.payload, version=version, **rest)
+    return Entry(entry.payload if payload is None else payload, version=version, **rest)
 
 
 _BESIDE = (

@@ -1,0 +1,203 @@
+"""Stores by URL, and what their errors mean."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from forecache.errors import TierUnavailable
+from forecache.tiers.remote import needs
+from forecache.units import wrong
+
+__all__ = ["Access", "Moved", "Place", "Unsupported", "Where", "open_place", "where"]
+
+SCHEMES = "s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, file:///directory"
+LONGEST = 300
+"""Characters of a prefix: a name of an object has 1,024 at most."""
+FOREVER = 86_400
+"""Seconds of a request that nobody bounds."""
+CONNECT = 5.0
+"""Seconds that connecting may take, at most."""
+SHOWN = 300
+"""Characters of an error that are shown."""
+_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")
+_CODE = re.compile(r"<Code>([^<]*)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
+_NOWHERE = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist", re.IGNORECASE)
+_EMPTY = re.compile("416 Range Not|range was invalid", re.IGNORECASE)
+"""What a store says that is asked for a part of nothing."""
+_BROKE = re.compile(r"HttpError \{\s*kind: (\w+)")
+_WHY = re.compile(r'(?:message|error): "([^"]+)"|(Invalid\w+\(\s*\w+)')
+_SIGNED = re.compile(r"((?:sig|signature|credential|token|key)[\w-]*=)[^&\s)]+", re.IGNORECASE)
+
+
+class Where(NamedTuple):
+    """What a URL says."""
+
+    scheme: str
+    bucket: str
+    """Or container, or directory."""
+    prefix: str
+    """It ends in a slash, or is empty."""
+
+
+class Access(NamedTuple):
+    """How to get in; what is None is looked for where the cloud's own tools do."""
+
+    endpoint: str | None = None
+    region: str | None = None
+    access_key: str | None = None
+    secret_key: str | None = None
+    timeout: float | None = None
+
+
+class Moved(Exception):
+    """There is another content by now."""
+
+
+class Unsupported(TierUnavailable):
+    """The store has no such request."""
+
+
+def where(field: str, url: str) -> Where:
+    """A URL taken apart. Raises `ConfigError`, which never shows what stands before an `@`.
+
+    >>> where("object.url", "s3://bucket/app/cache")
+    Where(scheme='s3', bucket='bucket', prefix='app/cache/')
+    >>> where("object.url", "file:///var/cache/app")
+    Where(scheme='file', bucket='/var/cache/app', prefix='')
+    """
+    if not isinstance(url, str):
+        raise wrong(field, url, SCHEMES)
+    scheme, mark, rest = url.partition("://")
+    shown = f"{scheme}{mark}…@{rest.rpartition('@')[2]}" if "@" in rest else url
+    if not mark or scheme not in {"s3", "gs", "az", "file"} or "?" in rest or "#" in rest or "\0" in rest:
+        raise wrong(field, shown, SCHEMES)
+    if scheme == "file":
+        path = unquote(rest)
+        if not path.startswith("/"):
+            raise wrong(field, shown, "file:/// and an absolute path, such as file:///var/cache/app")
+        return Where(scheme, path, "")
+    bucket, _, prefix = rest.partition("/")
+    if "@" in rest:
+        raise wrong(field, shown, f"{SCHEMES}; keys are given by access_key and secret_key, not in the URL")
+    parts = [part for part in prefix.split("/") if part]
+    if not _BUCKET.fullmatch(bucket) or any(part in {".", ".."} or not part.isprintable() for part in parts):
+        raise wrong(field, shown, SCHEMES)
+    prefix = "".join(f"{part}/" for part in parts)
+    if len(prefix.encode()) > LONGEST:
+        raise wrong(field, shown, f"a prefix of {LONGEST} bytes or less")
+    return Where(scheme, bucket, prefix)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A store, and how it speaks."""
+
+    obstore: Any
+    store: Any
+    where: Where
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def ordered(self) -> bool:
+        """Whether it lists by name, page by page. A directory has no order."""
+        return self.where.scheme != "file"
+
+    @property
+    def bulk(self) -> bool:
+        """Whether it deletes a thousand objects in one request, and doesn't mind those that aren't there."""
+        return self.where.scheme == "s3"
+
+    def absent(self, error: Exception) -> None:
+        """Returns if `error` says that there is no such object; else raises what it means."""
+        errors = self.obstore.exceptions
+        if isinstance(error, errors.PreconditionError):
+            raise Moved from None
+        text = str(error)
+        if isinstance(error, FileNotFoundError):
+            if not _NOWHERE.search(text):
+                return
+        elif _EMPTY.search(text):
+            return
+        raise self._meaning(error) from None
+
+    def refused(self, error: Exception) -> bool:
+        """False if `error` says that the condition of a put wasn't met; else it raises what it means."""
+        errors = self.obstore.exceptions
+        if isinstance(error, errors.AlreadyExistsError | errors.PreconditionError):
+            return False
+        raise self._meaning(error) from None
+
+    def _meaning(self, error: Exception) -> Exception:
+        errors = self.obstore.exceptions
+        text, _, source = str(error).partition("\n\nDebug source")
+        if isinstance(error, NotImplementedError | errors.NotSupportedError) or "501 Not Implemented" in text:
+            return Unsupported(self._readable(text))
+        if not isinstance(error, OSError | ValueError | errors.BaseError):
+            return error
+        broke = _BROKE.search(source)
+        kind = broke[1] if broke else ""
+        why = "no answer in time" if kind == "Timeout" else ": ".join(dict.fromkeys(map("".join, _WHY.findall(source[-2000:]))))
+        unavailable = TierUnavailable(self._readable(f"{text}: {why}" if broke and why else text))
+        unavailable.unsent = kind == "Connect"
+        unavailable.lost = kind in {"Connect", "Request", "Interrupted"} or "503 Service Unavailable" in text
+        return unavailable
+
+    def _readable(self, text: str) -> str:
+        told, _, _ = text.partition("<?xml")
+        code = _CODE.search(text)
+        if code:
+            told = f"{told.rstrip(' :')}: {code[1]}: {code[2] or ''}"
+        told = _SIGNED.sub(r"\1…", " ".join(told.split()))
+        for secret in self.secrets:
+            told = told.replace(secret, "…")
+        return told[:SHOWN]
+
+
+def open_place(there: Where, access: Access) -> Place:
+    """The store of a URL; nothing is contacted. Raises `ImportError` where obstore isn't installed, else what obstore raises."""
+    try:
+        import obstore
+        import obstore.store as stores
+    except ImportError as error:
+        raise needs("s3", error) from None
+    seconds = FOREVER if access.timeout is None else access.timeout
+    limits: Any = {
+        "client_options": {
+            "timeout": timedelta(seconds=seconds),
+            "connect_timeout": timedelta(seconds=min(seconds, CONNECT)),
+            "allow_http": bool(access.endpoint and access.endpoint.startswith("http://")),
+        },
+        # A layer above tries again, where it is safe.
+        "retry_config": {"max_retries": 0, "retry_timeout": timedelta(seconds=seconds)},
+    }
+    given: dict[str, Any]
+    store: Any
+    if there.scheme == "file":
+        store = stores.LocalStore(Path(there.bucket), mkdir=True)
+    elif there.scheme == "s3":
+        given = {
+            "endpoint": access.endpoint,
+            "region": access.region,
+            "access_key_id": access.access_key,
+            "secret_access_key": access.secret_key,
+        }
+        store = stores.S3Store(there.bucket, **_named(given), **limits)
+    elif there.scheme == "gs":
+        kind = "service_account_key" if (access.secret_key or "").lstrip().startswith("{") else "service_account"
+        given = {"base_url": access.endpoint, kind: access.secret_key}
+        if access.endpoint and not access.secret_key:  # an emulator
+            given["skip_signature"] = True
+        store = stores.GCSStore(there.bucket, **_named(given), **limits)
+    else:
+        given = {"endpoint": access.endpoint, "account_name": access.access_key, "account_key": access.secret_key}
+        store = stores.AzureStore(there.bucket, **_named(given), **limits)
+    return Place(obstore, store, there, tuple(each for each in (access.secret_key, access.access_key) if each))
+
+
+def _named(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

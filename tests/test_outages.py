@@ -1,0 +1,102 @@
+"""Outages of Redis as callers see them: nothing raises, nothing old is served, and it is used again.
+
+`benchmarks/outages.py` is the long form.
+"""
+
+import pytest
+from conftest import Face
+from servers.process import wait_until
+from servers.redis import Redis
+
+from cancellations import trial
+from outage_parts import OUTAGES, Origin, open_cache
+from outages import lost_deletes, orphans
+
+KEYS = 30
+SHORT = {"timeout": 0.2}
+"""Seconds that a call may take, so that the breaker opens soon."""
+
+
+@pytest.fixture
+def server():
+    """One that a test may leave in any state."""
+    server = Redis()
+    server.start()
+    yield server
+    server.kill()
+
+
+class Course:
+    """A cache before, during and after an outage, and another that looks on."""
+
+    def __init__(self, outage, journal, colour):
+        self.outage = outage
+        self.origin = Origin()
+        self.cache, self.other = (open_cache(outage.url, journal, max_entries=1, **SHORT) for _ in range(2))
+        self.face = Face(self.cache, colour)
+        self.keys = [f"key:{number}" for number in range(KEYS)]
+
+    def run(self):
+        with self.cache, self.other:
+            for key in self.keys:
+                self.face.set(key, self.origin.load(key))
+            assert self.other.get_many(self.keys).keys() == set(self.keys)
+            self.outage.begin()
+            for _ in range(2):
+                self.change()
+                self.look()
+            self.outage.end()
+            wait_until(self.used, "Redis isn't used again")
+            self.look()
+
+    def change(self):
+        """Overwrites a third of the keys, deletes another."""
+        for number, key in enumerate(self.keys):
+            if number % 3 == 0:
+                self.face.set(key, self.origin.change(key))
+            elif number % 3 == 1:
+                self.origin.change(key)
+                self.face.delete(key)
+            self.origin.told(key)
+
+    def look(self):
+        """Nobody is given what was there before the changes."""
+        for key in self.keys:
+            self.origin.seen(key, self.origin.least[key], self.face.get(key))
+
+    def used(self):
+        self.look()
+        for key in self.keys:
+            self.origin.seen(key, self.origin.least[key], self.other.get(key))
+        self.face.set("probe", b"1")
+        return self.other.get("probe") is not None and self.cache.stats().tiers[-1].state == "up"
+
+
+@pytest.mark.parametrize(
+    ("name", "colour"),
+    [*((name, "sync") for name in OUTAGES), *((name, "async") for name in ("killed", "paused", "cut", "half open", "garbled"))],
+)
+def test_an_outage_is_misses_and_what_was_changed_meanwhile_stays_changed(server, tmp_path, name, colour):
+    with OUTAGES[name](server) as outage:
+        Course(outage, tmp_path, colour).run()
+
+
+@pytest.mark.parametrize("name", ["killed", "paused", "disk full"])
+def test_what_a_process_deleted_before_it_was_killed_isn_t_served_to_another(server, tmp_path, name):
+    with OUTAGES[name](server) as outage:
+        assert orphans(outage, tmp_path, 20) == []
+
+
+def test_a_failover_of_sentinels_loses_no_delete(redis_sentinel, tmp_path):
+    assert lost_deletes(redis_sentinel, tmp_path, 20) == []
+
+
+def test_a_lost_master_of_a_cluster_loses_no_delete(redis_cluster, tmp_path):
+    assert lost_deletes(redis_cluster, tmp_path, 20) == []
+
+
+def test_cancelled_requests_leave_no_reply_to_others(server, tmp_path):
+    counts, wrong = trial(server, tmp_path, 3_333)
+    assert wrong == []
+    assert counts["answered"] > 100
+    assert counts["hits"] > 100

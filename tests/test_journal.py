@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from forecache import Cache, Disk, machine
 from forecache._core import Entry
 from forecache.flow import run
-from forecache.testing import DictTier, FakeClock, FaultyTier, Hang, Raise
+from forecache.testing import DictTier, FakeClock, FaultyTier, Garble, Hang, Lose, Raise
 from forecache.tiers import journal as journals
 from forecache.tiers import owed as bounds
 from forecache.tiers.boundary import Custom
@@ -716,3 +716,44 @@ def test_a_loaded_value_is_no_change_that_a_tier_which_is_down_has_to_hear_of():
         cache.delete("b")
         assert cache.stats().tiers[0].owed == 2
         tier.heal()
+
+
+WHICH = st.integers(0, 1)
+FAULTS = st.sampled_from([Raise(), Lose(), Garble()])
+STEPS = st.one_of(
+    st.tuples(st.sampled_from(["set", "delete", "get"]), WHICH, st.sampled_from(["a", "b", "c"])),
+    st.tuples(st.just("clear"), WHICH, st.sampled_from([None, "red", "blue"])),
+    st.tuples(st.just("fault"), WHICH, st.tuples(st.sampled_from(["get_many", "set_many", "delete_many", "clear"]), FAULTS)),
+    st.tuples(st.just("wait"), WHICH, st.integers(0, 11)),
+    st.tuples(st.just("kill"), WHICH, st.none()),
+)
+COLOURS = {"a": ["red"], "b": ["blue"], "c": ["red", "blue"]}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(STEPS, max_size=40))
+def test_whatever_fails_no_process_ever_reads_an_older_value(steps):
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "tier.journal"
+        scene = Scene(path)
+        latest = {}
+        for number, (verb, which, what) in enumerate(steps):
+            value = b"%d" % number
+            if verb == "set":
+                latest[what] = value
+                run(scene.breakers[which].set_many({what: Entry(value, tags=COLOURS[what])}))
+            elif verb == "delete":
+                latest.pop(what, None)
+                run(scene.breakers[which].delete_many([what]))
+            elif verb == "get":
+                assert scene.get(which, what).get(what) in {None, latest.get(what)}
+            elif verb == "clear":
+                latest = {key: each for key, each in latest.items() if what and what not in COLOURS[key]}
+                run(scene.breakers[which].clear(tags=[what] if what else ()))
+            elif verb == "fault":
+                scene.tiers[which].plan(*what)
+            elif verb == "wait":
+                scene.clock.advance(what)
+            elif verb == "kill":
+                scene.breakers[which] = Breaker(scene.tiers[which], failures=1, pause=10, now=wall_time(scene.clock))
+                scene.breakers[which].keep(journal(path))

@@ -21,8 +21,8 @@ from typing import Any
 from forecache import Cache
 from outage_parts import Proxy, Server, open_cache, process
 
-TASKS, KEYS, CONNECTIONS = 32, 500, 32
-LATEST = 0.004
+TASKS, KEYS, CONNECTIONS = 16, 500, 16
+LATEST = 0.02
 """Seconds after which a request that isn't over is cancelled, at most."""
 
 

@@ -127,8 +127,7 @@ class Dial:
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
             # Redis before 7.2 doesn't know CLIENT SETINFO, and redis-py looks its version up in files, at each connection.
-            "lib_name": None,
-            "lib_version": None,
+            "driver_info": None,
         }
         if login:
             options |= {"db": target.db, "username": target.username, "password": target.password}

@@ -7,7 +7,6 @@ import threading
 import weakref
 from collections.abc import Iterable
 from concurrent.futures import Future
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +16,6 @@ from forecache.errors import CodecError, TierUnavailable
 from forecache.events import Hub, Removed, TierFailed
 from forecache.tiers.breaker import Breaker
 from forecache.tiers.disk import Disk
-from forecache.tiers.journal import Journal, file_name, state_directory
 from forecache.tiers.tier import Tier, wall_time
 from forecache.units import wrong
 
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from forecache.config import Config
     from forecache.tiered import TieredCache
     from forecache.tiers.boundary import Boundary
+    from forecache.tiers.journal import Journal
 
 __all__ = ["FAILURES", "GONE", "Signal", "Stack"]
 
@@ -202,23 +201,18 @@ class Stack:
 
 def _keep(tier: Breaker, boundary: Boundary, config: Config) -> None:
     """Gives a tier its journal: in the first place that can be written to, or that has one."""
+    from forecache.tiers.journal import Journal, file_name, state_directory  # only who has such a tier needs it
+
     kind = type(boundary).__name__.lower()
     about = f"{kind} {boundary.address or boundary.name}, namespace {config.namespace!r}"
-    places = [Path(config.journal).absolute()] if config.journal is not None else _default_places(config, boundary)
+    if config.journal is not None:
+        places = [Path(config.journal).absolute()]
+    else:  # a directory of the disk tier takes no foreign files
+        places = [Path(f"{Path(each.path)}.journal") for each in config.tiers if isinstance(each, Disk)][:1]
+        state = state_directory()
+        places += [state] if boundary.address is not None and state is not None else []
     journals = [Journal(place / file_name(kind, about), about) for place in places]
-    if journals:
-        tier.keep(next((journal for journal in journals if _serves(journal)), journals[-1]))
-
-
-def _default_places(config: Config, boundary: Boundary) -> list[Path]:
-    # A directory of the disk tier takes no foreign files.
-    beside = [Path(f"{Path(each.path)}.journal") for each in config.tiers if isinstance(each, Disk)][:1]
-    if boundary.address is None:
-        return beside
-    state = state_directory()
-    with suppress(OSError):  # then the journal says why
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return [*beside, state]
+    tier.keep(next((journal for journal in journals if _serves(journal)), journals[-1] if journals else None))
 
 
 def _serves(journal: Journal) -> bool:

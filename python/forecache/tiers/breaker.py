@@ -19,17 +19,19 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from forecache._core import Entry, Gate
 from forecache.errors import TierUnavailable
 from forecache.events import TierClosed, TierOpened
 from forecache.flow import Call, Flow
 from forecache.tiers.calls import Watch
-from forecache.tiers.journal import Journal
 from forecache.tiers.layer import Layer
 from forecache.tiers.owed import ALL, Owed, Recent
 from forecache.tiers.tier import Now, Stored, Tier, TierStats, wall_time
+
+if TYPE_CHECKING:
+    from forecache.tiers.journal import Journal
 
 __all__ = ["Breaker"]
 
@@ -67,6 +69,8 @@ class Breaker(Layer):
     ) -> None:
         super().__init__(tier)
         self._watch = Watch(timeout)
+        self._watch.ended = self._late
+        self._unsure: set[str] = set()
         self._owed = Owed()
         self._recent: Recent | None = None
         if hasattr(tier, "on_replaced"):
@@ -87,8 +91,8 @@ class Breaker(Layer):
         self._hasty = True
         _alive.add(self)
 
-    def keep(self, journal: Journal) -> None:
-        """Has what is owed outlive this process, and others see it; before the first use."""
+    def keep(self, journal: Journal | None) -> None:
+        """Has what is owed outlive this process, and others see it; before the first use. None: there is no place for it."""
         self._owed.keep(journal)
         self._tend()
 
@@ -208,13 +212,13 @@ class Breaker(Layer):
             raise
         except Exception as error:
             ended = True
-            self._owe(owed)
+            self._owe(owed, asked=True)
             waited = isinstance(error, TimeoutError) or (timeout is not None and self._now() - began >= timeout * NEARLY)
             self._fail(_text(error), probes, (self._failures + 1) // 2 if waited else 1)
             return self._failed_call(error)
         finally:
             if not ended:  # the caller was, and what the tier did isn't known
-                self._owe(owed)
+                self._owe(owed, asked=True)
                 self._leave(probes)
         if timeout is not None and (took := (self._now() - began) / 1000) > timeout:
             self._fail(f"it took {took:g} s", probes)
@@ -246,8 +250,17 @@ class Breaker(Layer):
             self._recent.owe(self._owed, self._now())
             self._tend()
 
-    def _owe(self, keys: Iterable[str]) -> None:
+    def _owe(self, keys: Iterable[str], *, asked: bool = False) -> None:
+        if asked and self._watch.abandoned:
+            self._unsure.update(keys)
         self._owed.add(keys)
+        self._tend()
+
+    def _late(self) -> None:
+        """What was given up has ended. This process has waited for that with settling; another may not have."""
+        keys, self._unsure = self._unsure, set()
+        if self._owed.journal is not None:
+            self._owed.add(keys)
         self._tend()
 
     def _tend(self) -> None:

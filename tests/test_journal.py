@@ -248,6 +248,18 @@ def test_a_file_that_is_taken_away_owes_everything(path, monkeypatch):
     assert one.count is None
 
 
+def test_others_find_the_file_that_took_the_place_of_theirs(path, monkeypatch):
+    one, other = opened(path), opened(path)
+    assert not one
+    assert not other
+    path.unlink()
+    monkeypatch.setattr(journals, "AGAIN", 0)
+    one.add(["a"])
+    monkeypatch.undo()
+    assert other
+    assert keys_of(one) == keys_of(other) == ["a"]
+
+
 def test_a_lock_that_is_held_for_ever_holds_nobody_up(path, monkeypatch):
     import fcntl
 
@@ -261,7 +273,7 @@ def test_a_lock_that_is_held_for_ever_holds_nobody_up(path, monkeypatch):
     assert keys_of(owed) == ["a"]
     monkeypatch.setattr(journals, "AGAIN", 0)
     owed.add(["b"])
-    assert keys_of(opened(path)) == ["b"]
+    assert keys_of(opened(path)) == keys_of(owed) == ["a", "b"]
     assert owed.place == str(path)
 
 
@@ -686,3 +698,21 @@ def test_who_waits_for_the_lock_has_its_keys_written_by_who_has_it(path, crew):
     crew.back()
     assert calls == [["first"], [f"key {number}" for number in range(5)]]
     assert len(keys_of(opened(path))) == 6
+
+
+def test_a_loaded_value_is_no_change_that_a_tier_which_is_down_has_to_hear_of():
+    entries = {}
+    tier = shared(entries)
+    with Cache(tiers=[Custom(tier, timeout=None)], capacity=2000) as cache:
+        cache.set("a", "stored")
+        tier.always(Raise())
+        for number in range(9):
+            cache.get(f"other {number}")
+        assert cache.stats().tiers[0].state == "down"
+        for number in range(9):
+            assert cache.get_or_load(f"key {number}", lambda: "loaded") == "loaded"
+        assert cache.stats().tiers[0].owed == 0
+        cache.set("a", "changed")
+        cache.delete("b")
+        assert cache.stats().tiers[0].owed == 2
+        tier.heal()

@@ -160,6 +160,13 @@ class Stack:
 
             cache._hasten(disk, tier.gate, self.decode, wake)
 
+    def awake(self, plan: bytes) -> bytes:
+        """The plan without the writes to tiers that aren't asked now."""
+        if not any(getattr(tier, "down", False) for tier in self.tiers):
+            return plan
+        down = [getattr(tier, "down", False) and letter in b"bt" for tier, letter in zip(self.tiers, plan, strict=True)]
+        return bytes(ord("-") if sleeps else letter for sleeps, letter in zip(down, plan, strict=True))
+
     def encode(self, key: str, value: Any) -> tuple[bytes, int]:
         """The stored form of a value, and the number of its codec. Raises `CodecError` if it has none."""
         if type(value) is bytes and self._raw:

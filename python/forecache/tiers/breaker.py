@@ -163,6 +163,11 @@ class Breaker(Layer):
                 yield Call(self._owed.close)
             yield from self._watch.whole(self.tier.close())
 
+    @property
+    def down(self) -> bool:
+        """Whether the tier isn't asked now, but perhaps by a probe."""
+        return self._state != "up"
+
     def stats(self) -> TierStats:
         """See `Tier`."""
         told = self.tier.stats()

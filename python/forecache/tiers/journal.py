@@ -57,8 +57,8 @@ MOST_BYTES = 64 * 2**20
 """Bytes of keys that are remembered; beyond it everything is owed."""
 ANEW = 2**20
 """Bytes of log from which on it is written anew, when most of it is settled."""
-PATIENCE = 0.1
-"""Seconds to wait for the lock: it is held for microseconds, unless its holder was stopped."""
+PATIENCE = 0.5
+"""Seconds to wait for the lock: it is held for microseconds, unless its holder has no processor, or was stopped."""
 AGAIN = 1.0
 """Seconds after which a journal that failed is tried again."""
 
@@ -213,11 +213,13 @@ class Journal:
             opened, self._fd = self._fd is None, fd
             self._lock(fd)
             now = time.monotonic()
-            if not opened and now < self._checked + AGAIN:
+            if not opened and now < self._checked + AGAIN and self._word(TAIL) == self._tail:
                 break
             if self._is_there(fd) and (not opened or self._attach(fd)):
                 self._checked = now
                 break
+            if not opened:  # others who have this file look again, too
+                _write(fd, os.urandom(8), TAIL)
             self._shut()
         self._catch_up(fd)
         return fd

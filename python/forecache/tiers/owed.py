@@ -203,7 +203,8 @@ class Owed:
                     batches.append(batch)
             together = [key for batch in batches for each in batch for key in each]
             begun = journal.begun()  # before: who begins to settle after this may strike out what is written now
-            if self._kept(journal.add, together):
+            if self._kept(journal.add, [*together, *self._here.keys]):
+                self._here.keys.clear()
                 noted = self._noted[1] if self._noted[0] == begun and len(self._noted[1]) < MOST_KEYS else set()
                 noted.update([ALL] if ALL in journal.notes.clearings else together)
                 self._noted = begun, noted

@@ -107,15 +107,24 @@ class Dial:
     async def aconnect(self, address: Address, ends: float | None, login: bool) -> AwaitedLink:
         """A new link."""
         connection = self._connection(redis.asyncio, address, ends, login)
+        writers: list[asyncio.StreamWriter] = []
+
+        async def log_in(connection: Any) -> None:
+            writers.append(connection._writer)
+            await connection.on_connect()
+
+        connection.redis_connect_func = log_in
         try:
             await connection.connect()
             return AwaitedLink(connection, address, self.timeout)
-        except Exception as error:
+        except BaseException as error:
+            connection._reader = connection._writer = None
+            for writer in writers:
+                writer.transport.abort()
+            if not isinstance(error, Exception):
+                raise
+            await asyncio.sleep(0)  # in which sockets are closed, even if the loop ends now
             raise failed(address, error, unsent=True) from error
-        finally:
-            if connection.is_connected:  # what the link hasn't taken over
-                connection._writer.transport.abort()
-                connection._reader = connection._writer = None
 
     def _connection(self, library: Any, address: Address, ends: float | None, login: bool) -> Any:
         """A connection of redis-py, or of its asyncio part, that isn't open yet."""
@@ -255,6 +264,10 @@ class PlainLink(Link):
         """Ends it."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def __del__(self) -> None:
+        """An interrupt may fall where nobody has it in hand."""
         self._socket.close()
 
     def forked(self) -> None:

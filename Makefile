@@ -88,7 +88,8 @@ bench: $(VENV)/.installed $(VENV)/.group-bench
 	cargo run --quiet --release --locked --package forecache-core --example replay_speed recordings/database.fctrace
 
 campaign: $(VENV)/.installed $(VENV)/.group-test
-	@PROPTEST_CASES=100000 cargo test --quiet --release --locked --package forecache-core --test store
+	@scripts/setup.sh "$(PYTHON)" "$(OLDEST_CARGO)" "$(VENV)" redis-server
+	PROPTEST_CASES=100000 cargo test --quiet --release --locked --package forecache-core --test store
 	PROPTEST_CASES=2000 cargo test --quiet --release --locked --package forecache-core --lib
 	FORECACHE_PROGRAMS=10000 $(RUN) -m pytest tests/test_tiered_model.py
 	FORECACHE_STRIDE=1 $(RUN) -m pytest tests/test_interrupts.py
@@ -97,6 +98,8 @@ campaign: $(VENV)/.installed $(VENV)/.group-test
 	$(RUN) benchmarks/disk_crash.py --flips 10000
 	$(RUN) benchmarks/disk_shared.py --check
 	$(RUN) benchmarks/disk_shared.py --cache --check
+	$(RUN) benchmarks/outages.py --check
+	$(RUN) benchmarks/cancellations.py
 
 clean:
 	rm -rf .venv .venv-* target

@@ -21,8 +21,8 @@ from typing import Any
 from forecache import Cache
 from outage_parts import Proxy, Server, open_cache, process
 
-TASKS, KEYS, CONNECTIONS = 32, 500, 32
-LATEST = 0.004
+TASKS, KEYS, CONNECTIONS = 16, 500, 16
+LATEST = 0.02
 """Seconds after which a request that isn't over is cancelled, at most."""
 
 
@@ -129,6 +129,9 @@ def trial(server: Server, folder: Path, cancelled: int) -> tuple[Counter[str], l
             askers = asyncio.run(campaign(cache, proxy, cancelled))
             stats: Any = cache.stats().tiers[-1]
         wrong = [each for asker in askers for each in asker.wrong]
+        # A record says whose it is, so another's would come as a damaged one, and another's number as an error.
+        wrong += [f"{stats.corrupt} records of other keys"] * bool(stats.corrupt)
+        wrong += [f"{stats.failures} failures, the last: {stats.reason}"] * bool(stats.failures)
         counts = sum((asker.counts for asker in askers), Counter())
         counts["connections"] = proxy.accepted
         counts["hits"] = stats.hits

@@ -48,6 +48,8 @@ class Outage:
     url: str
     begin: Callable[[], object]
     end: Callable[[], object]
+    away: float = 4.0
+    """Seconds for which a load has to do without it, beside those that `end` takes."""
 
 
 @contextmanager
@@ -117,7 +119,7 @@ OUTAGES = {
 
 def failover(servers: RedisSet) -> Outage:
     """The loss of a master; it ends with the promotion of a replica."""
-    return Outage(servers.url, servers.kill_master, servers.wait_failover)
+    return Outage(servers.url, servers.kill_master, servers.wait_failover, away=0)
 
 
 @contextmanager

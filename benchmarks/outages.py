@@ -46,7 +46,6 @@ LOADING = 0.002
 GRACE, BACK = 1.0, 2.0
 """Seconds after which callers feel nothing any more, and after which a server that has returned is used."""
 MOST_SLOWER = 2.0
-AWAY = 4.0
 PATIENCE = 15.0
 
 
@@ -208,21 +207,21 @@ def trial(name: str, outage: Outage, folder: Path) -> list[str]:
             begin = time.perf_counter()
             well = load.p99(begin - 1, begin)
             outage.begin()
-            time.sleep(AWAY)
-            away = time.perf_counter()
+            time.sleep(outage.away)
+            ending = time.perf_counter()
             outage.end()
             end = time.perf_counter()
             resumed = used_again(cache, outage.url, journal)
             time.sleep(1)
         stats = cache.stats().tiers[-1]
-    felt, first = load.p99(begin + GRACE, away), load.p99(begin, begin + GRACE)
+    felt, first = load.p99(begin + GRACE, end), load.p99(begin, begin + GRACE)
     slowest = max(took for began, took in load.times if began >= begin)
     print(
         f"  p99 {well * 1e3:.1f} ms before, {first * 1e3:.1f} ms in the first second, then {felt * 1e3:.1f} ms "
-        f"({felt / usual:.2f}x, promised {MOST_SLOWER}x); slowest {slowest * 1e3:.0f} ms; {load.rate(begin, away):,.0f}/s"
+        f"({felt / usual:.2f}x, promised {MOST_SLOWER}x); slowest {slowest * 1e3:.0f} ms; {load.rate(begin, end):,.0f}/s"
     )
     print(
-        f"  used again {resumed:.2f} s after its return (promised {BACK} s), which took {end - away:.2f} s; "
+        f"  used again {resumed:.2f} s after its return (promised {BACK} s), which took {end - ending:.2f} s; "
         f"{stats.failures} failures, {stats.dropped} dropped, reason {stats.reason}"
     )
     broken = [f"{len(load.errors)} errors, such as {load.errors[0]}"] if load.errors else []

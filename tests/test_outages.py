@@ -30,7 +30,7 @@ class Course:
     """A cache before, during and after an outage, and another that looks on."""
 
     def __init__(self, outage, journal, colour):
-        self.outage = outage
+        self.outage, self.journal = outage, journal
         self.origin = Origin()
         self.cache, self.other = (open_cache(outage.url, journal, max_entries=1, **SHORT) for _ in range(2))
         self.face = Face(self.cache, colour)
@@ -40,7 +40,8 @@ class Course:
         with self.cache, self.other:
             for key in self.keys:
                 self.face.set(key, self.origin.load(key))
-            assert self.other.get_many(self.keys).keys() == set(self.keys)
+            with open_cache(self.outage.url, self.journal) as third:  # the other's memory is to know nothing
+                assert third.get_many(self.keys).keys() == set(self.keys)
             self.outage.begin()
             for _ in range(2):
                 self.change()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ from forecache.tiers.boundary import Compressed
 from forecache.tiers.breaker import Tell
 from forecache.tiers.dict_tier import matcher
 from forecache.tiers.objects.bucket import Bucket, Seen
-from forecache.tiers.objects.form import GRAVE, PLAIN, Head, begin_of
+from forecache.tiers.objects.form import PLAIN, Head, begin_of
 from forecache.tiers.objects.names import text_of
 from forecache.tiers.objects.parts import Held, Ranged
 from forecache.tiers.objects.places import Access, Where, where
@@ -161,7 +161,7 @@ class ObjectTier:
         self._background = Background(self.sweep, options.sweep)
         self._swept: Swept | None = None
         self._counting = threading.Lock()
-        self._counts: Counter[str] = Counter()
+        self._counts = dict.fromkeys(("hits", "misses", "sets", "refused", "evicted"), 0)
         _alive.add(self)
 
     def load(self) -> None:
@@ -189,22 +189,18 @@ class ObjectTier:
         if found is None:
             return key, None
         begin = begin_of(found.data)
-        if begin is None or begin.kind == GRAVE:
-            entry = None
-            damaged = begin is None
-            self._records.corrupt += damaged
-        else:
-            entry = self._records.open(key, bytes(memoryview(found.data)[begin.start :]))
-            damaged = entry is None
-        if damaged:
-            yield from self._bucket.remove([name])
-        if (
-            begin is None
-            or entry is None
-            or not (yield from self._uses.alive(Seen(name, found, Head(begin, key, entry)), uses=True))
-        ):
+        if begin is None:
+            self._records.corrupt += 1
+        elif begin.void(found.modified):
             return key, None
-        return key, entry
+        entry = None if begin is None else self._records.open_from(key, found.data, begin.start)
+        if begin is None or entry is None:
+            yield from self._bucket.remove([name])
+            return key, None
+        if entry.time_to_idle is None:  # a short way for what most entries are
+            return key, entry if entry.hard is None or self._now() < entry.hard else None
+        alive = yield from self._uses.alive(Seen(name, found, Head(begin, key, entry)), uses=True)
+        return key, entry if alive else None
 
     def set_many(self, entries: Mapping[str, Entry], *, absent: bool = False) -> Flow[Stored]:
         """See `Tier`. With `absent`, a store that holds no conditions may lose a race."""
@@ -241,7 +237,8 @@ class ObjectTier:
     def delete_many(self, keys: Sequence[str]) -> Flow[set[str]]:
         """See `Tier`."""
         looked = yield from self._bucket.each(self._look, dict.fromkeys(keys))
-        yield from self._bucket.remove([seen.name for _, seen, _ in looked if seen is not None])
+        # All of them: what wasn't there may be on its way.
+        yield from self._bucket.remove([self._names.value(key) for key, _, _ in looked])
         return {key for key, _, alive in looked if alive}
 
     def _look(self, key: str) -> Flow[tuple[str, Seen | None, bool]]:
@@ -360,7 +357,8 @@ class ObjectTier:
 
     def _count(self, **counts: int) -> None:
         with self._counting:
-            self._counts.update(counts)
+            for name, count in counts.items():
+                self._counts[name] += count
 
 
 def _forked() -> None:

@@ -31,7 +31,7 @@ _EMPTY = re.compile("416 Range Not|range was invalid", re.IGNORECASE)
 """What a store says that is asked for a part of nothing."""
 _BROKE = re.compile(r"HttpError \{\s*kind: (\w+)")
 _WHY = re.compile(r'(?:message|error): "([^"]+)"|(Invalid\w+\(\s*\w+)')
-_SIGNED = re.compile(r"((?:sig|signature|credential|token|key)[\w-]*=)[^&\s)]+", re.IGNORECASE)
+_SIGNED = re.compile(r"([?&][\w-]*(?:sig|signature|credential|token|key)=)[^&\s)]+", re.IGNORECASE)
 
 
 class Where(NamedTuple):

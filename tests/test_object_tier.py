@@ -20,10 +20,10 @@ from forecache import Cache, ConfigError, ObjectStore, TierUnavailable
 from forecache._core import Entry, Packing
 from forecache.flow import arun, run
 from forecache.testing.suite import tier_cases
-from forecache.tiers.object_store import ObjectTier
 from forecache.tiers.objects import form
 from forecache.tiers.objects.names import LONGEST, text_of, written
-from forecache.tiers.objects.places import where
+from forecache.tiers.objects.tier import ObjectTier
+from forecache.tiers.objects.url import where
 from forecache.tiers.remote import Records
 from forecache.tiers.tier import wall_time
 
@@ -577,7 +577,7 @@ import os, sys
 from forecache import ObjectStore, TierUnavailable
 from forecache._core import Entry
 from forecache.flow import run
-from forecache.tiers.object_store import ObjectTier
+from forecache.tiers.objects.tier import ObjectTier
 from forecache.tiers.tier import wall_time
 tier = ObjectTier(ObjectStore({url!r}, min_size=0{keys}), "space", wall_time())
 tier.load()

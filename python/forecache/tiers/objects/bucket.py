@@ -19,8 +19,9 @@ from forecache.flow import All, Either, Flow, Request
 from forecache.tiers.objects.directory import Directory, Threaded
 from forecache.tiers.objects.form import PEEK, Head, begin_of, grave, head_of, pack
 from forecache.tiers.objects.names import Names
-from forecache.tiers.objects.places import Access, Moved, Unsupported, Where, open_place
+from forecache.tiers.objects.places import Moved, Unsupported, open_place
 from forecache.tiers.objects.ports import CREATE, OVERWRITE, PAGE, Awaited, Found, GivenUp, Listed, Plain
+from forecache.tiers.objects.url import Access, Where
 from forecache.tiers.remote import Records
 from forecache.tiers.tier import Now
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers.proxy import Proxy, Unconditional
 
-from forecache import Cache, ConfigError, ObjectStore, TierUnavailable
+from forecache import Cache, CodecError, ConfigError, ObjectStore, TierUnavailable
 from forecache._core import Entry, Packing
 from forecache.flow import arun, run
 from forecache.testing.suite import tier_cases
@@ -160,6 +160,20 @@ def test_a_damaged_head_is_none():
     for end in range(start):
         assert form.head_of("space", packed[:end]) is None
     assert form.head_of("other", packed) is None
+
+
+def test_a_record_is_opened_where_it_lies_in_a_buffer_that_nobody_writes_to():
+    record = Entry(b"payload", codec=1).seal("space", "key", Packing())
+    for buffer in (b"head" + record, memoryview(b"head" + record)):
+        assert Entry.open_from("space", "key", buffer, 4).payload == b"payload"
+    for buffer, start in ((record, 1), (record, 10_000), (b"", 0)):
+        with pytest.raises(CodecError):
+            Entry.open_from("space", "key", buffer, start)
+    for buffer in (bytearray(record), memoryview(b"head" + record)[::2]):
+        with pytest.raises(BufferError):
+            Entry.open_from("space", "key", buffer, 0)
+    with pytest.raises(OverflowError):
+        Entry.open_from("space", "key", record, -1)
 
 
 # What is damaged, foreign, or late

@@ -121,14 +121,12 @@ def _climb_all(
     """Adds the values of what a tier had to `found`, and puts them in memory."""
     stack = cache._stack
     trusted = stack.counters is None or stack.tiers[depth].shared
-    now, wakes = stack.now(), False
+    now = stack.now()
     for key, entry in entries.items():
         value = entry.payload if trusted and entry.codec == RAW else (yield from _checked(cache, depth, key, entry))
         if value is not MISSING:
             found[key] = value
-            wakes = cache._promote(key, value, tickets[key], entry, now) or wakes
-    if wakes:
-        cache._worker.wake(cache)
+            cache._promote(key, value, tickets[key], entry, now)
 
 
 def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> Flow[dict[str, Any]]:

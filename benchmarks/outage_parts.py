@@ -17,9 +17,25 @@ from typing import Any
 from forecache import Cache, Redis
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from servers import process
 from servers.proxy import Proxy
 from servers.redis import Redis as Server
-from servers.sets import RedisSet
+from servers.sets import Cluster, RedisSet, SentinelSet
+
+__all__ = [
+    "OUTAGES",
+    "Cluster",
+    "Origin",
+    "Outage",
+    "Proxy",
+    "SentinelSet",
+    "Server",
+    "Stale",
+    "deaf_replicas",
+    "failover",
+    "open_cache",
+    "process",
+]
 
 LENGTH = 1024
 WRONG = "wrong"

@@ -26,11 +26,19 @@ from pathlib import Path
 from typing import Any
 
 from forecache import Cache
-from outage_parts import OUTAGES, Origin, Outage, Server, Stale, deaf_replicas, failover, open_cache
-
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from servers import process
-from servers.sets import Cluster, SentinelSet
+from outage_parts import (
+    OUTAGES,
+    Cluster,
+    Origin,
+    Outage,
+    SentinelSet,
+    Server,
+    Stale,
+    deaf_replicas,
+    failover,
+    open_cache,
+    process,
+)
 
 THREADS, TASKS, RATE = 8, 64, 5_000
 HOT, COLD, HOT_SHARE, CHANGES = 300, 14_400, 0.8, 0.05

@@ -1,4 +1,7 @@
-"""Outages of Redis as callers see them: nothing raises, nothing old is served, and it is used again. Long: `benchmarks/outages.py`."""
+"""Outages of Redis as callers see them: nothing raises, nothing old is served, and it is used again.
+
+`benchmarks/outages.py` is the long form.
+"""
 
 import pytest
 from conftest import Face

@@ -78,7 +78,7 @@ def _load(cache: Cache, key: str, call: Call, options: Options, empty: Options |
                 if stack is None:
                     cache._fulfil(key, value, ticket, **keep)
                 else:
-                    yield from writes.put(cache, key, value, keep, None, ticket)  # type: ignore[arg-type]
+                    yield from writes.put(cache, key, value, keep, None, ticket, loaded=True)  # type: ignore[arg-type]
         return value
     finally:
         if began:

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 _MEMORY_INFO = Path("/proc/meminfo")
+_MOUNTS = Path("/proc/self/mountinfo")
+_NETWORKS = ("nfs", "cifs", "smb", "9p", "ceph", "afs", "coda", "lustre", "glusterfs", "beegfs", "fuse.ssh", "fuse.gluster")
 _LIMITS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
     (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
@@ -40,6 +42,18 @@ def room(directory: str) -> int | None:
     except (OSError, ValueError):
         return None
     return used + free.f_bavail * free.f_frsize
+
+
+def network_of(directory: str | os.PathLike[str]) -> str | None:
+    """The kind of a file system over a network that a directory is on; None if it is this host's, or that can't be told."""
+    try:
+        device = os.stat(directory).st_dev  # noqa: PTH116  the directory may be a text
+        mounts = _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    named = f"{os.major(device)}:{os.minor(device)}"
+    kinds = [mount.rpartition(" - ")[2].split(" ")[0] for mount in mounts if mount.split(" ")[2:3] == [named]]
+    return next((kind for kind in kinds if kind.startswith(_NETWORKS)), None)
 
 
 def _told(name: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Iterable
@@ -15,7 +16,6 @@ from forecache.errors import CodecError, TierUnavailable
 from forecache.events import Hub, Removed, TierFailed
 from forecache.tiers.breaker import Breaker
 from forecache.tiers.disk import Disk
-from forecache.tiers.journal import Journal, file_name, state_directory
 from forecache.tiers.ring import Ring
 from forecache.tiers.tier import Tier, wall_time
 from forecache.units import wrong
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from forecache.config import Config
     from forecache.tiered import TieredCache
     from forecache.tiers.boundary import Boundary
+    from forecache.tiers.journal import Journal
 
 __all__ = ["FAILURES", "GONE", "Signal", "Stack"]
 
@@ -161,6 +162,13 @@ class Stack:
 
             cache._hasten(disk, tier.gate, self.decode, wake)
 
+    def awake(self, plan: bytes) -> bytes:
+        """The plan without the writes to tiers that aren't asked now."""
+        if not any(getattr(tier, "down", False) for tier in self.tiers):
+            return plan
+        down = [getattr(tier, "down", False) and letter in b"bt" for tier, letter in zip(self.tiers, plan, strict=True)]
+        return bytes(ord("-") if sleeps else letter for sleeps, letter in zip(down, plan, strict=True))
+
     def encode(self, key: str, value: Any) -> tuple[bytes, int]:
         """The stored form of a value, and the number of its codec. Raises `CodecError` if it has none."""
         if type(value) is bytes and self._raw:
@@ -208,23 +216,23 @@ def _parts(tier: Tier, boundary: Boundary) -> list[tuple[str, Breaker]]:
 
 def _keep(tier: Breaker, address: str, boundary: Boundary, config: Config) -> None:
     """Gives a tier its journal: in the first place that can be written to, or that has one."""
+    from forecache.tiers.journal import Journal, file_name, state_directory  # only who has such a tier needs it
+
     kind = type(boundary).__name__.lower()
     about = f"{kind} {address}, namespace {config.namespace!r}"
-    places = [Path(config.journal).absolute()] if config.journal is not None else _default_places(config, boundary)
+    if config.journal is not None:
+        places = [Path(config.journal).absolute()]
+    else:  # a directory of the disk tier takes no foreign files
+        places = [Path(f"{Path(each.path)}.journal") for each in config.tiers if isinstance(each, Disk)][:1]
+        state = state_directory()
+        places += [state] if boundary.address is not None and state is not None else []
     journals = [Journal(place / file_name(kind, about), about) for place in places]
-    if journals:
-        tier.keep(next((journal for journal in journals if _serves(journal)), journals[-1]))
-
-
-def _default_places(config: Config, boundary: Boundary) -> list[Path]:
-    # A directory of the disk tier takes no foreign files.
-    beside = [Path(f"{Path(each.path)}.journal") for each in config.tiers if isinstance(each, Disk)][:1]
-    return beside if boundary.address is None else [*beside, state_directory()]
+    tier.keep(next((journal for journal in journals if _serves(journal)), journals[-1] if journals else None))
 
 
 def _serves(journal: Journal) -> bool:
     try:
         journal.open()
     except OSError:
-        return journal.hidden()
+        return os.access(journal.path, os.R_OK | os.W_OK)  # held up for now
     return True

@@ -32,12 +32,19 @@ def put(
     write: str | None = None,
     ticket: int | None = None,
     like: Entry | None = None,
+    *,
+    loaded: bool = False,
 ) -> Flow[bool | None]:
-    """Stores a value as `set` does, and says whether anyone took it. With a ticket, None if the key was changed since."""
+    """Stores a value as `set` does, and says whether anyone took it. With a ticket, None if the key was changed since.
+
+    What was `loaded` changes nothing: a tier that is down doesn't have to hear of it, since what it has is as good as before.
+    """
     cache._check_key(key)
     payload, codec = cache._stack.encode(key, value)
     sure = False
-    while (done := _queue(cache, key, value, payload, codec, options, write, ticket, like, sure)) is not None and done < 0:
+    while (
+        done := _queue(cache, key, value, payload, codec, options, write, ticket, like, sure, loaded)
+    ) is not None and done < 0:
         if done != ASK:
             yield from room(cache, -1 - done)
         elif (yield from _stays(cache, key, value)):
@@ -74,6 +81,7 @@ def _queue(
     ticket: int | None = None,
     like: Entry | None = None,
     sure: bool = False,
+    loaded: bool = False,
 ) -> int | None:
     """The one step: what `Memory._put` answers."""
     stack = cache._stack
@@ -81,6 +89,8 @@ def _queue(
         plan, near = stack.plans[write]
     except (KeyError, TypeError):
         raise wrong("write", write, nearest(write, [each for each in stack.plans if each])) from None
+    if loaded:
+        plan = stack.awake(plan)
     done = cache._put(key, value, payload, codec, stack.now(), plan, near, ticket, like, sure, **options)
     if done is not None and done > 0 and done & WAKE:
         cache._worker.wake(cache)

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias, TypeVar
 from forecache._core import Entry, FakeClock
 from forecache.errors import TierUnavailable
 from forecache.flow import Call, Flow, run
-from forecache.tiers.tier import LIMITS, Stored, Tier, TierStats
+from forecache.tiers.layer import Layer
+from forecache.tiers.tier import LIMITS, Stored, Tier
 
 __all__ = ["Delay", "Fault", "FaultyTier", "Garble", "Hang", "Lose", "Raise"]
 
@@ -59,7 +60,7 @@ class Hang:
 Fault: TypeAlias = Raise | Lose | Garble | Delay | Hang
 
 
-class FaultyTier:
+class FaultyTier(Layer):
     """A layer that passes everything on, but for the faults that were planned; both colours meet the same ones.
 
     >>> from forecache.flow import run
@@ -73,11 +74,11 @@ class FaultyTier:
     {}
     """
 
+    passed = LIMITS  # what goes past the verbs would go past the faults
+
     def __init__(self, tier: Tier, clock: FakeClock | None = None) -> None:
         """`clock` is what `Delay` moves."""
-        self.tier = tier
-        self.name = tier.name
-        self.shared = tier.shared
+        super().__init__(tier)
         self.clock = clock
         self.hanging = threading.Semaphore(0)
         """Released once for each call that begins to hang: `tier.hanging.acquire(timeout=10)` waits for one."""
@@ -86,11 +87,6 @@ class FaultyTier:
         self._plan: defaultdict[str, deque[Fault]] = defaultdict(deque)
         self._always: dict[str, Fault] = {}
         self._released = threading.Event()
-
-    def __getattr__(self, name: str) -> Any:
-        if name in LIMITS:  # see `Limited`
-            return getattr(self.tier, name)
-        raise AttributeError(f"a faulty tier has no {name}")
 
     def plan(self, verb: str, *faults: Fault) -> None:
         """The next calls of `verb` meet these faults, one each; those that follow none."""
@@ -170,7 +166,3 @@ class FaultyTier:
     def close(self) -> Flow[None]:
         """See `Tier`."""
         return self._pass("close", self.tier.close())
-
-    def stats(self) -> TierStats:
-        """See `Tier`."""
-        return self.tier.stats()

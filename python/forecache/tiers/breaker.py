@@ -19,17 +19,19 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from forecache._core import Entry, Gate
 from forecache.errors import TierUnavailable
 from forecache.events import TierClosed, TierOpened
 from forecache.flow import Call, Flow
 from forecache.tiers.calls import Watch
-from forecache.tiers.journal import Journal
 from forecache.tiers.layer import Layer
 from forecache.tiers.owed import ALL, Owed, Recent
 from forecache.tiers.tier import Now, Stored, Tier, TierStats, wall_time
+
+if TYPE_CHECKING:
+    from forecache.tiers.journal import Journal
 
 __all__ = ["Breaker"]
 
@@ -67,6 +69,8 @@ class Breaker(Layer):
     ) -> None:
         super().__init__(tier)
         self._watch = Watch(timeout)
+        self._watch.ended = self._late
+        self._unsure: set[str] = set()
         self._owed = Owed()
         self._recent: Recent | None = None
         if hasattr(tier, "on_replaced"):
@@ -77,7 +81,7 @@ class Breaker(Layer):
         self._strict = strict
         self._now = now or wall_time()
         self._tell = tell or (lambda _event: None)
-        self._changing, self._tending = threading.Lock(), threading.Lock()
+        self._changing, self._tending = threading.RLock(), threading.RLock()
         self._state = "up"
         self._reason: str | None = None
         self._in_a_row = self._failed = self._dropped = 0
@@ -87,8 +91,8 @@ class Breaker(Layer):
         self._hasty = True
         _alive.add(self)
 
-    def keep(self, journal: Journal) -> None:
-        """Has what is owed outlive this process, and others see it; before the first use."""
+    def keep(self, journal: Journal | None) -> None:
+        """Has what is owed outlive this process, and others see it; before the first use. None: there is no place for it."""
         self._owed.keep(journal)
         self._tend()
 
@@ -159,6 +163,11 @@ class Breaker(Layer):
                 yield Call(self._owed.close)
             yield from self._watch.whole(self.tier.close())
 
+    @property
+    def down(self) -> bool:
+        """Whether the tier isn't asked now, but perhaps by a probe."""
+        return self._state != "up"
+
     def stats(self) -> TierStats:
         """See `Tier`."""
         told = self.tier.stats()
@@ -208,13 +217,13 @@ class Breaker(Layer):
             raise
         except Exception as error:
             ended = True
-            self._owe(owed)
+            self._owe(owed, asked=True)
             waited = isinstance(error, TimeoutError) or (timeout is not None and self._now() - began >= timeout * NEARLY)
             self._fail(_text(error), probes, (self._failures + 1) // 2 if waited else 1)
             return self._failed_call(error)
         finally:
             if not ended:  # the caller was, and what the tier did isn't known
-                self._owe(owed)
+                self._owe(owed, asked=True)
                 self._leave(probes)
         if timeout is not None and (took := (self._now() - began) / 1000) > timeout:
             self._fail(f"it took {took:g} s", probes)
@@ -246,8 +255,17 @@ class Breaker(Layer):
             self._recent.owe(self._owed, self._now())
             self._tend()
 
-    def _owe(self, keys: Iterable[str]) -> None:
+    def _owe(self, keys: Iterable[str], *, asked: bool = False) -> None:
+        if asked and self._watch.abandoned:
+            self._unsure.update(keys)
         self._owed.add(keys)
+        self._tend()
+
+    def _late(self) -> None:
+        """What was given up has ended. This process has waited for that with settling; another may not have."""
+        keys, self._unsure = self._unsure, set()
+        if self._owed.journal is not None:
+            self._owed.add(keys)
         self._tend()
 
     def _tend(self) -> None:
@@ -258,7 +276,7 @@ class Breaker(Layer):
 
     def forked(self) -> None:
         """For the child of a fork: who held a lock, probes or was given up is a thread of the parent."""
-        self._changing, self._tending = threading.Lock(), threading.Lock()
+        self._changing, self._tending = threading.RLock(), threading.RLock()
         self._watch.forked()
         self._owed.forked()
         if self._recent is not None:

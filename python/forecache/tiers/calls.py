@@ -27,6 +27,8 @@ class Watch:
         self.timeout = timeout
         self.abandoned = 0
         self.changing = threading.Lock()
+        self.ended: Callable[[], object] = lambda: None
+        """Called when none is left of those that were given up."""
 
     def forked(self) -> None:
         """For the child of a fork: what was given up runs in the parent."""
@@ -91,6 +93,9 @@ class _Watched:
             with self._watch.changing:
                 self._ended = True
                 self._watch.abandoned -= self._let_go
+                last = self._let_go and not self._watch.abandoned
+            if last:
+                self._watch.ended()
 
     def let_go(self) -> None:
         """Nobody waits for it any more: it has ended, or it is given up."""

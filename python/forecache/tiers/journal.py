@@ -4,11 +4,14 @@ The file is a header of 4 KiB, which each process maps, and a log. Whoever chang
 appends, and then moves `tail` in the header: until then what was appended isn't there, so a process may be killed at any point.
 Others see by the one word `tail` that something was added, and read on from where they were.
 
-    magic · tail · number · everything · dirty · starts (two) · boot id · what the journal is about
+    magic · tail · begun · everything · dirty · starts (two) · boot id · what the journal is about
     then records: length, checksum, (kind, number, items)
 
 `tail` is a generation and where the log ends. Another generation begins when all is settled, or when the log is written anew
 with what is still owed: it begins at that one of `starts` that is the generation's.
+
+Who begins to settle puts another number into `begun`, after it has read what is to be done and before it does it. A key that a
+process noted after that is still owed, and isn't noted again: that is what makes an outage of a busy tier cheap.
 
 What is written reaches the disk when the system sees fit, but for the word `dirty`, which is synced before. So after a crash of
 the machine it is known that something was owed and may be lost: another boot id and `dirty`. Then everything is owed.
@@ -24,13 +27,13 @@ import struct
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from hashlib import blake2b
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import ormsgpack
 
+from forecache.machine import network_of
 from forecache.threads import in_thread
 from forecache.tiers.owed import Clearing, Notes
 
@@ -42,8 +45,9 @@ except ImportError:  # no flock here, so no journal
 __all__ = ["Journal", "boot_id", "file_name", "state_directory"]
 
 MAGIC = b"fc-owed\x01"
+FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 HEADER = 4096
-TAIL, NUMBER, EVERYTHING, DIRTY, STARTS, BOOT, ABOUT = 8, 16, 24, 32, 40, 56, 72
+TAIL, BEGUN, EVERYTHING, DIRTY, STARTS, BOOT, ABOUT = 8, 16, 24, 32, 40, 56, 72
 """Where the words of the header are."""
 ENDS = 40
 """Bits of `tail` that say where the log ends; above them is the generation."""
@@ -53,8 +57,8 @@ MOST_BYTES = 64 * 2**20
 """Bytes of keys that are remembered; beyond it everything is owed."""
 ANEW = 2**20
 """Bytes of log from which on it is written anew, when most of it is settled."""
-PATIENCE = 0.1
-"""Seconds to wait for the lock: it is held for microseconds, unless its holder was stopped."""
+PATIENCE = 0.5
+"""Seconds to wait for the lock: it is held for microseconds, unless its holder has no processor, or was stopped."""
 AGAIN = 1.0
 """Seconds after which a journal that failed is tried again."""
 
@@ -64,7 +68,8 @@ _log = logging.getLogger("forecache")
 class Journal:
     """What is owed, as the file has it; `notes` is what this process has read of it. Methods raise `OSError`.
 
-    Its user sees to it that one thread at a time is inside. Nothing is open between calls but the mapping, so forks are harmless.
+    Its user sees to it that one thread at a time is inside. A child of a fork opens the file anew: a lock that both had would be
+    held as long as either lives.
     """
 
     def __init__(self, path: str | os.PathLike[str], about: str, boot: bytes | None = None) -> None:
@@ -79,14 +84,19 @@ class Journal:
         self._tail = -1
         self._size = 0
         self._fd: int | None = None
-        self._flushed = self._broken = -AGAIN
+        self._inside = False
+        self._flushed = self._broken = self._checked = -AGAIN
         self._trouble = ""
+        self._lost: str | None = None
 
     def open(self) -> None:
         """Makes the file, or reads what is in it."""
         if fcntl is None:
             raise OSError("a journal needs flock")
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        network = network_of(self.path.parent)
+        if network is not None:
+            raise OSError(f"{self.path.parent} is on {network}: a journal has to be on a disk of this host")
         self.sync()
 
     def hidden(self) -> bool:
@@ -102,23 +112,35 @@ class Journal:
         with self._locked():
             pass
 
+    def begun(self) -> int:
+        """Another number than before, if anyone began to settle since."""
+        return int(self._words[2]) if self._words is not None else 0
+
+    def begin(self) -> None:
+        """What was read until now will be settled."""
+        fd = self._fd
+        if fd is None:
+            with self._locked() as fd:
+                pass
+        _write(fd, os.urandom(8), BEGUN)
+
     def add(self, keys: Sequence[str]) -> None:
         """Notes keys that are to be deleted."""
         with self._locked() as fd:
-            first = self._next(fd, len(keys))
+            first = self._tail + 1
             self.notes.add(keys, first)
             if self.notes.over():
-                self._everything(fd, first)
+                self._everything(fd)
             else:
                 self._append(fd, ("k", first, [_bytes(key) for key in keys]))
 
     def add_clearing(self, clearing: Clearing) -> None:
         """Notes what is to be cleared."""
         with self._locked() as fd:
-            number = self._next(fd, 1)
+            number = self._tail + 1
             self.notes.clearings[clearing] = number
             if self.notes.over():
-                self._everything(fd, number)
+                self._everything(fd)
             else:
                 self._append(fd, ("c", 0, [_packed(clearing, number)]))
 
@@ -147,7 +169,14 @@ class Journal:
         self._fsync()
 
     def forked(self) -> None:
-        """For the child of a fork: a lock that a thread of the parent held here would be held as long as the child has it."""
+        """For the child of a fork: the open file, and with it the lock, is the parent's."""
+        self._inside = False
+        self._shut()
+
+    def __del__(self) -> None:
+        self._shut()
+
+    def _shut(self) -> None:
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
@@ -157,40 +186,43 @@ class Journal:
         """The file, locked, and what others added read."""
         if time.monotonic() < self._broken + AGAIN:
             raise OSError(self._trouble)
-        dirties = False
+        if self._inside:  # the end of a forgotten flow, which came up while this thread was at it
+            raise OSError("the journal is being written")
+        self._inside = True
         try:
-            self._fd = fd = self._open()
-            try:
-                dirty = self._word(DIRTY)
-                yield fd
-                dirties = not dirty and self._word(DIRTY) != 0
-            finally:
-                self._fd = None
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_UN)
-                finally:
-                    os.close(fd)
-        except OSError as error:
+            fd = self._open()
+            dirty = self._word(DIRTY)
+            yield fd
+            dirties = not dirty and self._word(DIRTY) != 0
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        except BaseException as error:
+            self._shut()  # and with it the lock
+            if not isinstance(error, OSError):
+                raise
             self._broken, self._trouble = time.monotonic(), f"{self.path}: {error.strerror or error}"
             raise OSError(self._trouble) from error
+        finally:
+            self._inside = False
         if dirties:
             self._flush()
 
     def _open(self) -> int:
         """The file that is there now, locked and read; made if there is none, and put aside if it is none of ours."""
-        lost = None
         while True:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            try:
-                self._lock(fd)
-                if self._is_there(fd):
-                    lost = self._read(fd, lost)
-                    if lost is None:
-                        return fd
-            except BaseException:
-                os.close(fd)
-                raise
-            os.close(fd)
+            fd = os.open(self.path, FLAGS, 0o666) if self._fd is None else self._fd
+            opened, self._fd = self._fd is None, fd
+            self._lock(fd)
+            now = time.monotonic()
+            if not opened and now < self._checked + AGAIN and self._word(TAIL) == self._tail:
+                break
+            if self._is_there(fd) and (not opened or self._attach(fd)):
+                self._checked = now
+                break
+            if not opened:  # others who have this file look again, too
+                _write(fd, os.urandom(8), TAIL)
+            self._shut()
+        self._catch_up(fd)
+        return fd
 
     def _is_there(self, fd: int) -> bool:
         """Whether nobody has put the file aside, or taken it away, since it was opened."""
@@ -209,22 +241,29 @@ class Journal:
                     raise TimeoutError("another process holds its lock") from None
                 time.sleep(0.0002)
 
-    def _read(self, fd: int, lost: str | None) -> str | None:
-        """Reads on, or all of another file; says why if it isn't a journal of this, after it was put aside."""
+    def _attach(self, fd: int) -> bool:
+        """Maps a file that was opened. Says whether it is ours; what isn't is put aside."""
         found = os.fstat(fd)
-        if self._file != (found.st_dev, found.st_ino):
-            if found.st_size == 0:
-                self._make(fd)
-            header = os.pread(fd, HEADER, 0)
-            about = ABOUT + len(self._about)
-            if len(header) < HEADER or not header.startswith(MAGIC) or header[ABOUT:about] != self._about or any(header[about:]):
-                os.replace(self.path, f"{self.path}.bad")  # noqa: PTH105  a descriptor is what is checked
-                return "it is none, or another tier's; it is kept as .bad"
-            if self.notes:
-                lost = "it was taken away while something was owed"
-            self._map = mmap.mmap(fd, HEADER, access=mmap.ACCESS_READ)
-            self._words = memoryview(self._map).cast("Q")
-            self._file, self._tail = (found.st_dev, found.st_ino), -1
+        if self._file == (found.st_dev, found.st_ino):
+            return True
+        if found.st_size == 0:
+            self._make(fd)
+        header = os.pread(fd, HEADER, 0)
+        about = ABOUT + len(self._about)
+        if len(header) < HEADER or not header.startswith(MAGIC) or header[ABOUT:about] != self._about or any(header[about:]):
+            os.replace(self.path, f"{self.path}.bad")  # noqa: PTH105  a descriptor is what is checked
+            self._lost = "it is none, or another tier's; it is kept as .bad"
+            return False
+        if self.notes:
+            self._lost = "it was taken away while something was owed"
+        self._map = mmap.mmap(fd, HEADER, access=mmap.ACCESS_READ)
+        self._words = memoryview(self._map).cast("Q")
+        self._file, self._tail = (found.st_dev, found.st_ino), -1
+        return True
+
+    def _catch_up(self, fd: int) -> None:
+        """Reads what others added. If some was lost, everything is owed."""
+        lost = self._lost
         if self._word(DIRTY) and self._map[BOOT:ABOUT] != self._boot:
             self._tail = self._word(TAIL)
             lost = "the machine ended while something was owed"
@@ -232,8 +271,8 @@ class Journal:
             lost = self._read_on(fd) or lost
         if lost is not None:
             _log.warning("%s: %s; the tier is cleared before it is asked again", self.path, lost)
-            self._everything(fd, self._next(fd, 1))
-        return None
+            self._everything(fd)
+            self._lost = None
 
     def _make(self, fd: int) -> None:
         header = bytearray(HEADER)
@@ -283,7 +322,7 @@ class Journal:
         if end + len(written) - start > max(ANEW, 4 * self._size):
             log = b"".join(map(_sealed, _records(self.notes)))
             if len(log) > MOST_BYTES:
-                self._everything(fd, self._next(fd, 1))
+                self._everything(fd)
             else:
                 self._anew(fd, log)
 
@@ -299,18 +338,13 @@ class Journal:
         if not begin:
             os.ftruncate(fd, HEADER + len(log))
 
-    def _everything(self, fd: int, number: int) -> None:
+    def _everything(self, fd: int) -> None:
+        number = self._tail + 1
         _write(fd, self._boot, BOOT)
         self._put(fd, DIRTY, 1)
         self._put(fd, EVERYTHING, number)
         self._anew(fd, b"")
         self.notes.everything(number)
-
-    def _next(self, fd: int, count: int) -> int:
-        """The first of some numbers that nobody else will use."""
-        last = self._word(NUMBER)
-        self._put(fd, NUMBER, last + count)
-        return last + 1
 
     def _move(self, fd: int, generation: int, end: int) -> None:
         tail = (generation << ENDS | end) & 2**64 - 1
@@ -419,10 +453,18 @@ def boot_id() -> bytes:
 
 def file_name(kind: str, about: str) -> str:
     """The name of the journal about a tier's data."""
+    from hashlib import blake2b
+
     return f"{kind}-{blake2b(about.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}.journal"
 
 
-def state_directory() -> Path:
-    """Where a user's programs keep what isn't for the user."""
+def state_directory() -> Path | None:
+    """Where a user's programs keep what isn't for the user; made if it can be, for this user alone. None without a home."""
     given = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(given) if os.path.isabs(given) else Path("~/.local/state").expanduser()) / "forecache"  # noqa: PTH117
+    base = given if os.path.isabs(given) else os.path.expanduser("~/.local/state")  # noqa: PTH111, PTH117  no error without one
+    if base.startswith("~"):
+        return None
+    state = Path(base, "forecache")
+    with suppress(OSError):  # the journal will say why
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return state

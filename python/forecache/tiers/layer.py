@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from forecache._core import Entry
 from forecache.flow import Flow
-from forecache.tiers.tier import Stored, Tier, TierStats
+from forecache.tiers.tier import LIMITS, Stored, Tier, TierStats
 
 __all__ = ["Layer"]
-
-PASSED = frozenset({"lists", "largest", "decides", "counters", "express", "index"})
-"""What a tier may have beside its verbs, and then its layers have too."""
 
 
 class Layer:
     """See the head of this module."""
+
+    passed: ClassVar[frozenset[str]] = LIMITS | {"address", "counters", "express", "index"}
+    """What a tier may have beside its verbs, and then the layer has too."""
 
     def __init__(self, tier: Tier) -> None:
         self.tier = tier
@@ -24,7 +24,7 @@ class Layer:
         self.shared = tier.shared
 
     def __getattr__(self, name: str) -> Any:
-        if name in PASSED:
+        if name in self.passed:
             return getattr(self.tier, name)
         raise AttributeError(f"{type(self).__name__} has no {name}")
 

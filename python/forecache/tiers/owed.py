@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -83,6 +84,8 @@ class Due:
     here: Notes
     kept: Notes
     beside: bool
+    strikes: bool
+    """Whether the journal knows that it will be done, and can be told when it is."""
 
     @property
     def clearings(self) -> Collection[Clearing]:
@@ -102,7 +105,10 @@ class Owed:
         self.journal = journal
         self._here = Notes()
         self._last = 0
-        self._changing = threading.Lock()
+        self._waiting: deque[list[list[str]]] = deque()
+        self._noted: tuple[int, set[object]] = (-1, set())
+        """Keys that this process noted, and the number of the latest settling then: nobody can have struck them out."""
+        self._changing = threading.RLock()  # the end of a flow that was forgotten may owe something amid a change
         self._beside = False
         self._trouble: str | None = None
         if journal is not None:
@@ -112,11 +118,14 @@ class Owed:
         if not self._kept(journal.open) and journal.hidden():  # what others owe is there and can't be read
             self._everything()
 
-    def keep(self, journal: Journal) -> None:
-        """From now on it is noted there; before the first use."""
+    def keep(self, journal: Journal | None) -> None:
+        """From now on it is noted there; before the first use. None: there is no place for one."""
         with self._changing:
             self.journal = journal
-            self._opened(journal)
+            if journal is not None:
+                self._opened(journal)
+            else:
+                self._trouble = "no directory is known to be this application's; name one by journal=PATH"
 
     def __bool__(self) -> bool:
         journal, here = self.journal, self._here
@@ -142,9 +151,9 @@ class Owed:
     @property
     def place(self) -> str | None:
         """Where it is noted: see `TierStats.journal`."""
-        if self.journal is None:
-            return None
-        return str(self.journal.path) if self._trouble is None else f"memory: {self._trouble}"
+        if self._trouble is not None:
+            return f"memory: {self._trouble}"
+        return None if self.journal is None else str(self.journal.path)
 
     def keys(self) -> list[str]:
         """Keys to be deleted, beside what is to be cleared."""
@@ -158,21 +167,57 @@ class Owed:
 
     def forked(self) -> None:
         """For the child of a fork."""
-        self._changing = threading.Lock()
+        self._changing = threading.RLock()
+        self._waiting.clear()
         self._beside = False
         if self.journal is not None:
             self.journal.forked()
 
     def add(self, keys: Iterable[str]) -> None:
         """These are to be deleted."""
-        keys = list(keys)
+        journal = self.journal
+        if journal is None:
+            with self._changing:
+                self._remember(keys)
+            return
+        begun, noted = self._noted
+        if begun == journal.begun():
+            if ALL in noted:
+                return
+            keys = [key for key in keys if key not in noted]
+        self._together(list(keys), journal)
+
+    def _together(self, keys: list[str], journal: Journal) -> None:
+        """Writes what all callers have to write who wait for the lock."""
         if not keys:
             return
+        mine = [keys]
+        self._waiting.append(mine)
         with self._changing:
-            if self.journal is None or not self._kept(self.journal.add, keys):
-                self._here.add(keys, self._last + 1)
-                self._last += len(keys)
-                self._bound()
+            if not mine:  # another has seen to it
+                return
+            batches = [mine]
+            while self._waiting:
+                batch = self._waiting.popleft()
+                if batch is not mine:
+                    batches.append(batch)
+            together = [key for batch in batches for each in batch for key in each]
+            begun = journal.begun()  # before: who begins to settle after this may strike out what is written now
+            if self._kept(journal.add, [*together, *self._here.keys]):
+                self._here.keys.clear()
+                noted = self._noted[1] if self._noted[0] == begun and len(self._noted[1]) < MOST_KEYS else set()
+                noted.update([ALL] if ALL in journal.notes.clearings else together)
+                self._noted = begun, noted
+            else:
+                self._remember(together)
+            for batch in batches:
+                batch.clear()
+
+    def _remember(self, keys: Iterable[str]) -> None:
+        keys = list(keys)
+        self._here.add(keys, self._last + 1)
+        self._last += len(keys)
+        self._bound()
 
     def add_clearing(self, clearing: Clearing) -> None:
         """All that it names is to be deleted."""
@@ -197,13 +242,15 @@ class Owed:
             self._beside = True
             kept = Notes() if self.journal is None else self.journal.notes
             keys, most = list(keys), BESIDE if beside else 0
-            return Due(self._here.due(keys, most), kept.due(keys, most), beside)
+            here, there = self._here.due(keys, most), kept.due(keys, most)
+            strikes = self.journal is not None and bool(there) and self._kept(self.journal.begin)
+            return Due(here, there, beside, strikes)
 
     def settle(self, due: Due) -> None:
         """All of this was done."""
         with self._changing:
             self._here.settle(due.here)
-            if self.journal is not None and due.kept:
+            if self.journal is not None and due.strikes:
                 self._kept(self.journal.settle, due.kept)
 
     def leave(self, due: Due) -> None:
@@ -241,7 +288,7 @@ class Recent:
     """What was changed lately, to be owed again if another server answers that may have lost it."""
 
     def __init__(self) -> None:
-        self._changing = threading.Lock()
+        self._changing = threading.RLock()
         self._at: dict[str, int] = {}
         self._cleared: dict[Clearing, int] = {}
         self._beyond: int | None = None
@@ -262,7 +309,7 @@ class Recent:
     def add_clearing(self, clearing: Clearing, now: int) -> None:
         """All that it names is cleared now."""
         with self._changing:
-            self._cleared = {each: at for each, at in self._cleared.items() if now - at <= LATELY} | {clearing: now}
+            self._cleared = {each: at for each, at in list(self._cleared.items()) if now - at <= LATELY} | {clearing: now}
             if len(self._cleared) > MOST_CLEARINGS:
                 self._cleared = {ALL: now}
 

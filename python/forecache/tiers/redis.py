@@ -11,7 +11,7 @@ import weakref
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -31,7 +31,8 @@ from forecache.tiers.tier import SCANNED, Now, Stored, Tier, TierStats, wall_tim
 from forecache.units import Duration, Size, wrong
 
 if TYPE_CHECKING:
-    from forecache.tiers.redis_wire import Awaited, Command, Reply, Requests
+    from forecache.tiers.redis_pool import Awaited, Requests
+    from forecache.tiers.redis_wire import Command, Reply
 
 __all__ = ["Redis", "RedisTier"]
 
@@ -39,18 +40,21 @@ LEAST = 2**20
 """Bytes that a capacity may be, at least."""
 UNIT = 64
 """Bytes in which sizes are entered: see `redis_scripts.py`."""
-BESIDE = 220
-"""Bytes that a server takes for an entry beside its key, twice, and its value."""
+BESIDE = 150
+"""Bytes that a server takes for an entry beside its key, twice, and its value: measured with Redis 7.0."""
 MOST_UNITS = 2**23 - 1
 NEVER = 2**53
 """The end of what has none, in milliseconds."""
 MARGIN = 1000
 """Milliseconds that the server keeps an entry longer: its end is decided here, and that is only to free the memory."""
 CHUNK_KEYS, CHUNK_BYTES = 256, 2**20
-"""What is written, or asked for, in one command, so that others needn't wait long."""
-TENDING = 64
-"""Keys read or written until a call takes a step of the sweeper along."""
-SWEPT = 256
+"""What is written in one command, so that others needn't wait long for the server, and in one go, so that it is done in time."""
+EACH = 1024
+"""Bytes in whose time a server does what an entry takes beside its size."""
+TENDING = 1024
+"""Keys read, or a 16th of that written, until a call takes a step of the sweeper along."""
+WRITTEN = 16
+SWEPT = 128
 """Places that a step looks at."""
 STEP = 500
 """Entries that one command removes, at most."""
@@ -71,11 +75,11 @@ class Redis(Remote):
     """A Redis tier: `Cache(tiers=[Redis("redis://cache.example:6379/0")])`. Nothing is contacted until it is used.
 
     `capacity` is a budget of the cache's namespace, beside what the server has as a whole (`maxmemory`). `username` and
-    `password` go before those of the URL. `ca` is a file of certificates to trust, `certificate` and `key` are own files.
+    `password` are for a URL that has none. `ca` is a file of certificates to trust, `certificate` and `key` are own files.
     There are at most `connections`, and as many again in each event loop.
 
-    >>> Redis("redis+sentinel://one,two,three/main").target
-    Target(sentinel, one:26379, two:26379, three:26379)
+    >>> Redis("redis+sentinel://one,two,three/main").url
+    'redis+sentinel://one:26379,two:26379,three:26379/main/0'
     """
 
     target: Target
@@ -133,6 +137,21 @@ class Redis(Remote):
         if bool(self.certificate) < bool(self.key):
             raise wrong(f"{name}.certificate", certificate, "the file of the certificate that `key` belongs to")
 
+    @property
+    def url(self) -> str:
+        """Where it is, without user and password."""
+        return self.target.url
+
+    @property
+    def address(self) -> str:
+        """See `Boundary`."""
+        return self.target.url
+
+    @property
+    def username(self) -> str | None:
+        """The user that logs in."""
+        return self.target.username
+
     def make(self, namespace: str, now: Now, tell: Tell | None = None) -> Tier:
         """See `Boundary`."""
         return self._layered(RedisTier(self, namespace, now), now, tell)
@@ -142,15 +161,7 @@ def _logged_in(target: Target, name: str, username: str | None, password: str | 
     for field, given in (("username", username), ("password", password)):
         if given is not None and not isinstance(given, str):
             raise wrong(f"{name}.{field}", type(given), "a str, or None")
-    return Target(
-        target.kind,
-        target.addresses,
-        target.tls,
-        target.master,
-        target.db,
-        target.username if username is None else username,
-        target.password if password is None else password,
-    )
+    return replace(target, username=target.username or username, password=target.password or password)
 
 
 class RedisTier:
@@ -161,7 +172,8 @@ class RedisTier:
     def __init__(self, options: Redis, namespace: str = "", now: Now | None = None) -> None:
         """Raises `ImportError`, which names the line for pip, where redis-py isn't installed."""
         try:
-            from forecache.tiers.redis_wire import Awaited, Busy, Command, Dial, Plain, is_error
+            from forecache.tiers.redis_pool import Awaited, Plain
+            from forecache.tiers.redis_wire import Busy, Command, Dial, is_error
         except ImportError as error:
             raise needs("redis", error) from error
         self._command = Command
@@ -211,7 +223,7 @@ class RedisTier:
             self.on_replaced()
             raise TierUnavailable(reason)
 
-    def _once(self, address: Address, words: tuple[bytes, ...], login: bool) -> Flow[Reply]:
+    def _once(self, address: Address, words: tuple[str, ...], login: bool) -> Flow[Reply]:
         return (yield Either(self._plain.once, self._aonce, (address, words, login)))
 
     async def _aonce(self, *arguments: Any) -> Reply:
@@ -272,7 +284,7 @@ class RedisTier:
             return (yield Either(self._ask, self._aask, (requests,)))  # type: ignore[no-any-return]
         except self._busy:
             raise
-        except TierUnavailable:
+        except (TierUnavailable, TimeoutError):
             for address, _ in requests:
                 self._doubt(address)
             raise
@@ -319,16 +331,16 @@ class RedisTier:
             base = self._bases[bucket]
             prefix = base + b"k:"
             commands.append(self._command(bucket, (b"MGET", base + b"g", *[prefix + name.encode() for name in names])))
-        tending = self._tending(groups)
-        replies = yield from self._exchange(commands + tending)
+        tending = self._tending(groups, 1)
+        replies = yield from self._exchange(tending + commands)
         now = self._now()
-        for (_, names), (generation, *values) in zip(groups, replies, strict=False):
+        self._tended(tending, replies)
+        for (_, names), (generation, *values) in zip(groups, replies[len(tending) :], strict=True):
             if generation is not None:
                 some, resting, broken = open_served(self._records.namespace, names, values, generation, now)
                 found = {**found, **some} if found else some
                 idle += resting
                 damaged += broken
-        self._tended(tending, replies[len(commands) :])
         self._counts["hits"] += len(found)
         self._counts["misses"] += len(keys) - len(found)
         if self._capacity:
@@ -382,7 +394,7 @@ class RedisTier:
         now = self._now()
         for key, entry in entries.items():
             record = self._records.seal(key, entry)
-            units = -(-(len(record) + 2 * len(key.encode()) + BESIDE) // UNIT)
+            units = -(-(_allocated(len(record)) + 2 * len(key.encode()) + BESIDE) // UNIT)
             if units > MOST_UNITS or 0 < self._capacity < units:
                 refused.append(key)
                 continue
@@ -397,13 +409,13 @@ class RedisTier:
         done: dict[str, int] = {}
         for batch in _batches(self._grouped(changes), changes):
             commands = [self._changing(bucket, names, changes, replaces) for bucket, names in batch]
-            tending = self._tending(batch)
-            replies = yield from self._exchange(commands + tending)
-            for (bucket, names), (units, entries, evicted, flags) in zip(batch, replies, strict=False):
+            tending = self._tending(batch, WRITTEN)
+            replies = yield from self._exchange(tending + commands)
+            self._tended(tending, replies)
+            for (bucket, names), (units, entries, evicted, flags) in zip(batch, replies[len(tending) :], strict=True):
                 done.update(zip(names, flags, strict=True))
                 self._held[bucket] = units, entries
                 self._counts["evicted"] += evicted
-            self._tended(tending, replies[len(commands) :])
         return done
 
     def _changing(self, bucket: int, names: list[str], changes: Mapping[str, Change | None], replaces: bytes) -> Command:
@@ -499,11 +511,11 @@ class RedisTier:
             groups[zlib.crc32(key.encode()) % self._route.buckets].append(key)
         return list(groups.items())
 
-    def _tending(self, groups: list[tuple[int, list[str]]]) -> list[Command]:
+    def _tending(self, groups: list[tuple[int, list[str]]], weight: int) -> list[Command]:
         """Steps of the sweeper that are due in these buckets."""
         due = []
         for bucket, names in groups:
-            self._since[bucket] += len(names)
+            self._since[bucket] += len(names) * weight
             if self._since[bucket] >= TENDING:
                 self._since[bucket] = 0
                 used = self._used.pop(bucket, {})
@@ -511,7 +523,7 @@ class RedisTier:
         return due
 
     def _tended(self, commands: list[Command], replies: list[Reply]) -> None:
-        for command, (units, entries, gone, looked) in zip(commands, replies, strict=True):
+        for command, (units, entries, gone, looked) in zip(commands, replies, strict=False):
             self._held[command.bucket] = units, entries
             if gone * 8 > looked:  # there is more to be found
                 self._since[command.bucket] = TENDING
@@ -535,6 +547,13 @@ def _end(entry: Entry, now: int) -> int:
     return min(ends)
 
 
+def _allocated(size: int) -> int:
+    """Bytes that a server's allocator gives for a record of that size with its heads: four sizes to each power of two."""
+    size += 48
+    step = 1 << max((size - 1).bit_length() - 3, 4)
+    return -(-size // step) * step
+
+
 def _batches(
     groups: Iterable[tuple[int, list[str]]], changes: Mapping[str, Change | None]
 ) -> Iterator[list[tuple[int, list[str]]]]:
@@ -546,7 +565,7 @@ def _batches(
         for name in names:
             piece.append(name)
             change = changes[name]
-            size += 0 if change is None else len(change.rest[0])
+            size += EACH + (0 if change is None else len(change.rest[0]))
             if size >= CHUNK_BYTES or len(piece) == CHUNK_KEYS:
                 batch.append((bucket, piece))
                 piece = []

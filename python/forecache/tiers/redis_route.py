@@ -23,7 +23,7 @@ CLUSTERED = 64
 """Buckets of a namespace in a cluster, each in another 256 slots: up to about as many masters share the namespace evenly."""
 _FACT = re.compile(rb"^(run_id|role):(\w+)\r?$", re.MULTILINE)
 
-Once = Callable[[Address, tuple[bytes, ...], bool], Flow[Any]]
+Once = Callable[[Address, tuple[str, ...], bool], Flow[Any]]
 
 
 @cache
@@ -105,12 +105,12 @@ class Sentinels(Route):
         sentinels = self.target.addresses
         for number in range(len(sentinels)):
             sentinel = sentinels[(self._first + number) % len(sentinels)]
-            words = (b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", str(self.target.master).encode())
+            words = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", str(self.target.master))
             try:
                 reply = yield from self.once(sentinel, words, False)
                 if str(reply).startswith("NOAUTH"):
                     reply = yield from self.once(sentinel, words, True)
-            except TierUnavailable as error:
+            except (TierUnavailable, TimeoutError) as error:
                 reasons.append(str(error))
                 continue
             if isinstance(reply, list) and len(reply) == 2:
@@ -155,8 +155,8 @@ class Cluster(Route):
         reasons = []
         for address in list(dict.fromkeys((*self._known, *self.target.addresses))):
             try:
-                reply = yield from self.once(address, (b"CLUSTER", b"SLOTS"), True)
-            except TierUnavailable as error:
+                reply = yield from self.once(address, ("CLUSTER", "SLOTS"), True)
+            except (TierUnavailable, TimeoutError) as error:
                 reasons.append(str(error))
                 continue
             if not isinstance(reply, list):

@@ -41,13 +41,24 @@ class Target:
     username: str | None = None
     password: str | None = None
 
+    @property
+    def url(self) -> str:
+        """The same in one form for all who mean the same, without user and password."""
+        place = ",".join(map(shown, self.addresses))
+        if not self.addresses[0][1]:
+            return f"unix://{place}?db={self.db}"
+        path = {"single": f"/{self.db}", "sentinel": f"/{self.master}/{self.db}", "cluster": ""}[self.kind]
+        scheme = "rediss" if self.tls else "redis"
+        return f"{scheme}{'' if self.kind == 'single' else '+' + self.kind}://{place}{path}"
+
     def __repr__(self) -> str:
-        return f"Target({self.kind}, {', '.join(map(shown, self.addresses))})"
+        return f"<{self.url}>"
 
 
 def shown(address: Address) -> str:
     """An address as people write it."""
     host, port = address
+    host = f"[{host}]" if ":" in host and port else host
     return f"{host}:{port}" if port else host
 
 

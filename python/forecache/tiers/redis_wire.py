@@ -1,9 +1,8 @@
-"""Connections to Redis servers, pooled, in both colours: redis-py connects and logs in, hiredis reads replies.
+"""Connections to Redis servers, in both colours: redis-py connects and logs in, hiredis reads replies.
 
 redis-py's own clients spend more time on a command than the server does, try again by rules of their own, and have two
-implementations of Cluster and Sentinel, one a colour. So no more is taken of it than its connections, and a port is what asks:
-commands go out in one write a server, replies come back in order. Whatever goes wrong on the way ends the connection, so that
-nobody gets the reply to another's command.
+implementations of Cluster and Sentinel, one a colour. So no more is taken of it than its connections. Each has a budget of time
+for what it does, and whatever goes wrong on the way ends it, so that nobody gets the reply to another's command.
 """
 
 from __future__ import annotations
@@ -11,13 +10,10 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-import threading
 import time
-from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import hiredis
 import redis.asyncio
@@ -31,16 +27,11 @@ from forecache.tiers.redis_url import Address, Target, shown
 if TYPE_CHECKING:
     from forecache.tiers.redis_scripts import Script
 
-__all__ = ["Awaited", "Busy", "Command", "Dial", "Plain", "Reply", "Requests", "is_error"]
+__all__ = ["AwaitedLink", "Busy", "Command", "Dial", "PlainLink", "Reply", "answers", "expected", "failed", "is_error", "packed"]
 
 Reply: TypeAlias = Any
 """Bytes, a number, a list of replies, None, or an error of the server."""
-Requests: TypeAlias = Sequence[tuple[Address, Sequence["Command"]]]
-Greet: TypeAlias = Callable[[Address, Sequence[Reply], float], float]
-"""Is told what a server said on a new connection, and when (monotonic seconds); gives how far its clock is ahead of that."""
 
-GREETING = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n*1\r\n$4\r\nTIME\r\n"
-GREETED = 3
 READ = 65_536
 _MORE = object()
 
@@ -51,6 +42,11 @@ _pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
 def is_error(reply: Reply) -> bool:
     """Whether a reply is an error of the server."""
     return isinstance(reply, hiredis.ReplyError)
+
+
+def packed(*words: str) -> bytes:
+    """A command as it is sent."""
+    return _pack(words)
 
 
 class Busy(TierUnavailable):
@@ -93,14 +89,54 @@ class Dial:
         self.timeout = timeout
         self._tls = tls
 
-    def connection(self, library: Any, address: Address, *, login: bool = True) -> Any:
+    def ends(self) -> float | None:
+        """When a call that begins now has had its time, in monotonic seconds; None: never."""
+        return None if self.timeout is None else time.monotonic() + self.timeout
+
+    def connect(self, address: Address, ends: float | None, login: bool) -> PlainLink:
+        """A new link."""
+        connection = self._connection(redis, address, ends, login)
+        try:
+            connection.connect()
+            return PlainLink(connection, address, self.timeout)
+        except Exception as error:
+            raise failed(address, error, unsent=True) from error
+        finally:
+            connection.disconnect()  # what the link hasn't taken over
+
+    async def aconnect(self, address: Address, ends: float | None, login: bool) -> AwaitedLink:
+        """A new link."""
+        connection = self._connection(redis.asyncio, address, ends, login)
+        writers: list[asyncio.StreamWriter] = []
+
+        async def log_in(connection: Any) -> None:
+            writers.append(connection._writer)
+            await connection.on_connect()
+
+        connection.redis_connect_func = log_in
+        try:
+            await connection.connect()
+            return AwaitedLink(connection, address, self.timeout)
+        except BaseException as error:
+            connection._reader = connection._writer = None
+            for writer in writers:
+                writer.transport.abort()
+            if not isinstance(error, Exception):
+                raise
+            await asyncio.sleep(0)  # in which sockets are closed, even if the loop ends now
+            raise failed(address, error, unsent=True) from error
+
+    def _connection(self, library: Any, address: Address, ends: float | None, login: bool) -> Any:
         """A connection of redis-py, or of its asyncio part, that isn't open yet."""
         target = self.target
+        timeout = left(ends)
         options: dict[str, Any] = {
-            "socket_timeout": self.timeout,
-            "socket_connect_timeout": self.timeout,
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
+            # Redis before 7.2 doesn't know CLIENT SETINFO, and redis-py looks its version up in files, at each connection.
+            "driver_info": None,
         }
         if login:
             options |= {"db": target.db, "username": target.username, "password": target.password}
@@ -112,33 +148,45 @@ class Dial:
         return library.Connection(host=host, port=port, **options)
 
 
-def failed(address: Address, error: BaseException) -> BaseException:
+def left(ends: float | None) -> float | None:
+    """Seconds until then; raises `TimeoutError` if that is over."""
+    if ends is None:
+        return None
+    seconds = ends - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError("no answer in time")
+    return seconds
+
+
+def failed(address: Address, error: Exception, *, unsent: bool = False) -> Exception:
     """What is raised for an error of a connection; the reason names the server, and shows no secret."""
-    if isinstance(error, TierUnavailable) or not isinstance(error, Exception):
+    if isinstance(error, TierUnavailable):
         return error
-    if isinstance(error, OSError | redis.exceptions.RedisError | hiredis.HiredisError | EOFError):
-        text = str(error) or type(error).__name__
-        return TierUnavailable(text if shown(address) in text else f"{shown(address)}: {text}")
-    return error
-
-
-def late(timeout: float | None) -> TimeoutError:
-    return TimeoutError(f"no answer within {timeout:g} s")
+    if isinstance(error, TimeoutError | redis.exceptions.TimeoutError):
+        return TimeoutError(f"{shown(address)}: no answer in time")
+    if not isinstance(error, OSError | redis.exceptions.RedisError | hiredis.HiredisError | EOFError):
+        return error
+    text = str(error) or type(error).__name__
+    told = TierUnavailable(text if shown(address) in text else f"{shown(address)}: {text}")
+    told.lost = isinstance(error, OSError | EOFError) or type(error) is redis.exceptions.ConnectionError
+    told.unsent = told.lost and unsent
+    return told
 
 
 class Link:
     """An open connection: what both colours have in common."""
 
-    def __init__(self, address: Address, era: int, timeout: float | None) -> None:
+    def __init__(self, address: Address, timeout: float | None) -> None:
         self.address = address
-        self.era = era
         self.timeout = timeout
+        self.era = 0
         self.ahead = 0.0
+        """Seconds by which the server's clock is ahead of the monotonic one here."""
         self._reader = hiredis.Reader(notEnoughData=_MORE)
 
-    def packed(self, commands: Sequence[Command]) -> bytes:
-        """What is sent for these commands."""
-        before = 0 if self.timeout is None else int((time.monotonic() + self.timeout + self.ahead) * 1000)
+    def packed(self, commands: Sequence[Command], ends: float | None) -> bytes:
+        """What is sent for these commands, which the server is to refuse when the call has had its time."""
+        before = 0 if ends is None else int((ends + self.ahead) * 1000)
         if len(commands) == 1:
             return commands[0].packed(before)
         return b"".join([command.packed(before) for command in commands])
@@ -165,9 +213,10 @@ def answers(commands: Sequence[Command], replies: list[Reply]) -> list[Reply]:
 class PlainLink(Link):
     """A connection that blocks its thread."""
 
-    def __init__(self, connection: Any, address: Address, era: int, timeout: float | None) -> None:
-        super().__init__(address, era, timeout)
+    def __init__(self, connection: Any, address: Address, timeout: float | None) -> None:
+        super().__init__(address, timeout)
         self._socket, connection._sock = connection._sock, None
+        self._socket.settimeout(timeout)
         self._buffer = bytearray(READ)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
@@ -180,38 +229,35 @@ class PlainLink(Link):
         """Sends all of it within the timeout."""
         self._socket.sendall(data)
 
-    def receive(self, count: int) -> list[Reply]:
-        """So many replies, each within the timeout."""
+    def receive(self, count: int, ends: float | None) -> list[Reply]:
+        """So many replies: the first until then, or a little later; each of the others within the timeout."""
         gets, replies = self._reader.gets, []
         for _ in range(count):
             reply = gets()
             if reply is _MORE:
-                reply = self._wait()
+                reply = self._wait(ends)
+                ends = None
             replies.append(reply)
         return self._in_step(replies)
 
-    def _wait(self) -> Reply:
+    def _wait(self, ends: float | None) -> Reply:
         sock, reader, buffer = self._socket, self._reader, self._buffer
-        ends: float | None = None
+        limited = False
         try:
             while True:
                 size = sock.recv_into(buffer)
                 if not size:
                     raise EOFError("the server closed the connection")
-                reader.feed(buffer, 0, size)  # type: ignore[arg-type] # nor does it know bytearray
+                reader.feed(buffer, 0, size)  # type: ignore[arg-type] # its stub knows no bytearray
                 reply = reader.gets()
                 if reply is not _MORE:
                     return reply
                 if self.timeout is not None:  # all parts together may take as long as one
-                    now = time.monotonic()
-                    ends = ends or now + self.timeout
-                    if now >= ends:
-                        raise late(self.timeout)
-                    sock.settimeout(ends - now)
-        except TimeoutError:
-            raise late(self.timeout) from None
+                    ends = ends or time.monotonic() + self.timeout
+                    sock.settimeout(left(ends))
+                    limited = True
         finally:
-            if ends is not None:
+            if limited:
                 sock.settimeout(self.timeout)
 
     def drop(self) -> None:
@@ -220,17 +266,20 @@ class PlainLink(Link):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
+    def __del__(self) -> None:
+        """An interrupt may fall where nobody has it in hand."""
+        self._socket.close()
+
     def forked(self) -> None:
         """For the child of a fork: lets go, and leaves the parent's connection as it is."""
-        with suppress(OSError):
-            self._socket.close()
+        self._socket.close()
 
 
 class AwaitedLink(Link):
     """A connection of an event loop."""
 
-    def __init__(self, connection: Any, address: Address, era: int, timeout: float | None) -> None:
-        super().__init__(address, era, timeout)
+    def __init__(self, connection: Any, address: Address, timeout: float | None) -> None:
+        super().__init__(address, timeout)
         self._stream, self._writer = connection._reader, connection._writer
         connection._reader = connection._writer = None
         self._transport = self._writer.transport
@@ -245,19 +294,27 @@ class AwaitedLink(Link):
         """Hands it to the loop."""
         self._writer.write(data)
 
-    async def receive(self, count: int) -> list[Reply]:
+    async def receive(self, count: int, ends: float | None) -> list[Reply]:
         """See `PlainLink`. Who is cancelled drops the link."""
         gets, replies = self._reader.gets, []
         for _ in range(count):
             reply = gets()
             if reply is _MORE:
-                reply = await self._wait()
+                reply = await self._wait(self.timeout if ends is None else left(ends))
+                ends = None
             replies.append(reply)
         return self._in_step(replies)
 
-    async def _wait(self) -> Reply:
-        reader, stream, timeout = self._reader, self._stream, self.timeout
-        timer = None if timeout is None else asyncio.get_running_loop().call_later(timeout, self._transport.abort)
+    async def _wait(self, timeout: float | None) -> Reply:
+        reader, stream = self._reader, self._stream
+        late = False
+
+        def give_up() -> None:
+            nonlocal late
+            late = True
+            self._transport.abort()
+
+        timer = None if timeout is None else asyncio.get_running_loop().call_later(timeout, give_up)
         try:
             while True:
                 data = await stream.read(READ)
@@ -268,8 +325,8 @@ class AwaitedLink(Link):
                 if reply is not _MORE:
                     return reply
         except (EOFError, OSError):
-            if timer is not None and timer.when() <= asyncio.get_running_loop().time():
-                raise late(timeout) from None
+            if late:
+                raise TimeoutError("no answer in time") from None
             raise
         finally:
             if timer is not None:
@@ -284,305 +341,3 @@ class AwaitedLink(Link):
         self._writer.close()
         with suppress(OSError):
             await self._writer.wait_closed()
-
-
-class AnyLink(Protocol):
-    """What pools know of links."""
-
-    address: Address
-    era: int
-
-    def fresh(self) -> bool: ...
-    def drop(self) -> None: ...
-
-
-L = TypeVar("L", bound=AnyLink)
-
-
-class Pool(Generic[L]):
-    """Links that nobody uses just now, and how many there are."""
-
-    def __init__(self, dial: Dial, greet: Greet, most: int) -> None:
-        self.dial = dial
-        self.greet = greet
-        self.most = most
-        self.idle: defaultdict[Address, deque[L]] = defaultdict(deque)
-        self.links: WeakSet[L] = WeakSet()
-        self.opening = 0
-        self.era = 0
-        self.closed = False
-
-    def taken(self, address: Address) -> L | None:
-        """A link that was used before and still is good, if there is one."""
-        idle = self.idle[address]
-        while True:
-            try:
-                link = idle.pop()
-            except IndexError:
-                return None
-            if link.era == self.era and link.fresh():
-                return link
-            self.lose(link)
-
-    def lose(self, link: L) -> None:
-        """Ends a link."""
-        self.links.discard(link)
-        link.drop()
-
-    def full(self) -> bool:
-        """Whether there are as many as there may be. Makes room by ending one to another server, if one is idle."""
-        if len(self.links) + self.opening < self.most:
-            return False
-        for idle in list(self.idle.values()):
-            with suppress(IndexError):
-                self.lose(idle.popleft())
-                return False
-        return True
-
-    def renew(self, era: int) -> None:
-        """No link that was opened in another era is used again."""
-        self.era = era
-        for idle in list(self.idle.values()):
-            with suppress(IndexError):
-                while True:
-                    self.lose(idle.pop())
-
-
-class Plain(Pool[PlainLink]):
-    """The port of the sync face. Several threads may ask at once."""
-
-    def __init__(self, dial: Dial, greet: Greet, most: int) -> None:
-        super().__init__(dial, greet, most)
-        self._changed = threading.Condition()
-        self._waiting = 0
-
-    def ask(self, requests: Requests) -> list[list[Reply]]:
-        """The replies to each server's commands."""
-        links: list[PlainLink] = []
-        address = requests[0][0]
-        try:
-            for address, commands in requests:
-                link = self.taken(address) or self._open(address)
-                links.append(link)
-                link.send(link.packed(commands))
-            replies = []
-            for link, (address, commands) in zip(links, requests, strict=True):  # noqa: B007  who failed is told
-                replies.append(answers(commands, link.receive(expected(commands))))
-        except BaseException as error:
-            for link in links:
-                self.lose(link)
-            self._tell()
-            raise failed(address, error) from error
-        for link in links:
-            self._give(link)
-        return replies
-
-    def once(self, address: Address, words: tuple[bytes, ...], login: bool) -> Reply:
-        """The reply to one command over a connection of its own; errors of the server are replies, too."""
-        try:
-            link = self._connected(address, login)
-            try:
-                link.send(_pack(words))
-                return link.receive(1)[0]
-            finally:
-                link.drop()
-        except Exception as error:
-            raise failed(address, error) from error
-
-    def _connected(self, address: Address, login: bool = True) -> PlainLink:
-        era, connection = self.era, self.dial.connection(redis, address, login=login)
-        try:
-            connection.connect()
-            return PlainLink(connection, address, era, self.dial.timeout)
-        finally:
-            connection.disconnect()  # what a link hasn't taken over
-
-    def _open(self, address: Address) -> PlainLink:
-        link = self._wait_for_room(address)
-        if link is not None:
-            return link
-        try:
-            link = self._connected(address)
-            try:
-                link.send(GREETING)
-                link.ahead = self.greet(address, link.receive(GREETED), time.monotonic())
-            except BaseException:
-                link.drop()
-                raise
-            self.links.add(link)
-            return link
-        finally:
-            with self._changed:
-                self.opening -= 1
-                self._changed.notify()
-
-    def _wait_for_room(self, address: Address) -> PlainLink | None:
-        """A link that another gave back, or None when there is room for a new one, which is counted as opening."""
-        timeout = self.dial.timeout
-        ends = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
-            self._waiting += 1
-            try:
-                while not self.closed:
-                    link = self.taken(address)
-                    if link is not None:
-                        return link
-                    if not self.full():
-                        self.opening += 1
-                        return None
-                    left = None if ends is None else ends - time.monotonic()
-                    if left is not None and left <= 0:
-                        raise Busy(f"all {self.most} connections are in use")
-                    self._changed.wait(left)
-                raise TierUnavailable("closed")
-            finally:
-                self._waiting -= 1
-
-    def _give(self, link: PlainLink) -> None:
-        if link.era != self.era or self.closed:
-            self.lose(link)
-        else:
-            self.idle[link.address].append(link)
-            if self.closed:
-                self.renew(self.era)
-        if self._waiting:
-            self._tell()
-
-    def _tell(self) -> None:
-        with self._changed:
-            self._changed.notify()
-
-    def forked(self) -> None:
-        """For the child of a fork."""
-        for link in list(self.links):
-            link.forked()
-        self.links, self.opening, self._waiting = WeakSet(), 0, 0
-        self.idle = defaultdict(deque)
-        self._changed = threading.Condition()
-
-    def close(self) -> None:
-        """Ends what is idle; what is in use ends when it was used."""
-        self.closed = True
-        self.renew(self.era)
-        with self._changed:
-            self._changed.notify_all()
-
-
-class Awaited(Pool[AwaitedLink]):
-    """The port of the async face, in one event loop."""
-
-    def __init__(self, dial: Dial, greet: Greet, most: int) -> None:
-        super().__init__(dial, greet, most)
-        self._waiters: deque[asyncio.Future[None]] = deque()
-
-    async def ask(self, requests: Requests) -> list[list[Reply]]:
-        """See `Plain`."""
-        links: list[AwaitedLink] = []
-        address = requests[0][0]
-        try:
-            for address, commands in requests:
-                link = self.taken(address) or await self._open(address)
-                links.append(link)
-                link.send(link.packed(commands))
-            replies = []
-            for link, (address, commands) in zip(links, requests, strict=True):  # noqa: B007  who failed is told
-                replies.append(answers(commands, await link.receive(expected(commands))))
-        except BaseException as error:
-            for link in links:
-                self.lose(link)
-            self._tell()
-            raise failed(address, error) from error
-        for link in links:
-            self._give(link)
-        return replies
-
-    async def once(self, address: Address, words: tuple[bytes, ...], login: bool) -> Reply:
-        """See `Plain`."""
-        try:
-            link = await self._connected(address, login)
-            try:
-                link.send(_pack(words))
-                return (await link.receive(1))[0]
-            finally:
-                link.drop()
-        except Exception as error:
-            raise failed(address, error) from error
-
-    async def _connected(self, address: Address, login: bool = True) -> AwaitedLink:
-        era, connection = self.era, self.dial.connection(redis.asyncio, address, login=login)
-        try:
-            await connection.connect()
-            return AwaitedLink(connection, address, era, self.dial.timeout)
-        finally:
-            if connection.is_connected:  # what a link hasn't taken over
-                connection._writer.transport.abort()
-                connection._reader = connection._writer = None
-
-    async def _open(self, address: Address) -> AwaitedLink:
-        link = await self._wait_for_room(address)
-        if link is not None:
-            return link
-        try:
-            link = await self._connected(address)
-            try:
-                link.send(GREETING)
-                link.ahead = self.greet(address, await link.receive(GREETED), time.monotonic())
-            except BaseException:
-                link.drop()
-                raise
-            self.links.add(link)
-            return link
-        finally:
-            self.opening -= 1
-            self._tell()
-
-    async def _wait_for_room(self, address: Address) -> AwaitedLink | None:
-        timeout = self.dial.timeout
-        loop = asyncio.get_running_loop()
-        ends = None if timeout is None else loop.time() + timeout
-        while not self.closed:
-            link = self.taken(address)
-            if link is not None:
-                return link
-            if not self.full():
-                self.opening += 1
-                return None
-            left = None if ends is None else ends - loop.time()
-            if left is not None and left <= 0:
-                raise Busy(f"all {self.most} connections are in use")
-            waiter: asyncio.Future[None] = loop.create_future()
-            self._waiters.append(waiter)
-            try:
-                await asyncio.wait((waiter,), timeout=left)
-            except BaseException:
-                if waiter.done():  # it was told, and can't go on
-                    self._tell()
-                raise
-            finally:
-                with suppress(ValueError):
-                    self._waiters.remove(waiter)
-        raise TierUnavailable("closed")
-
-    def _give(self, link: AwaitedLink) -> None:
-        if link.era != self.era or self.closed:
-            self.lose(link)
-        else:
-            self.idle[link.address].append(link)
-        self._tell()
-
-    def _tell(self) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-
-    async def close(self) -> None:
-        """Ends all links, and waits until their sockets are closed."""
-        self.closed = True
-        links = list(self.links)
-        self.idle.clear()
-        for link in links:
-            await link.end()
-        while self._waiters:
-            self._tell()

@@ -78,7 +78,7 @@ def measure(address: str) -> None:
     host, _, port = address.rpartition(":")
     connection = socket.create_connection((host, int(port)))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    own = MemcacheSocket(connection, 262_144)  # with less, its multiget hangs
+    own = MemcacheSocket(connection, 262_144)  # with the default, its multiget hung
     names = [f"own:{key}" for key in KEYS]
     value = random.Random(1).randbytes(1024)
     flags = RequestFlags(return_value=True, return_cas_token=True)

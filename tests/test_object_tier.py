@@ -694,7 +694,7 @@ def test_no_more_requests_at_a_time_than_allowed(s3, proxy_to, s3_server, now, d
     keys = [f"key:{number}" for number in range(40)]
     proxy.delay(0.01)
     do(tier.set_many({key: Entry(b"x") for key in keys}))
-    assert proxy.most == 4
+    assert 1 < proxy.most <= 4
     for _ in range(4):
         crew.send(lambda: do(tier.get_many(keys)))
     crew.back()

@@ -98,6 +98,8 @@ class _Port:
         self._most = concurrency
         self._timeout = timeout
         self._given_up = given_up
+        # Google knows a content by its generation, the others by an e-tag.
+        self._by = "version" if place.where.scheme == "gs" else "e_tag"
 
     def _full(self) -> TierUnavailable:
         return TierUnavailable(f"{self._most} requests at a time (concurrency), and none has ended in {self._timeout:g} s")
@@ -140,8 +142,8 @@ class Plain(_Port):
         """An object, or its bytes from and to; None if it isn't there. `Moved` if it isn't the content of `tag`."""
         with self._turn():
             try:
-                result = self._obstore.get(self._store, name, options=_wanted(span, tag))
-                return _found(result, result.bytes())
+                result = self._obstore.get(self._store, name, options=_wanted(span, tag, self._by))
+                return _found(result, result.bytes(), self._by)
             except Exception as error:
                 self.place.absent(error)
                 return None
@@ -151,7 +153,7 @@ class Plain(_Port):
         content of that tag. Says whether it did."""
         with self._turn((name,)):
             try:
-                self._obstore.put(self._store, name, **_as(mode, parts))
+                self._obstore.put(self._store, name, **_as(mode, parts, self._by))
             except Exception as error:
                 return self.place.refused(error)
             return True
@@ -169,7 +171,8 @@ class Plain(_Port):
         with self._turn(None):
             try:
                 stream = self._obstore.list(self._store, prefix, offset=after, chunk_size=PAGE)
-                return _listed([each for batch in islice(stream, 1 if self.place.ordered else None) for each in batch])
+                batches = islice(stream, 1 if self.place.ordered else None)
+                return _listed([each for batch in batches for each in batch], self._by)
             except Exception as error:
                 self.place.absent(error)
                 return []
@@ -211,8 +214,8 @@ class Awaited(_Port):
         """See `Plain`."""
         async with self._one():
             try:
-                result = await self._obstore.get_async(self._store, name, options=_wanted(span, tag))
-                return _found(result, await result.bytes_async())
+                result = await self._obstore.get_async(self._store, name, options=_wanted(span, tag, self._by))
+                return _found(result, await result.bytes_async(), self._by)
             except Exception as error:
                 self.place.absent(error)
                 return None
@@ -225,7 +228,7 @@ class Awaited(_Port):
         await self._ready((name,))
         async with self._one():
             try:
-                await self._obstore.put_async(self._store, name, **_as(mode, parts))
+                await self._obstore.put_async(self._store, name, **_as(mode, parts, self._by))
             except Exception as error:
                 return self.place.refused(error)
             return True
@@ -252,37 +255,37 @@ class Awaited(_Port):
                     listed += batch
                     if self.place.ordered:
                         break
-                return _listed(listed)
+                return _listed(listed, self._by)
             except Exception as error:
                 self.place.absent(error)
                 return []
 
 
-def _wanted(span: tuple[int, int] | None, tag: str | None) -> dict[str, Any] | None:
+def _wanted(span: tuple[int, int] | None, tag: str | None, by: str) -> dict[str, Any] | None:
     options: dict[str, Any] = {}
     if span is not None:
         options["range"] = span
     if tag is not None:
-        options["if_match"] = tag
+        options["if_match" if by == "e_tag" else "version"] = tag
     return options or None
 
 
-def _as(mode: str, parts: Sequence[bytes]) -> dict[str, Any]:
+def _as(mode: str, parts: Sequence[bytes], by: str) -> dict[str, Any]:
     size = sum(map(len, parts))
     return {
         "file": b"".join(parts) if size <= JOINED else list(parts),
-        "mode": mode if mode in {CREATE, OVERWRITE} else {"e_tag": mode},
+        "mode": mode if mode in {CREATE, OVERWRITE} else {by: mode},
         "use_multipart": mode == OVERWRITE and size > WHOLE,
     }
 
 
-def _found(result: Any, data: Any) -> Found:
+def _found(result: Any, data: Any, by: str) -> Found:
     meta = result.meta
-    return Found(data, meta["size"], meta["e_tag"], _milliseconds(meta["last_modified"]))
+    return Found(data, meta["size"], meta[by], _milliseconds(meta["last_modified"]))
 
 
-def _listed(listed: Sequence[Any]) -> list[Listed]:
-    return sorted(Listed(each["path"], each["size"], each["e_tag"], _milliseconds(each["last_modified"])) for each in listed)
+def _listed(listed: Sequence[Any], by: str) -> list[Listed]:
+    return sorted(Listed(each["path"], each["size"], each[by], _milliseconds(each["last_modified"])) for each in listed)
 
 
 def _milliseconds(time: datetime) -> int:

@@ -35,6 +35,7 @@ from forecache.replay import replay
 from forecache.stats import Stats
 from forecache.tiers.boundary import Custom
 from forecache.tiers.disk import Disk
+from forecache.tiers.memcached import Memcached
 from forecache.tiers.redis import Redis
 from forecache.tiers.zmemory import ZMemory
 
@@ -56,6 +57,7 @@ __all__ = [
     "ForecacheError",
     "Group",
     "ImmutableError",
+    "Memcached",
     "Recorded",
     "Recording",
     "Redis",

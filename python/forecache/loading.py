@@ -12,12 +12,13 @@ from forecache.errors import ConfigError
 from forecache.sources import Given, Said, Section
 from forecache.tiers.boundary import Boundary
 from forecache.tiers.disk import Disk
+from forecache.tiers.memcached import Memcached
 from forecache.tiers.zmemory import ZMemory
 from forecache.units import wrong
 
 __all__ = ["FILE", "KINDS", "Made", "gather", "make"]
 
-KINDS: Mapping[str, Callable[..., Boundary]] = {"zmemory": ZMemory, "disk": Disk}
+KINDS: Mapping[str, Callable[..., Boundary]] = {"zmemory": ZMemory, "disk": Disk, "memcached": Memcached}
 FILE = "forecache.toml"
 """The file that is looked for in the working directory."""
 _NEEDED = {

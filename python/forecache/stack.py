@@ -16,6 +16,7 @@ from forecache.errors import CodecError, TierUnavailable
 from forecache.events import Hub, Removed, TierFailed
 from forecache.tiers.breaker import Breaker
 from forecache.tiers.disk import Disk
+from forecache.tiers.ring import Ring
 from forecache.tiers.tier import Tier, wall_time
 from forecache.units import wrong
 
@@ -68,8 +69,9 @@ class Stack:
         self.boundaries = config.tiers
         self.tiers: tuple[Tier, ...] = tuple(each.make(config.namespace, self.now, hub.tell) for each in config.tiers)
         for boundary, tier in zip(self.boundaries, self.tiers, strict=True):
-            if boundary.journalled and isinstance(tier, Breaker):
-                _keep(tier, boundary, config)
+            if boundary.journalled:
+                for address, part in _parts(tier, boundary):
+                    _keep(part, address, boundary, config)
         names = [tier.name for tier in self.tiers]
         if len(set(names)) < len(names):
             raise wrong("tiers", names, "tiers with a name each")
@@ -206,12 +208,18 @@ class Stack:
         self.hub.tell(Removed(key, MISSING, "corrupt"))
 
 
-def _keep(tier: Breaker, boundary: Boundary, config: Config) -> None:
+def _parts(tier: Tier, boundary: Boundary) -> list[tuple[str, Breaker]]:
+    """What misses things by itself: the tier, or each of a ring; and what tells its data from all other data."""
+    parts = tier.parts if isinstance(tier, Ring) else {boundary.address or boundary.name: tier}
+    return [(address, part) for address, part in parts.items() if isinstance(part, Breaker)]
+
+
+def _keep(tier: Breaker, address: str, boundary: Boundary, config: Config) -> None:
     """Gives a tier its journal: in the first place that can be written to, or that has one."""
     from forecache.tiers.journal import Journal, file_name, state_directory  # only who has such a tier needs it
 
     kind = type(boundary).__name__.lower()
-    about = f"{kind} {boundary.address or boundary.name}, namespace {config.namespace!r}"
+    about = f"{kind} {address}, namespace {config.namespace!r}"
     if config.journal is not None:
         places = [Path(config.journal).absolute()]
     else:  # a directory of the disk tier takes no foreign files

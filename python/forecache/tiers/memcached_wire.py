@@ -28,7 +28,7 @@ NO_ROOM = (b"SERVER_ERROR object too large for cache", b"SERVER_ERROR out of mem
 ERRORS = (b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")
 LONGEST_LINE = 8192
 """Bytes in which a line must end: no line that a server says has as many."""
-LEAST = 16_384
+LEAST = 65_536
 LARGEST = 2**20
 """Bytes to ask a socket for, at least and at most."""
 

@@ -26,7 +26,7 @@ from servers.s3 import S3
 from forecache import Cache, ObjectStore
 from forecache._core import Entry
 from forecache.flow import arun, run
-from forecache.tiers.object_store import ObjectTier
+from forecache.tiers.objects.tier import ObjectTier
 
 SIZES = {"64 KiB": 2**16, "1 MiB": 2**20}
 CALLS = 400

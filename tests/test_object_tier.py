@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers.proxy import Proxy, Unconditional
 
-from forecache import Cache, ConfigError, ObjectStore, TierUnavailable
+from forecache import Cache, CodecError, ConfigError, ObjectStore, TierUnavailable
 from forecache._core import Entry, Packing
 from forecache.flow import arun, run
 from forecache.testing.suite import tier_cases
-from forecache.tiers.object_store import ObjectTier
 from forecache.tiers.objects import form
 from forecache.tiers.objects.names import LONGEST, text_of, written
-from forecache.tiers.objects.places import where
+from forecache.tiers.objects.tier import ObjectTier
+from forecache.tiers.objects.url import where
 from forecache.tiers.remote import Records
 from forecache.tiers.tier import wall_time
 
@@ -160,6 +160,20 @@ def test_a_damaged_head_is_none():
     for end in range(start):
         assert form.head_of("space", packed[:end]) is None
     assert form.head_of("other", packed) is None
+
+
+def test_a_record_is_opened_where_it_lies_in_a_buffer_that_nobody_writes_to():
+    record = Entry(b"payload", codec=1).seal("space", "key", Packing())
+    for buffer in (b"head" + record, memoryview(b"head" + record)):
+        assert Entry.open_from("space", "key", buffer, 4).payload == b"payload"
+    for buffer, start in ((record, 1), (record, 10_000), (b"", 0)):
+        with pytest.raises(CodecError):
+            Entry.open_from("space", "key", buffer, start)
+    for buffer in (bytearray(record), memoryview(b"head" + record)[::2]):
+        with pytest.raises(BufferError):
+            Entry.open_from("space", "key", buffer, 0)
+    with pytest.raises(OverflowError):
+        Entry.open_from("space", "key", record, -1)
 
 
 # What is damaged, foreign, or late
@@ -577,7 +591,7 @@ import os, sys
 from forecache import ObjectStore, TierUnavailable
 from forecache._core import Entry
 from forecache.flow import run
-from forecache.tiers.object_store import ObjectTier
+from forecache.tiers.objects.tier import ObjectTier
 from forecache.tiers.tier import wall_time
 tier = ObjectTier(ObjectStore({url!r}, min_size=0{keys}), "space", wall_time())
 tier.load()
@@ -658,20 +672,35 @@ def test_a_write_that_was_cancelled_comes_before_what_is_done_next(s3, proxy_to,
     asyncio.run(given_up())
 
 
+class Counting(Proxy):
+    """A proxy that knows how many requests were on their way at a time."""
+
+    now = most = 0
+
+    async def _forward(self, link, data):
+        if data.startswith((b"GET ", b"PUT ", b"POST ", b"DELETE ")):
+            self.now += 1
+            self.most = max(self.most, self.now)
+        await super()._forward(link, data)
+
+    async def _reply(self, link, data):
+        self.now -= data.startswith(b"HTTP/1.1 ")
+        await super()._reply(link, data)
+
+
 def test_no_more_requests_at_a_time_than_allowed(s3, proxy_to, s3_server, now, do, crew):
-    proxy = proxy_to(s3_server.address)
+    proxy = proxy_to(s3_server.address, Counting)
     tier = s3.tier(now, endpoint=proxy.through(s3_server.url), concurrency=4)
     keys = [f"key:{number}" for number in range(40)]
-    do(tier.set_many({key: Entry(b"x") for key in keys}))
     proxy.delay(0.01)
-    before = proxy.accepted
-    assert before <= 4
+    do(tier.set_many({key: Entry(b"x") for key in keys}))
+    assert 1 < proxy.most <= 4
     for _ in range(4):
-        crew.send(lambda: run(tier.get_many(keys)))
+        crew.send(lambda: do(tier.get_many(keys)))
     crew.back()
     assert crew.errors == []
     assert all(len(found) == 40 for found in crew.results)
-    assert 1 < proxy.accepted <= 8, "a bound for each colour"
+    assert proxy.most <= (4 if do is run else 16), "a bound for each loop, and one for all threads"
 
 
 def test_a_store_that_dies_and_returns_is_used_again(s3, s3_server, clock):

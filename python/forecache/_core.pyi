@@ -365,6 +365,10 @@ class Entry:
     @staticmethod
     def open(namespace: str, key: str, record: bytes) -> Entry:
         """A record taken apart. Raises `CodecError` if it is damaged, was stored under another key, or by a newer forecache."""
+    @staticmethod
+    def open_from(namespace: str, key: str, object: Any, start: int) -> Entry:
+        """The record that a read-only buffer holds from `start` to its end, taken apart without a copy of it before. Raises
+        `CodecError` as `open` does, and `BufferError` for what can be written to."""
 
 def open_served(
     namespace: str, keys: Sequence[str], values: Sequence[bytes | None], generation: bytes, now: int

@@ -3,6 +3,8 @@
 use crate::errors::{codec_error, config_error};
 use forecache_core::compress::{Algorithm, Compression};
 use forecache_core::envelope::{self, Fields, Unreadable};
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::sync::atomic::AtomicU32;
@@ -166,6 +168,24 @@ impl Entry {
         let (opened, unpacked) = if record.len() < LARGE { work() } else { py.detach(work) }.map_err(unreadable)?;
         let payload = PyBytes::new(py, unpacked.as_deref().unwrap_or(opened.packed)).unbind();
         Ok(Entry::opened(opened, payload, record.len()))
+    }
+
+    /// The record that `object` holds from `start` to its end, taken apart without a copy of it before.
+    #[staticmethod]
+    fn open_from(py: Python<'_>, namespace: &str, key: &str, object: PyBuffer<u8>, start: usize) -> PyResult<Self> {
+        if !object.readonly() || !object.is_c_contiguous() {
+            return Err(PyBufferError::new_err(
+                "a record is read from bytes, or another buffer that is read-only and of one piece",
+            ));
+        }
+        let bytes = if object.len_bytes() == 0 {
+            &[]
+        } else {
+            // SAFETY: the buffer is of one piece and stays where it is as long as `object` holds it, which is to the end of this
+            // function. Its owner exports it as read-only.
+            unsafe { std::slice::from_raw_parts(object.buf_ptr().cast::<u8>(), object.len_bytes()) }
+        };
+        Self::open(py, namespace, key, bytes.get(start..).unwrap_or_default())
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {

@@ -81,8 +81,12 @@ class Records:
 
     def open(self, key: str, record: bytes) -> Entry | None:
         """The entry of a record; None if it is damaged, foreign, or another key's."""
+        return self.open_from(key, record, 0)
+
+    def open_from(self, key: str, buffer: Any, start: int) -> Entry | None:
+        """The same of a record that a buffer holds from `start` to its end."""
         try:
-            return Entry.open(self.namespace, key, record)
+            return Entry.open_from(self.namespace, key, buffer, start)
         except CodecError:
             self.corrupt += 1
             return None

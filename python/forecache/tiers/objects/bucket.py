@@ -17,10 +17,11 @@ from forecache._core import Entry
 from forecache.errors import ConfigError, TierUnavailable
 from forecache.flow import All, Either, Flow, Request
 from forecache.tiers.objects.directory import Directory, Threaded
-from forecache.tiers.objects.form import GRAVE, PEEK, Head, begin_of, grave, head_of, pack
+from forecache.tiers.objects.form import PEEK, Head, begin_of, grave, head_of, pack
 from forecache.tiers.objects.names import Names
-from forecache.tiers.objects.places import Access, Moved, Unsupported, Where, open_place
+from forecache.tiers.objects.places import Moved, Unsupported, open_place
 from forecache.tiers.objects.ports import CREATE, OVERWRITE, PAGE, Awaited, Found, GivenUp, Listed, Plain
+from forecache.tiers.objects.url import Access, Where
 from forecache.tiers.remote import Records
 from forecache.tiers.tier import Now
 
@@ -49,9 +50,8 @@ class Seen(NamedTuple):
 
     @property
     def void(self) -> bool:
-        """Whether nothing is there: it is a grave, came after it was given up, or can't be read."""
-        head = self.head
-        return head is None or head.begin.kind == GRAVE or self.found.modified > head.begin.sent + head.begin.within
+        """Whether nothing is there, or what can't be read."""
+        return self.head is None or self.head.begin.void(self.found.modified)
 
 
 class Bucket:
@@ -124,7 +124,7 @@ class Bucket:
     def each(self, flow: Callable[[A], Flow[B]], items: Iterable[A]) -> Flow[list[B]]:
         """What `flow` gives for each item, as many at a time as there may be requests; in another order than the items."""
         items = list(items)
-        if len(items) == 1:
+        if len(items) == 1:  # as it is most often
             return [(yield from flow(items[0]))]
         lanes = [items[start :: self._concurrency] for start in range(min(self._concurrency, len(items)))]
         done = yield All([_one_by_one(flow, lane) for lane in lanes])

@@ -5,9 +5,9 @@
 · u8 kind · u32 CRC-32 of all before · key · facts · record
 ```
 
-Facts are a record without a payload, bound to namespace and key as all records are. The record ends the object, and an uncompressed
-payload ends the record but for the 8 bytes of its check, so that parts of it can be read without the rest. A grave is a head
-without a record: there is nothing under this key.
+Facts are a record without a payload, bound to namespace and key as all records are. The record ends the object, and an
+uncompressed payload ends the record but for the 8 bytes of its check, so that parts of it can be read without the rest. A grave
+is a head without a record: there is nothing under this key.
 """
 
 from __future__ import annotations
@@ -58,6 +58,10 @@ class Begin(NamedTuple):
         """Bytes of the head."""
         return _BEGIN.size + self.key + self.facts
 
+    def void(self, modified: int) -> bool:
+        """Whether nothing is there: it is a grave, or the store had it, `modified`, after it was given up."""
+        return self.kind == GRAVE or modified > self.sent + self.within
+
 
 class Head(NamedTuple):
     """What an object says before its value."""
@@ -69,7 +73,7 @@ class Head(NamedTuple):
 
 
 def pack(records: Records, key: str, entry: Entry, version: int, times: tuple[int, int, int]) -> list[bytes]:
-    """The object of an entry, in two parts; `times` are `stored`, `sent` and `within`. Raises `CodecError` for what is too long."""
+    """The object of an entry, in two parts; `times` are `stored`, `sent`, `within`. Raises `CodecError` for what is too long."""
     entry = versioned(entry, version)
     record = records.seal(key, entry)
     kind = PACKED if record[ALGORITHM] else PLAIN

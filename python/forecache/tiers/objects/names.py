@@ -26,6 +26,7 @@ KEPT = 120
 """Characters of a key that stay readable when it is hashed."""
 EMPTY = "="
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_.")
+_WRITTEN = {byte: f"={byte:02x}" for byte in range(256) if byte not in _PLAIN}
 _ESCAPE = re.compile(b"=([0-9a-f]{2})")
 
 
@@ -39,12 +40,12 @@ def written(text: str) -> str:
     """
     raw = text.encode()
     if len(raw) <= LONGEST:
-        name = "".join(chr(byte) if byte in _PLAIN else f"={byte:02x}" for byte in raw)
+        name = raw.decode("latin-1").translate(_WRITTEN)
         if name.startswith("."):  # a part "." or ".." leads elsewhere
             name = "=2e" + name[1:]
         if len(name) <= LONGEST:
             return name or EMPTY
-    begin = "".join(chr(byte) if byte in _PLAIN else f"={byte:02x}" for byte in raw[:KEPT])[:KEPT].lstrip(".")
+    begin = raw[:KEPT].decode("latin-1").translate(_WRITTEN)[:KEPT].lstrip(".")
     return f"{begin}=~{hashlib.blake2b(raw, digest_size=20).hexdigest()}"
 
 

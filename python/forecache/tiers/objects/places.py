@@ -6,52 +6,27 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import unquote
+from typing import Any
 
 from forecache.errors import TierUnavailable
+from forecache.tiers.objects.url import Access, Where
 from forecache.tiers.remote import needs
-from forecache.units import wrong
 
-__all__ = ["Access", "Moved", "Place", "Unsupported", "Where", "open_place", "where"]
+__all__ = ["Moved", "Place", "Unsupported", "open_place"]
 
-SCHEMES = "s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, file:///directory"
-LONGEST = 300
-"""Characters of a prefix: a name of an object has 1,024 at most."""
 FOREVER = 86_400
 """Seconds of a request that nobody bounds."""
 CONNECT = 5.0
 """Seconds that connecting may take, at most."""
 SHOWN = 300
 """Characters of an error that are shown."""
-_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")
 _CODE = re.compile(r"<Code>([^<]*)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
 _NOWHERE = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist", re.IGNORECASE)
 _EMPTY = re.compile("416 Range Not|range was invalid", re.IGNORECASE)
 """What a store says that is asked for a part of nothing."""
 _BROKE = re.compile(r"HttpError \{\s*kind: (\w+)")
 _WHY = re.compile(r'(?:message|error): "([^"]+)"|(Invalid\w+\(\s*\w+)')
-_SIGNED = re.compile(r"((?:sig|signature|credential|token|key)[\w-]*=)[^&\s)]+", re.IGNORECASE)
-
-
-class Where(NamedTuple):
-    """What a URL says."""
-
-    scheme: str
-    bucket: str
-    """Or container, or directory."""
-    prefix: str
-    """It ends in a slash, or is empty."""
-
-
-class Access(NamedTuple):
-    """How to get in; what is None is looked for where the cloud's own tools do."""
-
-    endpoint: str | None = None
-    region: str | None = None
-    access_key: str | None = None
-    secret_key: str | None = None
-    timeout: float | None = None
+_SIGNED = re.compile(r"([?&][\w-]*(?:sig|signature|credential|token|key)=)[^&\s)]+", re.IGNORECASE)
 
 
 class Moved(Exception):
@@ -60,37 +35,6 @@ class Moved(Exception):
 
 class Unsupported(TierUnavailable):
     """The store has no such request."""
-
-
-def where(field: str, url: str) -> Where:
-    """A URL taken apart. Raises `ConfigError`, which never shows what stands before an `@`.
-
-    >>> where("object.url", "s3://bucket/app/cache")
-    Where(scheme='s3', bucket='bucket', prefix='app/cache/')
-    >>> where("object.url", "file:///var/cache/app")
-    Where(scheme='file', bucket='/var/cache/app', prefix='')
-    """
-    if not isinstance(url, str):
-        raise wrong(field, url, SCHEMES)
-    scheme, mark, rest = url.partition("://")
-    shown = f"{scheme}{mark}…@{rest.rpartition('@')[2]}" if "@" in rest else url
-    if not mark or scheme not in {"s3", "gs", "az", "file"} or "?" in rest or "#" in rest or "\0" in rest:
-        raise wrong(field, shown, SCHEMES)
-    if scheme == "file":
-        path = unquote(rest)
-        if not path.startswith("/"):
-            raise wrong(field, shown, "file:/// and an absolute path, such as file:///var/cache/app")
-        return Where(scheme, path, "")
-    bucket, _, prefix = rest.partition("/")
-    if "@" in rest:
-        raise wrong(field, shown, f"{SCHEMES}; keys are given by access_key and secret_key, not in the URL")
-    parts = [part for part in prefix.split("/") if part]
-    if not _BUCKET.fullmatch(bucket) or any(part in {".", ".."} or not part.isprintable() for part in parts):
-        raise wrong(field, shown, SCHEMES)
-    prefix = "".join(f"{part}/" for part in parts)
-    if len(prefix.encode()) > LONGEST:
-        raise wrong(field, shown, f"a prefix of {LONGEST} bytes or less")
-    return Where(scheme, bucket, prefix)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import Future, wait
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
@@ -63,9 +63,12 @@ class GivenUp:
         self._changing = threading.Lock()
         self._running: dict[str, Future[None]] = {}
 
-    def before(self, names: Sequence[str]) -> list[Future[None]]:
-        """What is to be waited for."""
-        return [self._running[name] for name in names if name in self._running] if self._running else []
+    def before(self, names: Sequence[str] | None) -> list[Future[None]]:
+        """What is to be waited for by a change of these objects, or by who wants to know all of them."""
+        if not self._running:
+            return []
+        with self._changing:
+            return [each for name, each in self._running.items() if names is None or name in names]
 
     def add(self, names: Sequence[str], task: asyncio.Task[Any]) -> None:
         """A task that nobody waits for any more."""
@@ -95,9 +98,26 @@ class _Port:
         self._most = concurrency
         self._timeout = timeout
         self._given_up = given_up
+        # Google knows a content by its generation, the others by an e-tag.
+        self._by = "version" if place.where.scheme == "gs" else "e_tag"
 
     def _full(self) -> TierUnavailable:
         return TierUnavailable(f"{self._most} requests at a time (concurrency), and none has ended in {self._timeout:g} s")
+
+
+class _Turn:
+    """A turn that was taken: it is given back at the end of the block."""
+
+    __slots__ = ("_release",)
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release = release
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._release()
 
 
 class Plain(_Port):
@@ -105,44 +125,42 @@ class Plain(_Port):
 
     def __init__(self, place: Place, concurrency: int, timeout: float | None, given_up: GivenUp) -> None:
         super().__init__(place, concurrency, timeout, given_up)
-        self._free = threading.BoundedSemaphore(concurrency)
+        self._free = threading.Semaphore(concurrency)
+        self._taken = _Turn(self._free.release)
 
-    @contextmanager
-    def _one(self, changed: Sequence[str] = ()) -> Iterator[None]:
+    def _turn(self, changed: Sequence[str] | None = ()) -> _Turn:
+        """Waits for a turn, which ends with the block."""
         _begin()
         before = self._given_up.before(changed)
         if before:
             wait(before, self._timeout)
         if not self._free.acquire(timeout=self._timeout):
             raise self._full()
-        try:
-            yield
-        finally:
-            self._free.release()
+        return self._taken
 
     def get(self, name: str, span: tuple[int, int] | None = None, tag: str | None = None) -> Found | None:
         """An object, or its bytes from and to; None if it isn't there. `Moved` if it isn't the content of `tag`."""
-        with self._one():
+        with self._turn():
             try:
-                result = self._obstore.get(self._store, name, options=_wanted(span, tag))
-                return _found(result, result.bytes())
+                result = self._obstore.get(self._store, name, options=_wanted(span, tag, self._by))
+                return _found(result, result.bytes(), self._by)
             except Exception as error:
                 self.place.absent(error)
                 return None
 
     def put(self, name: str, parts: Sequence[bytes], mode: str = OVERWRITE) -> bool:
-        """Stores an object, given in parts: whatever is there, or with `CREATE` only if nothing is, or in the place of the content
-        of that tag. Says whether it did."""
-        with self._one((name,)):
+        """Stores an object, given in parts: whatever is there, or with `CREATE` only if nothing is, or in the place of the
+        content of that tag. Says whether it did."""
+        with self._turn((name,)):
             try:
-                self._obstore.put(self._store, name, **_as(mode, parts))
+                self._obstore.put(self._store, name, **_as(mode, parts, self._by))
             except Exception as error:
                 return self.place.refused(error)
             return True
 
     def delete(self, names: Sequence[str]) -> None:
         """Deletes objects; one that isn't there is fine, where the store deletes in bulk or if it is the only one."""
-        with self._one(names):
+        with self._turn(names):
             try:
                 self._obstore.delete(self._store, names)
             except Exception as error:
@@ -150,10 +168,11 @@ class Plain(_Port):
 
     def page(self, prefix: str, after: str | None = None) -> list[Listed]:
         """Objects behind `after`, by name: fewer than `PAGE` at the end only; all of them where the store has no order."""
-        with self._one():
+        with self._turn(None):
             try:
                 stream = self._obstore.list(self._store, prefix, offset=after, chunk_size=PAGE)
-                return _listed([each for batch in islice(stream, 1 if self.place.ordered else None) for each in batch])
+                batches = islice(stream, 1 if self.place.ordered else None)
+                return _listed([each for batch in batches for each in batch], self._by)
             except Exception as error:
                 self.place.absent(error)
                 return []
@@ -186,7 +205,7 @@ class Awaited(_Port):
                 self._given_up.add(names, task)
             raise
 
-    async def _ready(self, names: Sequence[str]) -> None:
+    async def _ready(self, names: Sequence[str] | None) -> None:
         before = self._given_up.before(names)
         if before:
             await asyncio.wait([asyncio.wrap_future(each) for each in before], timeout=self._timeout)
@@ -195,8 +214,8 @@ class Awaited(_Port):
         """See `Plain`."""
         async with self._one():
             try:
-                result = await self._obstore.get_async(self._store, name, options=_wanted(span, tag))
-                return _found(result, await result.bytes_async())
+                result = await self._obstore.get_async(self._store, name, options=_wanted(span, tag, self._by))
+                return _found(result, await result.bytes_async(), self._by)
             except Exception as error:
                 self.place.absent(error)
                 return None
@@ -209,7 +228,7 @@ class Awaited(_Port):
         await self._ready((name,))
         async with self._one():
             try:
-                await self._obstore.put_async(self._store, name, **_as(mode, parts))
+                await self._obstore.put_async(self._store, name, **_as(mode, parts, self._by))
             except Exception as error:
                 return self.place.refused(error)
             return True
@@ -228,6 +247,7 @@ class Awaited(_Port):
 
     async def page(self, prefix: str, after: str | None = None) -> list[Listed]:
         """See `Plain`."""
+        await self._ready(None)
         async with self._one():
             try:
                 listed: list[Any] = []
@@ -235,37 +255,37 @@ class Awaited(_Port):
                     listed += batch
                     if self.place.ordered:
                         break
-                return _listed(listed)
+                return _listed(listed, self._by)
             except Exception as error:
                 self.place.absent(error)
                 return []
 
 
-def _wanted(span: tuple[int, int] | None, tag: str | None) -> dict[str, Any] | None:
+def _wanted(span: tuple[int, int] | None, tag: str | None, by: str) -> dict[str, Any] | None:
     options: dict[str, Any] = {}
     if span is not None:
         options["range"] = span
     if tag is not None:
-        options["if_match"] = tag
+        options["if_match" if by == "e_tag" else "version"] = tag
     return options or None
 
 
-def _as(mode: str, parts: Sequence[bytes]) -> dict[str, Any]:
+def _as(mode: str, parts: Sequence[bytes], by: str) -> dict[str, Any]:
     size = sum(map(len, parts))
     return {
         "file": b"".join(parts) if size <= JOINED else list(parts),
-        "mode": mode if mode in {CREATE, OVERWRITE} else {"e_tag": mode},
+        "mode": mode if mode in {CREATE, OVERWRITE} else {by: mode},
         "use_multipart": mode == OVERWRITE and size > WHOLE,
     }
 
 
-def _found(result: Any, data: Any) -> Found:
+def _found(result: Any, data: Any, by: str) -> Found:
     meta = result.meta
-    return Found(data, meta["size"], meta["e_tag"], _milliseconds(meta["last_modified"]))
+    return Found(data, meta["size"], meta[by], _milliseconds(meta["last_modified"]))
 
 
-def _listed(listed: Sequence[Any]) -> list[Listed]:
-    return sorted(Listed(each["path"], each["size"], each["e_tag"], _milliseconds(each["last_modified"])) for each in listed)
+def _listed(listed: Sequence[Any], by: str) -> list[Listed]:
+    return sorted(Listed(each["path"], each["size"], each[by], _milliseconds(each["last_modified"])) for each in listed)
 
 
 def _milliseconds(time: datetime) -> int:

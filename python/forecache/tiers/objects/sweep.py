@@ -31,6 +31,8 @@ GRACE = 60_000
 KEPT = 50_000
 """Heads that are kept in mind until the next time."""
 MINUTE = 60_000
+LONGEST = 1e9
+"""Seconds of a lease."""
 FIRST = 60.0
 """Seconds after its start at which a process looks for the first time, at most."""
 _LEASE = struct.Struct("<Q8s")
@@ -91,7 +93,7 @@ class Sweeper:
         found = yield bucket.ask("get", bucket.names.lease)
         if found is not None and len(found.data) == _LEASE.size and _LEASE.unpack(bytes(found.data))[0] > now:
             return False
-        mine = _LEASE.pack(now + int(self._interval * 900), secrets.token_bytes(8))
+        mine = _LEASE.pack(now + int(min(self._interval, LONGEST) * 900), secrets.token_bytes(8))
         if (yield from bucket.find_out()):
             return bool((yield bucket.ask("put", bucket.names.lease, (mine,), CREATE if found is None else found.tag)))
         yield bucket.ask("put", bucket.names.lease, (mine,), OVERWRITE)
@@ -186,8 +188,8 @@ class Background:
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Starts it, if it doesn't run."""
-        if self._thread is None and not self._ended.is_set():
+        """Starts it, if it doesn't run; one that would never sweep isn't started."""
+        if self._thread is None and self._interval <= threading.TIMEOUT_MAX and not self._ended.is_set():
             arguments = self._sweep, self._interval, self._ended
             self._thread = threading.Thread(target=_tend, args=arguments, name="forecache-sweep", daemon=True)
             self._thread.start()
@@ -213,4 +215,4 @@ def _tend(sweep: weakref.WeakMethod[Callable[[], Flow[object]]], interval: float
             if not ended.is_set():
                 _log.warning("object tier: what has expired isn't removed: %s", error)
         del flow
-        pause = interval * random.uniform(0.9, 1.1)  # noqa: S311
+        pause = interval * random.uniform(0.8, 1)  # noqa: S311

@@ -349,6 +349,15 @@ def test_an_answer_that_comes_too_late_is_used_but_counts_as_a_failure(scene):
     assert (scene.stats().state, scene.stats().reason) == ("down", "it took 3 s")
 
 
+def test_a_long_batch_may_take_longer():
+    scene = Scene(timeout=2, failures=1)
+    scene.tier.always(Delay(3), "get_many")
+    scene.get(*(f"key:{number}" for number in range(256)))
+    assert scene.stats().state == "up"
+    scene.get(*(f"key:{number}" for number in range(255)))
+    assert scene.stats().state == "down"
+
+
 def test_a_call_that_hangs_is_given_up_and_what_it_does_later_is_undone(scene):
     scene = Scene(scene.colour, timeout=0.05)
     scene.set("a", b"old")

@@ -179,6 +179,23 @@ def test_the_other_task_is_cancelled():
     assert (tier.asked, tier.cancelled) == (2, 1)
 
 
+def test_few_reads_are_sent_again_where_all_are_slow():
+    class Slow(DictTier):
+        def get_many(self, keys):
+            yield Either(None, asyncio.sleep, (0.002,))
+            return (yield from super().get_many(keys))
+
+    hedge = Hedge(Slow(), 0.0001)
+
+    async def read():
+        await arun(hedge.set_many({"a": Entry(b"1")}))
+        return await asyncio.gather(*(arun(hedge.get_many(["a"])) for _ in range(300)))
+
+    found = asyncio.run(read())
+    assert all(each["a"].payload == b"1" for each in found)
+    assert 0 < hedge.stats().hedged <= 50
+
+
 def test_a_caller_who_is_cancelled_leaves_no_task():
     tier = Held()
 

@@ -229,7 +229,7 @@ def _all(endings: list[Future[Any]]) -> list[Any]:
 @dataclass(slots=True)
 class First:
     """Drives `flow`, and beside it `other` if it hasn't ended after so many seconds; answers with what ends first without an
-    error, or raises the error of the one that failed last.
+    error, or raises one when both have failed.
 
     The one that wasn't needed is cancelled if it is a task; a thread goes on with it, and nobody hears of it. A flow that yields
     nothing costs neither.
@@ -252,7 +252,7 @@ class First:
         second, flow, request = _begin(self.other)
         if request is not None:
             in_thread(partial(_finish, second, flow, request))
-        return _first(*wait((first, second), return_when=FIRST_COMPLETED))
+        return _first(first, *wait((first, second), return_when=FIRST_COMPLETED))
 
     async def arun(self) -> Any:
         ending, flow, request = _begin(self.flow)
@@ -264,17 +264,17 @@ class First:
             if tasks[0].done():
                 return tasks[0].result()
             tasks.append(asyncio.ensure_future(arun(self.other)))
-            return await _first(*(await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)))
+            return await _first(tasks[0], *(await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)))
         finally:
             for task in tasks:
                 if task.cancel():
                     task.add_done_callback(_heard)
 
 
-def _first(ended: set[Any], late: set[Any]) -> Any:
-    """One that has an answer, or may yet."""
+def _first(first: Any, ended: set[Any], late: set[Any]) -> Any:
+    """One that has an answer, or may yet; else the first."""
     answers = (each for each in ended if not each.cancelled() and each.exception() is None)
-    return next(itertools.chain(answers, late, ended))
+    return next(itertools.chain(answers, late, (first,)))
 
 
 def _heard(task: asyncio.Task[Any]) -> None:

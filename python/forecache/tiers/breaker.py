@@ -17,7 +17,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -41,6 +41,8 @@ QUIET = 60_000
 """Milliseconds between two lines in the log about one tier, at least."""
 NEARLY = 900
 """What makes seconds the milliseconds after which a failure counts as one that kept its caller waiting to the end."""
+SEVERAL = 256
+"""Keys for which a tier may have its `timeout` once more: it may take them in several exchanges, each of which it bounds."""
 _FAILED: Any = object()
 _alive: weakref.WeakSet[Breaker] = weakref.WeakSet()
 _log = logging.getLogger("forecache")
@@ -186,7 +188,7 @@ class Breaker(Layer):
         fits: Callable[[Any], bool],
         verb: Callable[..., Flow[Any]],
         *arguments: Any,
-        keys: Iterable[str] = (),
+        keys: Collection[str] = (),
         owed: Iterable[str] = (),
         **options: Any,
     ) -> Flow[Any]:
@@ -225,7 +227,7 @@ class Breaker(Layer):
             if not ended:  # the caller was, and what the tier did isn't known
                 self._owe(owed, asked=True)
                 self._leave(probes)
-        if timeout is not None and (took := (self._now() - began) / 1000) > timeout:
+        if timeout is not None and (took := (self._now() - began) / 1000) > timeout * (1 + len(keys) // SEVERAL):
             self._fail(f"it took {took:g} s", probes)
         elif probes or self._in_a_row or not self._hasty:
             self._succeed(probes)

@@ -327,7 +327,7 @@ def test_no_more_connections_than_allowed_and_who_waits_waits_within_the_time(re
     async def many():
         found = await asyncio.gather(*(arun(tier.get_many("abc")) for _ in range(50)))
         assert all(len(each) == 3 for each in found)
-        assert len((await tier._awaited.get()).links[redis_server.address]) == 2
+        assert len((await tier._servers.awaited.get()).links[redis_server.address]) == 2
 
     asyncio.run(many())
     run(tier.close())
@@ -402,7 +402,7 @@ def test_racing_threads_and_a_closing_tier_leave_no_socket_behind(redis_server, 
     start.wait()
     run(tier.close())
     assert crew.back().errors == []
-    assert not tier._plain.links[redis_server.address]
+    assert not tier._servers.plain.links[redis_server.address]
 
 
 def test_pinned_entries_leave_last(redis_server):
@@ -458,10 +458,10 @@ def test_a_bucket_that_moves_is_followed(redis_cluster, do):
     tier.on_replaced = lambda: told.append(True)
     do(tier.set_many({"a": Entry(b"1")}))
     ((bucket, _),) = tier._grouped(["a"])
-    right = tier._route.address(bucket)
-    tier._route._owners[bucket] = next(node.address for node in redis_cluster.masters if node.address != right)
+    right = tier._servers.route.address(bucket)
+    tier._servers.route._owners[bucket] = next(node.address for node in redis_cluster.masters if node.address != right)
     assert get(tier, "a", do=do) == {"a": b"1"}
-    assert tier._route.address(bucket) == right
+    assert tier._servers.route.address(bucket) == right
     assert told == []
     do(tier.close())
 

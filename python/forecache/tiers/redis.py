@@ -302,15 +302,15 @@ class RedisTier:
     def _changing(self, bucket: int, names: list[str], changes: Mapping[str, Change | None], replaces: bytes) -> Command:
         arguments: list[Any] = []
         stores = 0
-        for name in names:
+        fresh, *versions = _drawn(1 + len(names))
+        for name, version in zip(names, versions, strict=True):
             change = changes[name]
             if change is None:
                 arguments += (name.encode(), replaces, b"")
             else:
                 stores = 1
-                arguments += (name.encode(), replaces, os.urandom(8) + change.end.to_bytes(8, "little"), *change.rest)
-        fresh = OURS + os.urandom(8)
-        return self._script(bucket, scripts.CHANGE, self._now(), self._capacity, fresh, len(names), stores, *arguments)
+                arguments += (name.encode(), replaces, version + change.end.to_bytes(8, "little"), *change.rest)
+        return self._script(bucket, scripts.CHANGE, self._now(), self._capacity, OURS + fresh, len(names), stores, *arguments)
 
     def scan(self, cursor: int, pattern: str | None) -> Flow[tuple[int | None, list[str]]]:
         """See `Tier`. The cursor counts buckets, and says where in one to go on."""
@@ -404,6 +404,12 @@ class Change:
 
     end: int
     rest: tuple[Any, ...]
+
+
+def _drawn(count: int) -> list[bytes]:
+    """So many names of 8 bytes that nobody has drawn before, in this process or another."""
+    drawn = os.urandom(8 * count)
+    return [drawn[at : at + 8] for at in range(0, len(drawn), 8)]
 
 
 def _end(entry: Entry, now: int) -> int:

@@ -176,6 +176,14 @@ def test_what_the_server_evicted_of_our_books_brings_nothing_back(lost, redis_se
     assert get(tier, "a", "b") == {}
 
 
+def test_a_generation_that_is_none_of_ours_is_not_gone_on_with(redis_server, tier):
+    run(tier.set_many({"a": Entry(b"1"), "b": Entry(b"2")}))
+    redis_server.ask("SET", tier._bases[0].decode() + "g", "somebody else's")
+    assert get(tier, "a") == {}
+    run(tier.set_many({"b": Entry(b"3")}))
+    assert get(tier, "a", "b") == {"b": b"3"}
+
+
 def test_a_set_of_tags_that_the_server_evicted_is_taken_for_all_entries(redis_server, tier):
     run(tier.set_many({"a": Entry(b"1", tags=["t"]), "b": Entry(b"2")}))
     for key in redis_server.ask("KEYS", tier._bases[0].decode() + "t:*"):

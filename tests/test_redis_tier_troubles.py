@@ -176,6 +176,14 @@ def test_what_the_server_evicted_of_our_books_brings_nothing_back(lost, redis_se
     assert get(tier, "a", "b") == {}
 
 
+def test_a_generation_that_is_none_of_ours_is_not_gone_on_with(redis_server, tier):
+    run(tier.set_many({"a": Entry(b"1"), "b": Entry(b"2")}))
+    redis_server.ask("SET", tier._bases[0].decode() + "g", "somebody else's")
+    assert get(tier, "a") == {}
+    run(tier.set_many({"b": Entry(b"3")}))
+    assert get(tier, "a", "b") == {"b": b"3"}
+
+
 def test_a_set_of_tags_that_the_server_evicted_is_taken_for_all_entries(redis_server, tier):
     run(tier.set_many({"a": Entry(b"1", tags=["t"]), "b": Entry(b"2")}))
     for key in redis_server.ask("KEYS", tier._bases[0].decode() + "t:*"):
@@ -327,7 +335,7 @@ def test_no_more_connections_than_allowed_and_who_waits_waits_within_the_time(re
     async def many():
         found = await asyncio.gather(*(arun(tier.get_many("abc")) for _ in range(50)))
         assert all(len(each) == 3 for each in found)
-        assert len((await tier._awaited.get()).links[redis_server.address]) == 2
+        assert len((await tier._servers.awaited.get()).links[redis_server.address]) == 2
 
     asyncio.run(many())
     run(tier.close())
@@ -402,7 +410,7 @@ def test_racing_threads_and_a_closing_tier_leave_no_socket_behind(redis_server, 
     start.wait()
     run(tier.close())
     assert crew.back().errors == []
-    assert not tier._plain.links[redis_server.address]
+    assert not tier._servers.plain.links[redis_server.address]
 
 
 def test_pinned_entries_leave_last(redis_server):
@@ -458,10 +466,10 @@ def test_a_bucket_that_moves_is_followed(redis_cluster, do):
     tier.on_replaced = lambda: told.append(True)
     do(tier.set_many({"a": Entry(b"1")}))
     ((bucket, _),) = tier._grouped(["a"])
-    right = tier._route.address(bucket)
-    tier._route._owners[bucket] = next(node.address for node in redis_cluster.masters if node.address != right)
+    right = tier._servers.route.address(bucket)
+    tier._servers.route._owners[bucket] = next(node.address for node in redis_cluster.masters if node.address != right)
     assert get(tier, "a", do=do) == {"a": b"1"}
-    assert tier._route.address(bucket) == right
+    assert tier._servers.route.address(bucket) == right
     assert told == []
     do(tier.close())
 

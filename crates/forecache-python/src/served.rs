@@ -15,17 +15,20 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte))
 }
 
+/// Keys of Python's.
+type Keys<'py> = Vec<Bound<'py, PyString>>;
+
 /// The live entries of `values` by their keys, those that nobody reads for a while leave, and the keys whose values are damaged or
 /// somebody else's. What isn't there is None, and what has another generation was cleared.
 #[pyfunction]
 fn open_served<'py>(
     py: Python<'py>,
     namespace: &str,
-    keys: Vec<Bound<'py, PyString>>,
+    keys: Keys<'py>,
     values: Vec<Bound<'py, PyAny>>,
     generation: &[u8],
     now: u64,
-) -> PyResult<(Bound<'py, PyDict>, Vec<Bound<'py, PyString>>, Vec<Bound<'py, PyString>>)> {
+) -> PyResult<(Bound<'py, PyDict>, Keys<'py>, Keys<'py>)> {
     let (found, mut idle, mut damaged) = (PyDict::new(py), Vec::new(), Vec::new());
     for (key, value) in keys.into_iter().zip(values) {
         if value.is_none() {

@@ -1,7 +1,7 @@
 """The Redis tier: one server, a master that sentinels watch, or a cluster, also of Valkey; shared by all hosts that name it.
 
-What is one step on the server is a script (`redis_scripts.py`); which server holds what is known by `redis_route.py`, and
-connections are `redis_wire.py`'s.
+What is one step on a server is a script (`redis_scripts.py`); whom to ask know `redis_servers.py` and `redis_route.py`, and
+connections are pooled by `redis_pool.py` and made by `redis_wire.py`.
 """
 
 from __future__ import annotations
@@ -17,21 +17,17 @@ from urllib.parse import quote
 
 from forecache import checks
 from forecache._core import Entry, open_served
-from forecache.errors import TierUnavailable
-from forecache.flow import Either, Flow
+from forecache.flow import Flow
 from forecache.tiers import redis_scripts as scripts
 from forecache.tiers.boundary import Compressed
 from forecache.tiers.breaker import Tell
 from forecache.tiers.dict_tier import matcher
-from forecache.tiers.per_loop import PerLoop
-from forecache.tiers.redis_route import route
-from forecache.tiers.redis_url import Address, Target, shown, target
+from forecache.tiers.redis_url import Target, target
 from forecache.tiers.remote import Records, Remote, needs
 from forecache.tiers.tier import SCANNED, Now, Stored, Tier, TierStats, wall_time
 from forecache.units import Duration, Size, wrong
 
 if TYPE_CHECKING:
-    from forecache.tiers.redis_pool import Awaited, Requests
     from forecache.tiers.redis_wire import Command, Reply
 
 __all__ = ["Redis", "RedisTier"]
@@ -63,9 +59,6 @@ OURS = b"fc1:"
 ANY, NOTHING = b"*", b""
 """What an entry may replace: whatever is there, or nothing. Else a version."""
 NOT_DONE, WAS_THERE = b"02"
-DOUBTED = ("READONLY", "MASTERDOWN", "CLUSTERDOWN", "LOADING", "LATE", "NOAUTH")
-TURNS = 5
-"""How often a command is sent again because a server said that another has it."""
 
 _alive: weakref.WeakSet[RedisTier] = weakref.WeakSet()
 
@@ -172,157 +165,41 @@ class RedisTier:
     def __init__(self, options: Redis, namespace: str = "", now: Now | None = None) -> None:
         """Raises `ImportError`, which names the line for pip, where redis-py isn't installed."""
         try:
-            from forecache.tiers.redis_pool import Awaited, Plain
-            from forecache.tiers.redis_wire import Busy, Command, Dial, is_error
+            from forecache.tiers.redis_servers import Servers
+            from forecache.tiers.redis_wire import Command
         except ImportError as error:
             raise needs("redis", error) from error
         self._command = Command
-        self._is_error = is_error
-        self._busy = Busy
         self.name = options.name
         self.options = options
         self.on_replaced: Callable[[], None] | None = None
         """Called when a server answers in the place of another, before it is asked anything."""
         self._now = now or wall_time()
         self._records = Records(namespace, options.packed.packing())
-        self._route = route(options.target, self._once)
-        self._bases = [self._base(namespace, bucket) for bucket in range(self._route.buckets)]
-        self._dial = dial = Dial(options.target, timeout=options.timeout, tls=_tls(options))
-        self._plain = Plain(dial, self._greet, self._most)
-        self._awaited: PerLoop[Awaited] = PerLoop(lambda: Awaited(dial, self._greet, self._most), Awaited.close)
-        self._era = self._replaced = 0
-        self._closed = False
-        self._capacity = 0 if options.capacity is None else options.capacity // UNIT // self._route.buckets
+        self._servers = Servers(options, self._replaced)
+        self._buckets = self._servers.route.buckets
+        self._bases = [self._base(namespace, bucket) for bucket in range(self._buckets)]
+        self._capacity = 0 if options.capacity is None else options.capacity // UNIT // self._buckets
         self._counts = dict.fromkeys(("hits", "misses", "sets", "refused", "evicted"), 0)
         self._held: dict[int, tuple[int, int]] = {}
         """Units and entries of each bucket, as last told."""
-        self._since = [0] * self._route.buckets
+        self._since = [0] * self._buckets
         self._used: defaultdict[int, dict[str, None]] = defaultdict(dict)
         """Keys that were read since the index of their bucket was told of it."""
         _alive.add(self)
 
     def _base(self, namespace: str, bucket: int) -> bytes:
-        tag = self._route.tag(bucket)
+        tag = self._servers.route.tag(bucket)
         return b"forecache:%b:%b" % (quote(namespace, safe="").encode(), tag + b":" if tag else b"")
-
-    # What is asked, and of whom.
-
-    def _most(self) -> int:
-        """Connections that one server may have."""
-        return max(1, self.options.connections // self._route.servers)
-
-    def _greet(self, address: Address, replies: Sequence[Reply], heard: float) -> float:
-        """Looks at who answers at the other end of a new connection. Gives how far the server's clock is ahead of ours."""
-        *_, time = replies
-        if self._is_error(time):
-            raise TierUnavailable(f"{shown(address)}: {time}")
-        if self._route.met(address, replies):
-            self._replace(f"another server answers at {shown(address)} than before")
-        return int(time[0]) + int(time[1]) / 1e6 - heard
-
-    def _replace(self, reason: str) -> None:
-        """Tells that another server answers, which may lack what was confirmed: what is owed comes first."""
-        self._era += 1
-        if self.on_replaced is not None:
-            self.on_replaced()
-            raise TierUnavailable(reason)
-
-    def _once(self, address: Address, words: tuple[str, ...], login: bool) -> Flow[Reply]:
-        return (yield Either(self._plain.once, self._aonce, (address, words, login)))
-
-    async def _aonce(self, *arguments: Any) -> Reply:
-        return await (await self._awaited.get()).once(*arguments)
-
-    def _ask(self, requests: Requests) -> list[list[Reply]]:
-        plain = self._plain
-        if plain.era != self._era:
-            plain.renew(self._era)
-        return plain.ask(requests)
-
-    async def _aask(self, requests: Requests) -> list[list[Reply]]:
-        awaited = await self._awaited.get()
-        if awaited.era != self._era:
-            awaited.renew(self._era)
-        return await awaited.ask(requests)
-
-    def _exchange(self, commands: list[Command]) -> Flow[list[Reply]]:
-        """The replies to commands, each by the server that has its bucket. Raises `TierUnavailable` for errors of servers."""
-        answered: dict[Command, Reply] = {}
-        waiting = commands
-        self._must_be_open()
-        if not commands:
-            return []
-        for _ in range(TURNS):
-            requests = yield from self._requests(waiting)
-            told = yield from self._sent(requests)
-            waiting = []
-            for (address, asked), replies in zip(requests, told, strict=True):
-                for command, reply in zip(asked, replies, strict=True):
-                    if self._is_error(reply):
-                        self._refused(address, command, str(reply))
-                        waiting.append(command)
-                    else:
-                        answered[command] = reply
-            if not waiting:
-                return [answered[command] for command in commands]
-        raise TierUnavailable(f"{self.name}: servers sent a command from one to another {TURNS} times")
-
-    def _requests(self, commands: list[Command]) -> Flow[Requests]:
-        """Commands by the address of the server that has their bucket."""
-        found: dict[Address, list[Command]] = {}
-        for command in commands:
-            address = command.elsewhere or self._route.address(command.bucket)
-            if address is None:
-                yield from self._route.find()
-                if self._route.replaced != self._replaced:
-                    self._replaced = self._route.replaced
-                    self._replace("other servers answer than before")
-                address = self._route.address(command.bucket)
-                if address is None:
-                    raise TierUnavailable(f"{self.name}: it isn't known which server to ask")
-            found.setdefault(address, []).append(command)
-        return sorted(found.items(), key=_first)
-
-    def _sent(self, requests: Requests) -> Flow[list[list[Reply]]]:
-        try:
-            return (yield Either(self._ask, self._aask, (requests,)))  # type: ignore[no-any-return]
-        except self._busy:
-            raise
-        except (TierUnavailable, TimeoutError):
-            for address, _ in requests:
-                self._doubt(address)
-            raise
-
-    def _doubt(self, address: Address) -> None:
-        """Something is wrong with a server: connections to it that seem fine may not be, and it may not be the one to ask."""
-        self._era += 1
-        self._route.doubt(address)
-
-    def _refused(self, address: Address, command: Command, text: str) -> None:
-        """Sees to it that a command goes to the right place, if a server said which; else raises `TierUnavailable`."""
-        code, *rest = text.split(" ")
-        if code == "NOSCRIPT" and not command.whole:
-            command.whole = True
-        elif code in ("MOVED", "ASK") and len(rest) == 2:
-            host, _, port = rest[1].rpartition(":")
-            elsewhere = host or address[0], int(port)
-            if code == "MOVED":
-                self._route.moved(command.bucket, elsewhere)
-            else:
-                command.elsewhere, command.asking = elsewhere, True
-        else:
-            if code in DOUBTED:
-                self._doubt(address)
-            raise TierUnavailable(f"{shown(address)}: {text}")
-
-    def _must_be_open(self) -> None:
-        if self._closed:
-            raise TierUnavailable(f"{self.name}: closed")
 
     def _script(self, bucket: int, script: scripts.Script, *arguments: Any) -> Command:
         return self._command(bucket, arguments, script, self._bases[bucket])
 
-    # The verbs.
+    def _replaced(self) -> bool:
+        if self.on_replaced is None:
+            return False
+        self.on_replaced()
+        return True
 
     def get_many(self, keys: Sequence[str]) -> Flow[dict[str, Entry]]:
         """See `Tier`."""
@@ -336,7 +213,7 @@ class RedisTier:
             prefix = base + b"k:"
             commands.append(self._command(bucket, (b"MGET", base + b"g", *[prefix + name.encode() for name in names])))
         tending = self._tending(groups, 1)
-        replies = yield from self._exchange(tending + commands)
+        replies = yield from self._servers.exchange(tending + commands)
         now = self._now()
         self._tended(tending, replies)
         for (_, names), (generation, *values) in zip(groups, replies[len(tending) :], strict=True):
@@ -368,7 +245,7 @@ class RedisTier:
                 stamp = entry.version.to_bytes(8, "little"), end.to_bytes(8, "little")
                 arguments += (name.encode(), *stamp, max(end - now, 0) + MARGIN)
             commands.append(self._script(bucket, scripts.USE, *arguments))
-        yield from self._exchange(commands)
+        yield from self._servers.exchange(commands)
 
     def set_many(self, entries: Mapping[str, Entry], *, absent: bool = False) -> Flow[Stored]:
         """See `Tier`."""
@@ -414,7 +291,7 @@ class RedisTier:
         for batch in _batches(self._grouped(changes), changes):
             commands = [self._changing(bucket, names, changes, replaces) for bucket, names in batch]
             tending = self._tending(batch, WRITTEN)
-            replies = yield from self._exchange(tending + commands)
+            replies = yield from self._servers.exchange(tending + commands)
             self._tended(tending, replies)
             for (bucket, names), (units, entries, evicted, flags) in zip(batch, replies[len(tending) :], strict=True):
                 done.update(zip(names, flags, strict=True))
@@ -425,42 +302,42 @@ class RedisTier:
     def _changing(self, bucket: int, names: list[str], changes: Mapping[str, Change | None], replaces: bytes) -> Command:
         arguments: list[Any] = []
         stores = 0
-        for name in names:
+        fresh, *versions = _drawn(1 + len(names))
+        for name, version in zip(names, versions, strict=True):
             change = changes[name]
             if change is None:
                 arguments += (name.encode(), replaces, b"")
             else:
                 stores = 1
-                arguments += (name.encode(), replaces, os.urandom(8) + change.end.to_bytes(8, "little"), *change.rest)
-        fresh = OURS + os.urandom(8)
-        return self._script(bucket, scripts.CHANGE, self._now(), self._capacity, fresh, len(names), stores, *arguments)
+                arguments += (name.encode(), replaces, version + change.end.to_bytes(8, "little"), *change.rest)
+        return self._script(bucket, scripts.CHANGE, self._now(), self._capacity, OURS + fresh, len(names), stores, *arguments)
 
     def scan(self, cursor: int, pattern: str | None) -> Flow[tuple[int | None, list[str]]]:
         """See `Tier`. The cursor counts buckets, and says where in one to go on."""
-        at, bucket = divmod(cursor, self._route.buckets)
-        ((at_next, found),) = yield from self._exchange([self._script(bucket, scripts.SCAN, self._now(), at, SCANNED)])
+        at, bucket = divmod(cursor, self._buckets)
+        ((at_next, found),) = yield from self._servers.exchange([self._script(bucket, scripts.SCAN, self._now(), at, SCANNED)])
         matches = matcher(pattern)
         keys = [key for key in (name.decode() for name in found) if matches(key)]
         if int(at_next):
-            return int(at_next) * self._route.buckets + bucket, keys
-        return (bucket + 1 if bucket + 1 < self._route.buckets else None), keys
+            return int(at_next) * self._buckets + bucket, keys
+        return (bucket + 1 if bucket + 1 < self._buckets else None), keys
 
     def clear(self, *, tags: Sequence[str] = (), owner: str | None = None) -> Flow[int | None]:
         """See `Tier`. All entries are gone at once; the memory that they take is freed in steps, which the caller takes."""
         marks = [b"t" + tag.encode() for tag in tags] + ([] if owner is None else [b"o" + owner.encode()])
-        buckets = list(range(self._route.buckets))
+        buckets = list(range(self._buckets))
         removed = 0
         if not marks:
-            yield from self._exchange([self._script(bucket, scripts.CLEAR) for bucket in buckets])
+            yield from self._servers.exchange([self._script(bucket, scripts.CLEAR) for bucket in buckets])
             self._held = {}
         while buckets:
             if marks:
                 commands = [self._script(bucket, scripts.MARKED, self._now(), STEP, *marks) for bucket in buckets]
-                replies = yield from self._exchange(commands)
+                replies = yield from self._servers.exchange(commands)
                 for bucket, (units, entries, *_) in zip(buckets, replies, strict=True):
                     self._held[bucket] = units, entries
             else:
-                replies = yield from self._exchange(
+                replies = yield from self._servers.exchange(
                     [self._script(bucket, scripts.SWEEP, self._now(), STEP) for bucket in buckets]
                 )
             removed += sum(reply[-2] for reply in replies)
@@ -469,27 +346,15 @@ class RedisTier:
 
     def flush(self) -> Flow[None]:
         """See `Tier`. When a server writes what it was told is its own affair."""
-        yield from ()
-        self._must_be_open()
+        yield from self._servers.exchange([])
 
     def close(self) -> Flow[None]:
         """See `Tier`."""
-        if not self._closed:
-            self._closed = True
-            yield Either(self._end, self._aend)
-
-    def _end(self) -> None:
-        self._plain.close()
-        self._awaited.close()
-
-    async def _aend(self) -> None:
-        self._plain.close()
-        await self._awaited.aclose()
+        return self._servers.close()
 
     def forked(self) -> None:
-        """For the child of a fork: connections are the parent's."""
-        self._plain.forked()
-        self._awaited.forked()
+        """For the child of a fork."""
+        self._servers.forked()
 
     def stats(self) -> TierStats:
         """See `Tier`. Bytes and entries are as servers told last, over all their clients."""
@@ -508,11 +373,11 @@ class RedisTier:
 
     def _grouped(self, keys: Iterable[str]) -> list[tuple[int, list[str]]]:
         """Keys by their buckets."""
-        if self._route.buckets == 1:
+        if self._buckets == 1:
             return [(0, list(keys))]
         groups: defaultdict[int, list[str]] = defaultdict(list)
         for key in keys:
-            groups[zlib.crc32(key.encode()) % self._route.buckets].append(key)
+            groups[zlib.crc32(key.encode()) % self._buckets].append(key)
         return list(groups.items())
 
     def _tending(self, groups: list[tuple[int, list[str]]], weight: int) -> list[Command]:
@@ -541,8 +406,10 @@ class Change:
     rest: tuple[Any, ...]
 
 
-def _first(request: tuple[Address, list[Command]]) -> Address:
-    return request[0]
+def _drawn(count: int) -> list[bytes]:
+    """So many names of 8 bytes that nobody has drawn before, in this process or another."""
+    drawn = os.urandom(8 * count)
+    return [drawn[at : at + 8] for at in range(0, len(drawn), 8)]
 
 
 def _end(entry: Entry, now: int) -> int:
@@ -584,12 +451,6 @@ def _batches(
             batch.append((bucket, piece))
     if batch:
         yield batch
-
-
-def _tls(options: Redis) -> dict[str, Any]:
-    """What redis-py is told about certificates."""
-    told = {"ssl_ca_certs": options.ca, "ssl_certfile": options.certificate, "ssl_keyfile": options.key}
-    return {name: value for name, value in told.items() if value is not None}
 
 
 def _forked() -> None:

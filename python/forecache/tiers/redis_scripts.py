@@ -52,7 +52,7 @@ local function bury(name)
   redis.call('SADD', base .. 'old', name)
 end
 
-if gen and redis.call('EXISTS', I, A) < 2 then
+if gen and (#gen ~= 12 or redis.call('EXISTS', I, A) < 2) then
   bury(gen)
   gen = false
 end

@@ -157,7 +157,7 @@ class Memory:
 
     def _near(self, key: str, default: Any = None) -> Any:
         """Like `get`, from memory alone."""
-    def _attach(self, tiers: list[tuple[int, bool, bool]]) -> None:
+    def _attach(self, tiers: list[tuple[int, bool, bool, bool]]) -> None:
         """Makes a queue for each tier: bytes, whether a full one refuses, whether other processes see the tier. From then on
         `get` asks
         `self._below(key, default)` for what memory doesn't have, and what it has no room for is queued for the first tier."""
@@ -224,6 +224,12 @@ class Memory:
         """Announces that the value of `key` is being read from tiers: a ticket, shared by all who do so at a time."""
     def _promote(self, key: str, value: Any, ticket: int, entry: Entry, now: int) -> None:
         """Stores what a tier had, unless the key was changed since the ticket was given."""
+    def _look_many(self, keys: Iterable[str], found: dict[str, Any], tickets: dict[str, int]) -> list[str]:
+        """Gives `tickets` one for each key that isn't in `found`, or 0 if something of it is on its way: those are answered."""
+    def _promote_many(self, entries: dict[str, Entry], tickets: dict[str, int], found: dict[str, Any], now: int) -> list[str]:
+        """Adds to `found` what of `entries` is bytes as they are, and stores it; the keys of the others are answered."""
+    def _forget_many(self, tickets: dict[str, int]) -> None:
+        """Takes announcements back."""
     def _take(self, depth: int, keys: Sequence[str] | None, entries: int = 256, bytes: int = 4_000_000) -> Taken:
         """Takes operations from a queue, of these keys or the next. What may leave the tier for the next is noted from now on."""
     def _entry(self, depth: int, key: str, payload: bytes, codec: int, now: int) -> Entry | None:

@@ -8,7 +8,6 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from forecache._core import MISSING, TIMED
-from forecache.codec import RAW
 from forecache.drain import settle
 from forecache.errors import CodecError
 from forecache.flow import Flow
@@ -58,10 +57,10 @@ def climb(cache: TieredCache, key: str, value: Any, ticket: int, entry: Entry) -
     return value
 
 
-def _look(cache: TieredCache, key: str, seen: Any = None) -> Flow[tuple[int, int, Any]]:
-    """Ticket of a key, tiers from which it is hidden, and what is on its way; `seen` is what was seen already."""
+def _look(cache: TieredCache, key: str) -> Flow[tuple[int, int, Any]]:
+    """Ticket of a key, tiers from which it is hidden, and what is on its way."""
     while True:
-        seen = cache._look(key) if seen is None else seen
+        seen = cache._look(key)
         if isinstance(seen, int):
             return seen, 0, MISSING
         ticket, hidden, found = seen
@@ -69,7 +68,6 @@ def _look(cache: TieredCache, key: str, seen: Any = None) -> Flow[tuple[int, int
             return ticket, hidden, found
         cache._forget(key, ticket)
         yield from settle(cache, hidden.bit_length() - 1, [key])
-        seen = None
 
 
 def _value(cache: TieredCache, depth: int | None, key: str, entry: Entry) -> Any:
@@ -122,11 +120,11 @@ def _climb_all(
     stack = cache._stack
     trusted = stack.counters is None or stack.tiers[depth].shared
     now = stack.now()
-    for key, entry in entries.items():
-        value = entry.payload if trusted and entry.codec == RAW else (yield from _checked(cache, depth, key, entry))
+    for key in cache._promote_many(entries, tickets, found, now) if trusted else entries:
+        value = yield from _checked(cache, depth, key, entries[key])
         if value is not MISSING:
             found[key] = value
-            cache._promote(key, value, tickets[key], entry, now)
+            cache._promote(key, value, tickets[key], entries[key], now)
 
 
 def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> Flow[dict[str, Any]]:
@@ -135,14 +133,8 @@ def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> 
     tickets: dict[str, int] = {}
     hidden: dict[str, int] = {}
     try:
-        for key in keys:
-            if key in found or key in tickets:
-                continue
-            seen = cache._look(key)
-            if type(seen) is int:  # nothing of it is on its way, as nearly always
-                tickets[key] = seen
-                continue
-            ticket, mask, thing = yield from _look(cache, key, seen)
+        for key in cache._look_many(keys, found, tickets):  # what is on its way, as nearly nothing ever is
+            ticket, mask, thing = yield from _look(cache, key)
             tickets[key], hidden[key] = ticket, mask
             value = _on_the_way(cache, key, ticket, thing)
             if value is not MISSING:
@@ -165,8 +157,7 @@ def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> 
             missing = [key for key in missing if key not in found]
         return found
     finally:
-        for key, ticket in tickets.items():
-            cache._forget(key, ticket)
+        cache._forget_many(tickets)
 
 
 def entry_of(cache: TieredCache, key: str, skip: int | None = None) -> Flow[tuple[Any, Entry | None]]:

@@ -74,7 +74,7 @@ class TieredCache(Cache):
         """Makes the tiers and all that lies between them."""
         self._stack = stack = Stack(self.config, self._hub)
         pairs = zip(stack.boundaries, stack.tiers, strict=True)
-        self._attach([(boundary.queue, boundary.when_full == "refuse", tier.shared) for boundary, tier in pairs])
+        self._attach([(each.queue, each.when_full == "refuse", tier.shared, each.sinks) for each, tier in pairs])
         self._worker = Worker(self)
         stack.index(self)
         stack.attached(self)

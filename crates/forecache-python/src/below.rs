@@ -95,6 +95,9 @@ pub struct Depth {
     pub refuses: bool,
     /// Whether other processes see the tier.
     pub shared: bool,
+    /// Whether what the tier above evicts goes here if the tier lacks it. Not over a network: what was written there in line, or
+    /// came from there, is gone because it was evicted there, or because another host deleted it.
+    pub sinks: bool,
     /// Writes and demotions that a full queue didn't take.
     pub refused: u64,
     /// How long hits took, in nanoseconds.
@@ -104,8 +107,9 @@ pub struct Depth {
 
 impl Depth {
     /// With an empty queue.
-    pub fn new(capacity: u64, refuses: bool, shared: bool) -> Self {
-        Depth { queue: Pending::default(), capacity, refuses, shared, refused: 0, latency: Histogram::default(), index: None }
+    pub fn new(capacity: u64, refuses: bool, shared: bool, sinks: bool) -> Self {
+        let (queue, latency) = (Pending::default(), Histogram::default());
+        Depth { queue, capacity, refuses, shared, sinks, refused: 0, latency, index: None }
     }
 
     pub fn is_full(&self, bytes: u64) -> bool {
@@ -252,7 +256,7 @@ impl Below {
             // A time to idle is told to the tier even if it has the entry.
             let told = absent && rest.time_to_idle == NEVER;
             let has = |express: &Arc<Express>| key.0.to_str(py).is_ok_and(|key| express.has(py, key));
-            if told && self.express.as_ref().is_some_and(has) {
+            if told && (!depth.sinks || self.express.as_ref().is_some_and(has)) {
                 continue;
             }
             if absent && depth.is_full(bytes) {

@@ -51,6 +51,11 @@ class Boundary:
         """
         return None
 
+    @property
+    def sinks(self) -> bool:
+        """Whether what the tier above evicts goes to this one if it isn't there."""
+        return True
+
     def make(self, namespace: str, now: Now, tell: Tell | None = None) -> Tier:
         """The tier, with its layers, for the keys of a namespace; `now` gives milliseconds since 1970, `tell` gets events."""
         raise NotImplementedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,10 @@ from forecache.tiers.retry import Retry
 from forecache.tiers.tier import Now, Tier
 from forecache.units import Size, parse_size
 
-__all__ = ["Records", "Remote", "needs", "public"]
+__all__ = ["OPENED", "PACKED", "Records", "Remote", "large", "needs", "public"]
+
+PACKED, OPENED = 2**16, 2**18
+"""Bytes that are packed, or unpacked, where one stands, whatever the face: it takes less than a thread."""
 
 
 @dataclass(frozen=True, init=False)
@@ -47,6 +51,11 @@ class Remote(Boundary):
         if given is None:
             return None
         return ",".join(map(public, [given] if isinstance(given, str) else given))
+
+    @property
+    def sinks(self) -> bool:
+        """See `Boundary`. What was written or read there costs no second write, and who deleted it meanwhile was right."""
+        return self.write == "demote"
 
     def _layered(self, tier: Tier, now: Now, tell: Tell | None) -> Tier:
         if self.retries:
@@ -90,6 +99,11 @@ class Records:
         except CodecError:
             self.corrupt += 1
             return None
+
+
+def large(values: Iterable[Any], most: int) -> bool:
+    """Whether these are more bytes than that: `PACKED` or `OPENED`. Some may not be bytes."""
+    return sum([len(value) for value in values if type(value) is bytes]) > most
 
 
 def public(url: str) -> str:

@@ -2,6 +2,7 @@
 
 mod guards;
 mod look;
+mod many;
 mod put;
 mod take;
 
@@ -36,11 +37,12 @@ fn told(cache: &Bound<'_, Memory>) -> PyResult<()> {
 
 #[pymethods]
 impl Memory {
-    /// Makes a queue for each tier: bytes, whether a full one refuses, whether other processes see the tier.
-    fn _attach(&self, py: Python<'_>, tiers: Vec<(u64, bool, bool)>) -> PyResult<()> {
+    /// Makes a queue for each tier: bytes, whether a full one refuses, whether other processes see the tier, whether what the one
+    /// above evicts sinks to it.
+    fn _attach(&self, py: Python<'_>, tiers: Vec<(u64, bool, bool, bool)>) -> PyResult<()> {
         self.change(py, |state, _| {
             state.store.keeps_rest = !tiers.is_empty();
-            let depth = |(capacity, refuses, shared)| Depth::new(capacity, refuses, shared);
+            let depth = |(capacity, refuses, shared, sinks)| Depth::new(capacity, refuses, shared, sinks);
             state.below.depths = tiers.into_iter().map(depth).collect();
         })
     }
@@ -128,7 +130,7 @@ impl Memory {
             below.held = 0;
             let fresh = |depth: &mut Depth| Depth {
                 index: depth.index.take(),
-                ..Depth::new(depth.capacity, depth.refuses, depth.shared)
+                ..Depth::new(depth.capacity, depth.refuses, depth.shared, depth.sinks)
             };
             let depths: Vec<_> = below.depths.iter_mut().map(fresh).collect();
             let (counters, express) = (below.counters.take(), below.express.take());

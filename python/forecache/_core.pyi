@@ -408,11 +408,21 @@ class Entry:
         """The record that a read-only buffer holds from `start` to its end, taken apart without a copy of it before. Raises
         `CodecError` as `open` does, and `BufferError` for what can be written to."""
 
+def ask_served(base: bytes, keys: Sequence[str]) -> bytes:
+    """What is sent to a Redis server to ask for the generation and the values of keys."""
+
+@overload
 def open_served(
     namespace: str, keys: Sequence[str], values: Sequence[bytes | None], generation: bytes, now: int
 ) -> tuple[dict[str, Entry], list[str], list[str]]:
     """The live entries among `values`, each a head of 28 bytes and a record; the keys of those that have a time to idle; and the
     keys whose values are damaged, or somebody else's."""
+
+@overload
+def open_served(
+    namespace: str, keys: Sequence[str], values: Sequence[bytes | None], generation: bytes, now: int, most: int
+) -> tuple[dict[str, Entry], list[str], list[str]] | None:
+    """The same; None if the values have more bytes than `most`."""
 
 class Disk:
     """Entries on disk that processes of a host share, within a budget of bytes. `now` is in milliseconds since 1970.

@@ -141,9 +141,10 @@ def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> 
                 found[key] = value
             elif thing is not MISSING:
                 hidden[key] = -1  # it has ended, and what tiers have is older
-        missing = [key for key in tickets if key not in found]
         for depth in stack.depths:
-            asked = [key for key in missing if not hidden.get(key, 0) >> depth & 1] if hidden else missing
+            asked = list(tickets)
+            if depth or hidden:
+                asked = [key for key in asked if key not in found and not hidden.get(key, 0) >> depth & 1]
             if not asked:
                 continue
             try:
@@ -154,7 +155,6 @@ def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> 
             if stack.counters is None:
                 stack.attached(cache)
             yield from _climb_all(cache, depth, entries, tickets, found)
-            missing = [key for key in missing if key not in found]
         return found
     finally:
         cache._forget_many(tickets)

@@ -26,7 +26,7 @@ from forecache.flow import Either, Flow, aside
 from forecache.tiers.memcached_ports import Awaited, Plain, Server
 from forecache.tiers.memcached_wire import SETTINGS, Command, Exchange, Reply, delete, peek, put, read, touch
 from forecache.tiers.per_loop import PerLoop
-from forecache.tiers.remote import OPENED, PACKED, Records, large
+from forecache.tiers.remote import OPENED, Records, large
 from forecache.tiers.tier import Now, Stored, TierStats, lives, wall_time
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ class MemcachedTier:
             values.append(value if done and value != TOMBSTONE else None)
         now = self._now()
         served = self._records.namespace, keys, values, generation, now
-        found, idle, damaged = (yield aside(open_served, *served)) if large(values, OPENED) else open_served(*served)
+        found, idle, damaged = open_served(*served, OPENED) or (yield aside(open_served, *served))
         if marks or idle:
             yield from self._look_beside(found, marks, idle, now, until)
         if damaged:
@@ -322,7 +322,7 @@ class MemcachedTier:
         def sealed() -> dict[str, bytes]:
             return {key: self._records.seal(key, entry) for key, entry in entries.items()}
 
-        if large((entry.payload for entry in entries.values()), PACKED):
+        if large(entries.values()):
             return (yield aside(sealed))  # type: ignore[no-any-return]
         return sealed()
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from forecache import checks
-from forecache._core import Entry, open_served
+from forecache._core import Entry, ask_served, open_served
 from forecache.flow import Flow, aside
 from forecache.tiers import redis_scripts as scripts
 from forecache.tiers.boundary import Compressed
 from forecache.tiers.breaker import Tell
 from forecache.tiers.dict_tier import matcher
 from forecache.tiers.redis_url import Target, target
-from forecache.tiers.remote import OPENED, PACKED, Records, Remote, large, needs
+from forecache.tiers.remote import OPENED, Records, Remote, large, needs
 from forecache.tiers.tier import SCANNED, Now, Stored, Tier, TierStats, wall_time
 from forecache.units import Duration, Size, wrong
 
@@ -209,9 +209,7 @@ class RedisTier:
         groups = self._grouped(keys) if keys else []
         commands = []
         for bucket, names in groups:
-            base = self._bases[bucket]
-            prefix = base + b"k:"
-            commands.append(self._command(bucket, (b"MGET", base + b"g", *[prefix + name.encode() for name in names])))
+            commands.append(self._command(bucket, ask_served(self._bases[bucket], names)))
         tending = self._tending(groups, 1)
         replies = yield from self._servers.exchange(tending + commands)
         now = self._now()
@@ -219,7 +217,7 @@ class RedisTier:
         for (_, names), (generation, *values) in zip(groups, replies[len(tending) :], strict=True):
             if generation is not None:
                 served = self._records.namespace, names, values, generation, now
-                some, resting, broken = (yield aside(open_served, *served)) if large(values, OPENED) else open_served(*served)
+                some, resting, broken = open_served(*served, OPENED) or (yield aside(open_served, *served))
                 found = {**found, **some} if found else some
                 idle += resting
                 damaged += broken
@@ -271,7 +269,7 @@ class RedisTier:
 
     def _sealed(self, entries: Mapping[str, Entry]) -> Flow[tuple[dict[str, Change | None], list[str]]]:
         """What is to be stored, and the keys of what is too large for the tier."""
-        if large((entry.payload for entry in entries.values()), PACKED):
+        if large(entries.values()):
             return (yield aside(self._seal, entries))  # type: ignore[no-any-return]
         return self._seal(entries)
 

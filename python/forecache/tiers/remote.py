@@ -101,9 +101,9 @@ class Records:
             return None
 
 
-def large(values: Iterable[Any], most: int) -> bool:
-    """Whether these are more bytes than that: `PACKED` or `OPENED`. Some may not be bytes."""
-    return sum([len(value) for value in values if type(value) is bytes]) > most
+def large(entries: Iterable[Entry]) -> bool:
+    """Whether packing all of these would hold up a loop."""
+    return sum([len(entry.payload) for entry in entries]) > PACKED
 
 
 def public(url: str) -> str:

@@ -171,6 +171,15 @@ class Either:
         return await self.awaited(*self.arguments)
 
 
+def aside(function: Callable[..., Any], *arguments: Any) -> Either:
+    """Has the processor busy for a while, without the GIL and to no effect but its answer: here, or in a thread beside a loop."""
+    return Either(function, partial(_aside, function), arguments)
+
+
+async def _aside(function: Callable[..., Any], *arguments: Any) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+
+
 @dataclass(slots=True)
 class All:
     """Drives flows side by side; answers with what they return, in their order, or raises the first error when all have ended.

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from forecache import checks
-from forecache._core import Entry, open_served
-from forecache.flow import Flow
+from forecache._core import Entry, ask_served, open_served
+from forecache.flow import Flow, aside
 from forecache.tiers import redis_scripts as scripts
 from forecache.tiers.boundary import Compressed
 from forecache.tiers.breaker import Tell
 from forecache.tiers.dict_tier import matcher
 from forecache.tiers.redis_url import Target, target
-from forecache.tiers.remote import Records, Remote, needs
+from forecache.tiers.remote import OPENED, Records, Remote, large, needs
 from forecache.tiers.tier import SCANNED, Now, Stored, Tier, TierStats, wall_time
 from forecache.units import Duration, Size, wrong
 
@@ -209,16 +209,15 @@ class RedisTier:
         groups = self._grouped(keys) if keys else []
         commands = []
         for bucket, names in groups:
-            base = self._bases[bucket]
-            prefix = base + b"k:"
-            commands.append(self._command(bucket, (b"MGET", base + b"g", *[prefix + name.encode() for name in names])))
+            commands.append(self._command(bucket, ask_served(self._bases[bucket], names)))
         tending = self._tending(groups, 1)
         replies = yield from self._servers.exchange(tending + commands)
         now = self._now()
         self._tended(tending, replies)
         for (_, names), (generation, *values) in zip(groups, replies[len(tending) :], strict=True):
             if generation is not None:
-                some, resting, broken = open_served(self._records.namespace, names, values, generation, now)
+                served = self._records.namespace, names, values, generation, now
+                some, resting, broken = open_served(*served, OPENED) or (yield aside(open_served, *served))
                 found = {**found, **some} if found else some
                 idle += resting
                 damaged += broken
@@ -249,7 +248,7 @@ class RedisTier:
 
     def set_many(self, entries: Mapping[str, Entry], *, absent: bool = False) -> Flow[Stored]:
         """See `Tier`."""
-        there, refused = self._sealed(entries)
+        there, refused = yield from self._sealed(entries)
         done = yield from self._change(there, NOTHING if absent else ANY)
         self._counts["sets"] += len(done) - list(done.values()).count(NOT_DONE)
         self._counts["refused"] += len(refused)
@@ -264,12 +263,17 @@ class RedisTier:
 
     def swap(self, key: str, version: int | None, entry: Entry | None) -> Flow[bool]:
         """See `Tier`."""
-        there, _ = self._sealed({} if entry is None else {key: entry})
+        there, _ = yield from self._sealed({} if entry is None else {key: entry})
         done = yield from self._change(there or {key: None}, NOTHING if version is None else version.to_bytes(8, "little"))
         return done[key] != NOT_DONE
 
-    def _sealed(self, entries: Mapping[str, Entry]) -> tuple[dict[str, Change | None], list[str]]:
+    def _sealed(self, entries: Mapping[str, Entry]) -> Flow[tuple[dict[str, Change | None], list[str]]]:
         """What is to be stored, and the keys of what is too large for the tier."""
+        if large(entries.values()):
+            return (yield aside(self._seal, entries))  # type: ignore[no-any-return]
+        return self._seal(entries)
+
+    def _seal(self, entries: Mapping[str, Entry]) -> tuple[dict[str, Change | None], list[str]]:
         there: dict[str, Change | None] = {}
         refused = []
         now = self._now()

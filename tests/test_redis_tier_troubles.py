@@ -105,6 +105,8 @@ def test_certificates_that_do_not_match_and_wrong_passwords_are_told(redis_tls, 
         (["redis://one"], {"ca": "/ca.pem"}, "redis.ca"),
         (["rediss://one"], {"key": "/key.pem"}, "redis.certificate"),
         (["redis://one"], {"password": 17}, "redis.password"),
+        (["redis://one"], {"username": "app", "password": "hunter2\udcff"}, "redis.password"),
+        (["redis://one"], {"username": "\udcff"}, "redis.username"),
         (["redis://one"], {"connections": 0}, "redis.connections"),
     ],
 )

@@ -213,12 +213,11 @@ class Breaker(Layer):
             if not fits(answer):
                 raise TierUnavailable(f"its answer was {answer!r:.100}")
             ended = True
-        except UnicodeEncodeError:  # the caller's key, not the tier
-            ended = True
-            self._leave(probes)
-            raise
         except Exception as error:
             ended = True
+            if isinstance(error, UnicodeEncodeError) and error.object in keys:  # the caller's key, not the tier
+                self._leave(probes)
+                raise
             self._owe(owed, asked=True)
             waited = isinstance(error, TimeoutError) or (timeout is not None and self._now() - began >= timeout * NEARLY)
             self._fail(_text(error), probes, (self._failures + 1) // 2 if waited else 1)

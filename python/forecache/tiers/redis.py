@@ -154,7 +154,13 @@ def _logged_in(target: Target, name: str, username: str | None, password: str | 
     for field, given in (("username", username), ("password", password)):
         if given is not None and not isinstance(given, str):
             raise wrong(f"{name}.{field}", type(given), "a str, or None")
-    return replace(target, username=target.username or username, password=target.password or password)
+    target = replace(target, username=target.username or username, password=target.password or password)
+    for field in ("username", "password"):
+        try:
+            (getattr(target, field) or "").encode()
+        except UnicodeEncodeError:
+            raise wrong(f"{name}.{field}", "what isn't text", "what UTF-8 can encode, or None") from None
+    return target
 
 
 class RedisTier:

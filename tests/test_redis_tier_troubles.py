@@ -558,3 +558,16 @@ def test_a_master_that_is_replaced_while_its_slots_are_not_served_is_noticed():
     views.pop(0)
     run(cluster.find())
     assert cluster.replaced == 1
+
+
+def test_closing_does_not_wait_for_a_server_that_hangs(redis_tls):
+    async def closed():
+        tier = RedisTier(Redis(redis_tls.url, timeout=5, **redis_tls.files), next(names))
+        await arun(tier.set_many({"a": Entry(b"1")}))
+        redis_tls.pause()
+        await asyncio.wait_for(arun(tier.close()), 10)
+
+    try:
+        asyncio.run(closed())
+    finally:
+        redis_tls.resume()

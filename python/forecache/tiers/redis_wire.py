@@ -337,7 +337,7 @@ class AwaitedLink(Link):
         self._transport.abort()
 
     async def end(self) -> None:
-        """Ends it, and waits until its socket is closed."""
-        self._writer.close()
+        """Ends it, and waits until its socket is closed: not for a server that hangs to take leave, as TLS would."""
+        self._transport.abort()
         with suppress(OSError):
             await self._writer.wait_closed()

@@ -571,3 +571,15 @@ def test_closing_does_not_wait_for_a_server_that_hangs(redis_tls):
         asyncio.run(closed())
     finally:
         redis_tls.resume()
+
+
+def test_what_a_server_says_unasked_is_nobodys_reply(tier):
+    run(tier.set_many({"a": Entry(b"1")}))
+
+    async def asked():
+        await arun(tier.get_many(["a"]))
+        (link,) = (await tier._servers.awaited.get()).idle[tier.options.target.addresses[0]]
+        link._stream.feed_data(b"+unasked\r\n")
+        return await arun(tier.get_many(["a"]))
+
+    assert asyncio.run(asked())["a"].payload == b"1"

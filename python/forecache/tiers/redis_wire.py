@@ -287,8 +287,9 @@ class AwaitedLink(Link):
         self._poll.register(self._writer.get_extra_info("socket").fileno(), select.POLLIN)
 
     def fresh(self) -> bool:
-        """See `PlainLink`."""
-        return not self._stream.at_eof() and not self._transport.is_closing() and not self._poll.poll(0)
+        """See `PlainLink`. What came unasked may have been read by the loop already."""
+        stream: Any = self._stream
+        return not (stream._buffer or stream.at_eof() or self._transport.is_closing() or self._poll.poll(0))
 
     def send(self, data: bytes) -> None:
         """Hands it to the loop."""

@@ -198,7 +198,8 @@ class Breaker(Layer):
             self._owe(owed)
             return self._failed_call()
         timeout = self._watch.timeout
-        began = 0 if timeout is None else self._now()
+        recent = self._recent
+        began = 0 if timeout is None and recent is None else self._now()
         ended = False
         try:
             if self._owed:
@@ -226,6 +227,8 @@ class Breaker(Layer):
             if not ended:  # the caller was, and what the tier did isn't known
                 self._owe(owed, asked=True)
                 self._leave(probes)
+        if recent is not None:
+            recent.heard = began
         if timeout is not None and (took := (self._now() - began) / 1000) > timeout * (1 + len(keys) // SEVERAL):
             self._fail(f"it took {took:g} s", probes)
         elif probes or self._in_a_row or not self._hasty:

@@ -193,7 +193,7 @@ class All:
         begun = [_begin(flow) for flow in self.flows]
         waiting = [(ending, flow, request) for ending, flow, request in begun if request is not None]
         for ending, flow, request in waiting[1:]:
-            in_thread(partial(_finish, ending, flow, request))
+            _beside(partial(_finish, ending, flow, request))
         for ending, flow, request in waiting[:1]:
             _finish(ending, flow, request)
         return _all([ending for ending, *_ in begun])
@@ -217,6 +217,14 @@ def _begin(flow: Flow[Any]) -> tuple[Future[Any], Flow[Any], Request | None]:
     except BaseException as error:
         ending.set_exception(error)
     return ending, flow, None
+
+
+def _beside(function: Callable[[], object]) -> None:
+    """Calls it in a thread, or here where none can be started: there are too many, or the process ends."""
+    try:
+        in_thread(function)
+    except RuntimeError:
+        function()
 
 
 def _finish(ending: Future[Any], flow: Flow[Any], request: Request) -> None:
@@ -252,7 +260,7 @@ class First:
         ending, flow, request = _begin(self.flow)
         if request is None:
             return ending.result()
-        in_thread(partial(_finish, ending, flow, request))
+        _beside(partial(_finish, ending, flow, request))
         if not wait((ending,), self.seconds).done:
             ending = self._second(ending)
         return ending.result()
@@ -260,7 +268,7 @@ class First:
     def _second(self, first: Future[Any]) -> Any:
         second, flow, request = _begin(self.other)
         if request is not None:
-            in_thread(partial(_finish, second, flow, request))
+            _beside(partial(_finish, second, flow, request))
         return _first(first, *wait((first, second), return_when=FIRST_COMPLETED))
 
     async def arun(self) -> Any:
@@ -312,7 +320,7 @@ class Spawn:
     flow: Flow[Any]
 
     def run(self) -> None:
-        in_thread(self._alone)
+        _beside(self._alone)
 
     def _alone(self) -> None:
         try:

@@ -45,6 +45,10 @@ MARGIN = 1000
 """Milliseconds that the server keeps an entry longer: its end is decided here, and that is only to free the memory."""
 CHUNK_KEYS, CHUNK_BYTES = 256, 2**20
 """What is written in one command, so that others needn't wait long for the server, and in one go, so that it is done in time."""
+READ_KEYS = 1024
+"""Keys that are read in one command, and whose use one step of the sweeper enters."""
+USED_AT_ONCE = 64
+"""Commands that put times to idle off, in one go."""
 EACH = 1024
 """Bytes in whose time a server does what an entry takes beside its size."""
 TENDING = 1024
@@ -154,7 +158,13 @@ def _logged_in(target: Target, name: str, username: str | None, password: str | 
     for field, given in (("username", username), ("password", password)):
         if given is not None and not isinstance(given, str):
             raise wrong(f"{name}.{field}", type(given), "a str, or None")
-    return replace(target, username=target.username or username, password=target.password or password)
+    target = replace(target, username=target.username or username, password=target.password or password)
+    for field in ("username", "password"):
+        try:
+            (getattr(target, field) or "").encode()
+        except UnicodeEncodeError:
+            raise wrong(f"{name}.{field}", "what isn't text", "what UTF-8 can encode, or None") from None
+    return target
 
 
 class RedisTier:
@@ -208,9 +218,11 @@ class RedisTier:
         damaged: list[str] = []
         groups = self._grouped(keys) if keys else []
         commands = []
+        tending = self._tending(groups, 1)
+        if len(keys) > READ_KEYS:
+            groups = list(_pieces(groups, READ_KEYS))
         for bucket, names in groups:
             commands.append(self._command(bucket, ask_served(self._bases[bucket], names)))
-        tending = self._tending(groups, 1)
         replies = yield from self._servers.exchange(tending + commands)
         now = self._now()
         self._tended(tending, replies)
@@ -218,7 +230,10 @@ class RedisTier:
             if generation is not None:
                 served = self._records.namespace, names, values, generation, now
                 some, resting, broken = open_served(*served, OPENED) or (yield aside(open_served, *served))
-                found = {**found, **some} if found else some
+                if found:
+                    found.update(some)
+                else:
+                    found = some
                 idle += resting
                 damaged += broken
         self._counts["hits"] += len(found)
@@ -236,7 +251,7 @@ class RedisTier:
     def _put_off(self, found: dict[str, Entry], keys: list[str], now: int) -> Flow[None]:
         """The ends of entries with a time to idle, which were read now."""
         commands = []
-        for bucket, names in self._grouped(keys):
+        for bucket, names in _pieces(self._grouped(keys), CHUNK_KEYS):
             arguments: list[Any] = []
             for name in names:
                 entry = found[name]
@@ -244,7 +259,8 @@ class RedisTier:
                 stamp = entry.version.to_bytes(8, "little"), end.to_bytes(8, "little")
                 arguments += (name.encode(), *stamp, max(end - now, 0) + MARGIN)
             commands.append(self._script(bucket, scripts.USE, *arguments))
-        yield from self._servers.exchange(commands)
+        for start in range(0, len(commands), USED_AT_ONCE):
+            yield from self._servers.exchange(commands[start : start + USED_AT_ONCE])
 
     def set_many(self, entries: Mapping[str, Entry], *, absent: bool = False) -> Flow[Stored]:
         """See `Tier`."""
@@ -391,7 +407,7 @@ class RedisTier:
             self._since[bucket] += len(names) * weight
             if self._since[bucket] >= TENDING:
                 self._since[bucket] = 0
-                used = self._used.pop(bucket, {})
+                used = list(self._used.pop(bucket, {}))[-READ_KEYS:]  # a copy: another thread may be adding to it
                 due.append(self._script(bucket, scripts.TEND, SWEPT, *[name.encode() for name in used]))
         return due
 
@@ -431,6 +447,13 @@ def _allocated(size: int) -> int:
     size += 48
     step = 1 << max((size - 1).bit_length() - 3, 4)
     return -(-size // step) * step
+
+
+def _pieces(groups: Iterable[tuple[int, list[str]]], most: int) -> Iterator[tuple[int, list[str]]]:
+    """Keys of buckets, so many at most in a piece."""
+    for bucket, names in groups:
+        for start in range(0, len(names), most):
+            yield bucket, names[start : start + most]
 
 
 def _batches(

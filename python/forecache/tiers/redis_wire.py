@@ -289,8 +289,9 @@ class AwaitedLink(Link):
         self._poll.register(self._writer.get_extra_info("socket").fileno(), select.POLLIN)
 
     def fresh(self) -> bool:
-        """See `PlainLink`."""
-        return not self._stream.at_eof() and not self._transport.is_closing() and not self._poll.poll(0)
+        """See `PlainLink`. What came unasked may have been read by the loop already."""
+        stream: Any = self._stream
+        return not (stream._buffer or stream.at_eof() or self._transport.is_closing() or self._poll.poll(0))
 
     async def send(self, data: bytes) -> None:
         """Hands it to the loop; what is long piece by piece, so that others have their turns."""
@@ -346,7 +347,7 @@ class AwaitedLink(Link):
         self._transport.abort()
 
     async def end(self) -> None:
-        """Ends it, and waits until its socket is closed."""
-        self._writer.close()
+        """Ends it, and waits until its socket is closed: not for a server that hangs to take leave, as TLS would."""
+        self._transport.abort()
         with suppress(OSError):
             await self._writer.wait_closed()

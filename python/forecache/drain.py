@@ -44,11 +44,16 @@ def settle(cache: TieredCache, depth: int, keys: Sequence[str]) -> Flow[set[str]
 
 
 def settle_all(cache: TieredCache, mask: int, keys: Sequence[str]) -> Flow[set[str]]:
-    """The same for every tier in a mask, side by side."""
-    depths = [depth for depth in cache._stack.depths if mask >> depth & 1]
-    if len(depths) == 1:
-        return (yield from settle(cache, depths[0], keys))
-    return set().union(*(yield All([settle(cache, depth, keys) for depth in depths])))
+    """The same for every tier in a mask: side by side, but those last by whose counters other processes see the change."""
+    counting = cache._stack.counting
+    deleted: set[str] = set()
+    for part in (mask & ~counting, mask & counting):
+        depths = [depth for depth in cache._stack.depths if part >> depth & 1]
+        if len(depths) == 1:
+            deleted |= yield from settle(cache, depths[0], keys)
+        elif depths:
+            deleted.update(*(yield All([settle(cache, depth, keys) for depth in depths])))
+    return deleted
 
 
 def batch(cache: TieredCache, depth: int) -> Flow[bool]:

@@ -764,3 +764,19 @@ def test_whatever_fails_no_process_ever_reads_an_older_value(steps):
             elif verb == "kill":
                 scene.breakers[which] = Breaker(scene.tiers[which], failures=1, pause=10, now=wall_time(scene.clock))
                 scene.breakers[which].keep(journal(path))
+
+
+def test_what_cannot_be_read_just_now_hides_all(path, monkeypatch):
+    import fcntl
+
+    monkeypatch.setattr(journals, "PATIENCE", 0.01)
+    scene = Scene(path)
+    run(scene.breakers[0].set_many({"a": Entry(b"old")}))
+    scene.tiers[0].always(Raise())
+    run(scene.breakers[0].delete_many(["a"]))
+    with path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert scene.get(1, "a") == {}
+    monkeypatch.setattr(journals, "AGAIN", 0)
+    assert scene.get(1, "a") == {}
+    assert scene.entries == {}

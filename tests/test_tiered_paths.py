@@ -258,7 +258,7 @@ class Evicting(Noted):
 
 def test_what_leaves_memory_during_a_decision_does_not_come_back(colour):
     tier = Evicting(shared=True)
-    face = made((tier, "through"), colour=colour)
+    face = made((tier, "demote"), colour=colour)
     face.set("n", 1)
 
     def meanwhile():
@@ -314,4 +314,46 @@ def test_what_ends_on_its_way_down_is_a_miss(colour, clock, options):
     assert face.get_many(["a"]) == {}
     assert not face.exists("a")
     tier.gate.set()
+    face.close()
+
+
+def test_what_leaves_memory_is_not_written_again_to_a_tier_that_hosts_share(colour):
+    tier = Noted(shared=True)
+    face = made((tier, "through"), colour=colour, capacity="3KB")
+    for n in range(20):
+        face.set(f"k{n}", "v" * 300)
+    assert all(face.get(f"k{n}") == "v" * 300 for n in range(20))
+    face.flush()
+    assert len(tier.of("set")) == 20
+    assert not tier.of("demote")
+    face.close()
+
+
+def test_what_another_host_deleted_does_not_come_back_from_memory_that_makes_room(colour):
+    upper, lower = {}, {}
+    tiers = [(Noted(entries, name=name, shared=True), "through") for entries, name in ((upper, "upper"), (lower, "lower"))]
+    face, other = made(*tiers, colour=colour, options=None, max_entries=1), made(*tiers)
+    face.set("a", 1)
+    face.set("b", 2)
+    assert face.get("a") == 1
+    other.delete("a")
+    assert face.get("b") == 2
+    face.flush()
+    assert "a" not in upper
+    assert "a" not in lower
+    face.close()
+
+
+def test_what_is_read_in_a_lower_tier_fills_the_shared_ones_above_it(colour):
+    upper, lower = Noted(name="upper", shared=True), Noted(name="lower", shared=True)
+    face = made((upper, "through"), (lower, "through"), colour=colour)
+    face.set_many({"a": 1, "b": 2})
+    upper.entries.clear()
+    face.cache.resize("1B")
+    face.cache.resize("1MB")
+    assert face.get("a") == 1
+    assert face.get_many(["b"]) == {"b": 2}
+    face.flush()
+    assert sorted(upper.entries) == ["a", "b"]
+    assert upper.of("demote"), "whoever wrote meanwhile would be overwritten"
     face.close()

@@ -157,10 +157,10 @@ class Memory:
 
     def _near(self, key: str, default: Any = None) -> Any:
         """Like `get`, from memory alone."""
-    def _attach(self, tiers: list[tuple[int, bool, bool]]) -> None:
-        """Makes a queue for each tier: bytes, whether a full one refuses, whether other processes see the tier. From then on
-        `get` asks
-        `self._below(key, default)` for what memory doesn't have, and what it has no room for is queued for the first tier."""
+    def _attach(self, tiers: list[tuple[int, bool, bool, bool]]) -> None:
+        """Makes a queue for each tier: bytes, whether a full one refuses, whether other processes see the tier, and whether it gets
+        at once what is read below it. From then on `get` asks `self._below(key, default)` for what memory doesn't have, and what
+        it has no room for is queued for the first tier, unless that one gets things at once."""
     def _index(self, depth: int, index: Disk | ZMemory) -> None:
         """What tells at once whether a tier has a key."""
     def _counters(self, counters: Counters | None, namespace: str) -> None:
@@ -222,8 +222,8 @@ class Memory:
         was found: `MISSING`, an `Entry`, a value in a tuple, or None if the queue of the mask's tier has to be settled first."""
     def _fetch(self, key: str) -> int:
         """Announces that the value of `key` is being read from tiers: a ticket, shared by all who do so at a time."""
-    def _promote(self, key: str, value: Any, ticket: int, entry: Entry, now: int) -> None:
-        """Stores what a tier had, unless the key was changed since the ticket was given."""
+    def _promote(self, key: str, value: Any, ticket: int, entry: Entry, now: int, depth: int = 0) -> None:
+        """Stores what the tier at `depth` had, or what lay in a queue, unless the key was changed since the ticket was given."""
     def _take(self, depth: int, keys: Sequence[str] | None, entries: int = 256, bytes: int = 4_000_000) -> Taken:
         """Takes operations from a queue, of these keys or the next. What may leave the tier for the next is noted from now on."""
     def _entry(self, depth: int, key: str, payload: bytes, codec: int, now: int) -> Entry | None:

@@ -43,7 +43,7 @@ def get(cache: TieredCache, key: str, default: Any = None) -> Flow[Any]:
             if entry is not None:
                 value = yield from _checked(cache, depth, key, entry)
                 if value is not MISSING:
-                    value = climb(cache, key, value, ticket, entry)
+                    value = climb(cache, key, value, ticket, entry, depth)
                     if began:
                         cache._took(depth, perf_counter_ns() - began)
                     return value
@@ -52,9 +52,9 @@ def get(cache: TieredCache, key: str, default: Any = None) -> Flow[Any]:
     return default
 
 
-def climb(cache: TieredCache, key: str, value: Any, ticket: int, entry: Entry) -> Any:
+def climb(cache: TieredCache, key: str, value: Any, ticket: int, entry: Entry, depth: int = 0) -> Any:
     """Puts a value in memory unless it is out of date by now, and gives the caller theirs."""
-    cache._promote(key, value, ticket, entry, cache._stack.now())
+    cache._promote(key, value, ticket, entry, cache._stack.now(), depth)
     return value
 
 
@@ -126,7 +126,7 @@ def _climb_all(
         value = entry.payload if trusted and entry.codec == RAW else (yield from _checked(cache, depth, key, entry))
         if value is not MISSING:
             found[key] = value
-            cache._promote(key, value, tickets[key], entry, now)
+            cache._promote(key, value, tickets[key], entry, now, depth)
 
 
 def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> Flow[dict[str, Any]]:

@@ -83,6 +83,11 @@ class Stack:
             "around": (default.replace(b"d", b"t"), False),
         }
         self.demotes = b"d" in default
+        # What leaves the tier above was in these once; if another host deleted it meanwhile it must not come back.
+        self.fills = [
+            tier.shared and not hasattr(tier, "counters") and boundary.write != "demote"
+            for boundary, tier in zip(self.boundaries, self.tiers, strict=True)
+        ]
         # Tiers whose word holds on whether a key was there. A private one may have what another process has deleted; what it has
         # rightly, a shared one that isn't demoted to has too.
         copies = any(self.tiers[depth].shared and self.boundaries[depth].write != "demote" for depth in self.depths)

@@ -73,8 +73,8 @@ class TieredCache(Cache):
     def _furnish(self) -> None:
         """Makes the tiers and all that lies between them."""
         self._stack = stack = Stack(self.config, self._hub)
-        pairs = zip(stack.boundaries, stack.tiers, strict=True)
-        self._attach([(boundary.queue, boundary.when_full == "refuse", tier.shared) for boundary, tier in pairs])
+        pairs = zip(stack.boundaries, stack.tiers, stack.fills, strict=True)
+        self._attach([(boundary.queue, boundary.when_full == "refuse", tier.shared, fills) for boundary, tier, fills in pairs])
         self._worker = Worker(self)
         stack.index(self)
         stack.attached(self)

@@ -95,6 +95,9 @@ pub struct Depth {
     pub refuses: bool,
     /// Whether other processes see the tier.
     pub shared: bool,
+    /// Whether it gets at once what is read further below, and nothing that leaves the tier above: others may have changed it by then,
+    /// and nothing would tell.
+    pub fills: bool,
     /// Writes and demotions that a full queue didn't take.
     pub refused: u64,
     /// How long hits took, in nanoseconds.
@@ -104,8 +107,9 @@ pub struct Depth {
 
 impl Depth {
     /// With an empty queue.
-    pub fn new(capacity: u64, refuses: bool, shared: bool) -> Self {
-        Depth { queue: Pending::default(), capacity, refuses, shared, refused: 0, latency: Histogram::default(), index: None }
+    pub fn new((capacity, refuses, shared, fills): (u64, bool, bool, bool)) -> Self {
+        let (queue, latency) = (Pending::default(), Histogram::default());
+        Depth { queue, capacity, refuses, shared, fills, refused: 0, latency, index: None }
     }
 
     pub fn is_full(&self, bytes: u64) -> bool {

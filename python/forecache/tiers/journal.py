@@ -107,6 +107,10 @@ class Journal:
         """Whether others added something: one load."""
         return self._words is None or self._words[1] != self._tail
 
+    def lags(self) -> bool:
+        """Whether others added something that wasn't read yet."""
+        return self._words is not None and self.changed()
+
     def sync(self) -> None:
         """Reads what others added."""
         with self._locked():

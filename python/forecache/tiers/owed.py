@@ -134,6 +134,8 @@ class Owed:
         if journal.changed():
             with self._changing:
                 self._kept(journal.sync)
+            if journal.lags():
+                return True
         there = journal.notes
         return bool(here.keys or here.clearings or there.keys or there.clearings)
 
@@ -161,7 +163,9 @@ class Owed:
             return [*self._here.keys, *(self.journal.notes.keys if self.journal is not None else ())]
 
     def hides(self, key: str, entry: Entry | None = None) -> bool:
-        """Whether a key, or what was found under it, is to be deleted."""
+        """Whether a key, or what was found under it, is to be deleted, or may be, since what others noted can't be read now."""
+        if self.journal is not None and self.journal.lags():
+            return True
         notes = (self._here,) if self.journal is None else (self._here, self.journal.notes)
         return any(key in each.keys or any(_covers(clearing, entry) for clearing in list(each.clearings)) for each in notes)
 

@@ -131,7 +131,7 @@ fn sink(py: Python<'_>, state: &mut State, depth: usize, window: u64, sinking: V
         let stood = state.below.stood(window, lookup.hash);
         let epoch = entry.get().epoch as u32;
         let stripe = key.0.to_str(py).map_or_else(|_| Mark::default(), |key| state.below.mark(key)).stripe;
-        let Some(depth) = state.below.depths.get_mut(depth).filter(|_| stood) else { continue };
+        let Some(depth) = state.below.depths.get_mut(depth).filter(|depth| stood && !depth.fills) else { continue };
         if depth.is_full(bytes) {
             depth.refused += 1;
         } else if depth.queue.get(&lookup).is_none() {

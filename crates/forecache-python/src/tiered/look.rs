@@ -1,6 +1,6 @@
 //! The way up: what lies in the queues, and what tiers had, climbs to memory.
 
-use crate::below::{self, Mark, Shelf, What};
+use crate::below::{self, Mark, OVERHEAD, Operation, Shelf, What};
 use crate::envelope::Entry;
 use crate::key::{Name, Text};
 use crate::memory::{Gone, Item, Memory, NAMESPACE, State, Value};
@@ -160,7 +160,8 @@ impl Memory {
         self.change(py, |state, _| state.announce(name.lookup(NAMESPACE).hash, mark))
     }
 
-    /// Stores what a tier had, unless the key was changed since the ticket was given.
+    /// Stores what the tier at `depth` had, or what lay in a queue, unless the key was changed since the ticket was given.
+    #[pyo3(signature = (key, value, ticket, entry, now, depth=0))]
     fn _promote(
         slf: &Bound<'_, Self>,
         key: &Bound<'_, PyAny>,
@@ -168,7 +169,9 @@ impl Memory {
         ticket: u64,
         entry: &Bound<'_, Entry>,
         now: u64,
+        depth: usize,
     ) -> PyResult<()> {
+        slf.get().fill(key, ticket, entry, depth)?;
         slf.get().climb(key, value, ticket, entry.get(), now)?;
         super::wake(slf)
     }
@@ -205,6 +208,26 @@ impl Memory {
 }
 
 impl Memory {
+    /// Queues what the tier at `depth` had for those above it that fill from there.
+    fn fill(&self, key: &Bound<'_, PyAny>, ticket: u64, entry: &Bound<'_, Entry>, depth: usize) -> PyResult<()> {
+        if depth == 0 {
+            return Ok(());
+        }
+        let (py, name) = (key.py(), Name::of(key)?);
+        self.change(py, |state, _| {
+            let lookup = name.lookup(NAMESPACE);
+            let standing = state.standing(lookup.hash, ticket);
+            let Some(standing) = standing.filter(|_| !state.below.is_changing(lookup.hash)) else { return };
+            let bytes = entry.get().payload.as_bytes(py).len() as u64 + OVERHEAD;
+            for above in state.below.depths.iter_mut().take(depth).filter(|above| above.fills && !above.is_full(bytes)) {
+                if above.queue.get(&lookup).is_none() {
+                    let what = What::Sink(entry.clone().unbind());
+                    above.queue.put(&lookup, name.text(), Operation { what, mark: standing.mark }, bytes);
+                }
+            }
+        })
+    }
+
     /// See `_promote`. Says whether the thread that writes behind has to be woken.
     pub fn climb(
         &self,

@@ -36,12 +36,12 @@ fn told(cache: &Bound<'_, Memory>) -> PyResult<()> {
 
 #[pymethods]
 impl Memory {
-    /// Makes a queue for each tier: bytes, whether a full one refuses, whether other processes see the tier.
-    fn _attach(&self, py: Python<'_>, tiers: Vec<(u64, bool, bool)>) -> PyResult<()> {
+    /// Makes a queue for each tier: bytes, whether a full one refuses, whether other processes see the tier, and whether it gets what
+    /// is read below it rather than what leaves the one above.
+    fn _attach(&self, py: Python<'_>, tiers: Vec<(u64, bool, bool, bool)>) -> PyResult<()> {
         self.change(py, |state, _| {
-            state.store.keeps_rest = !tiers.is_empty();
-            let depth = |(capacity, refuses, shared)| Depth::new(capacity, refuses, shared);
-            state.below.depths = tiers.into_iter().map(depth).collect();
+            state.below.depths = tiers.into_iter().map(Depth::new).collect();
+            state.store.keeps_rest = state.below.depths.first().is_some_and(|depth| !depth.fills);
         })
     }
 
@@ -128,7 +128,7 @@ impl Memory {
             below.held = 0;
             let fresh = |depth: &mut Depth| Depth {
                 index: depth.index.take(),
-                ..Depth::new(depth.capacity, depth.refuses, depth.shared)
+                ..Depth::new((depth.capacity, depth.refuses, depth.shared, depth.fills))
             };
             let depths: Vec<_> = below.depths.iter_mut().map(fresh).collect();
             let (counters, express) = (below.counters.take(), below.express.take());

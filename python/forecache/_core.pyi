@@ -158,9 +158,9 @@ class Memory:
     def _near(self, key: str, default: Any = None) -> Any:
         """Like `get`, from memory alone."""
     def _attach(self, tiers: list[tuple[int, bool, bool, bool]]) -> None:
-        """Makes a queue for each tier: bytes, whether a full one refuses, whether other processes see the tier, and whether it gets
-        at once what is read below it. From then on `get` asks `self._below(key, default)` for what memory doesn't have, and what
-        it has no room for is queued for the first tier, unless that one gets things at once."""
+        """Makes a queue for each tier: bytes, whether a full one refuses, whether other processes see the tier, and whether it
+        gets at once what is read below it. From then on `get` asks `self._below(key, default)` for what memory doesn't have,
+        and what it has no room for is queued for the first tier, unless that one gets things at once."""
     def _index(self, depth: int, index: Disk | ZMemory) -> None:
         """What tells at once whether a tier has a key."""
     def _counters(self, counters: Counters | None, namespace: str) -> None:
@@ -220,6 +220,16 @@ class Memory:
         """A ticket for what tiers have, if nothing is on its way to them; else ticket, mask of the tiers that have nothing
         valid, and what
         was found: `MISSING`, an `Entry`, a value in a tuple, or None if the queue of the mask's tier has to be settled first."""
+    def _look_many(self, keys: Iterable[str], found: dict[str, Any], tickets: dict[str, int]) -> list[tuple[str, Any]]:
+        """`_look` for those of `keys` that are neither in `found` nor in `tickets`: tickets go there, what else there is comes
+        back."""
+    def _promote_many(
+        self, entries: dict[str, Entry], tickets: dict[str, int], found: dict[str, Any], now: int, depth: int
+    ) -> list[tuple[str, Entry]]:
+        """`_promote` for those of a tier's entries that are bytes as they are, whose values go to `found`; the others come
+        back. What no ticket is for is left out."""
+    def _forget_many(self, tickets: dict[str, int]) -> None:
+        """`_forget` for all of them."""
     def _fetch(self, key: str) -> int:
         """Announces that the value of `key` is being read from tiers: a ticket, shared by all who do so at a time."""
     def _promote(self, key: str, value: Any, ticket: int, entry: Entry, now: int, depth: int = 0) -> None:

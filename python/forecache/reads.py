@@ -8,7 +8,6 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from forecache._core import MISSING, TIMED
-from forecache.codec import RAW
 from forecache.drain import settle
 from forecache.errors import CodecError
 from forecache.flow import Flow
@@ -120,10 +119,13 @@ def _climb_all(
 ) -> Flow[None]:
     """Adds the values of what a tier had to `found`, and puts them in memory."""
     stack = cache._stack
-    trusted = stack.counters is None or stack.tiers[depth].shared
     now = stack.now()
-    for key, entry in entries.items():
-        value = entry.payload if trusted and entry.codec == RAW else (yield from _checked(cache, depth, key, entry))
+    trusted = stack.counters is None or stack.tiers[depth].shared
+    others = cache._promote_many(entries, tickets, found, now, depth) if trusted else entries.items()
+    for key, entry in others:
+        if key not in tickets:  # nobody asked for it
+            continue
+        value = yield from _checked(cache, depth, key, entry)
         if value is not MISSING:
             found[key] = value
             cache._promote(key, value, tickets[key], entry, now, depth)
@@ -135,13 +137,7 @@ def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> 
     tickets: dict[str, int] = {}
     hidden: dict[str, int] = {}
     try:
-        for key in keys:
-            if key in found or key in tickets:
-                continue
-            seen = cache._look(key)
-            if type(seen) is int:  # nothing of it is on its way, as nearly always
-                tickets[key] = seen
-                continue
+        for key, seen in cache._look_many(keys, found, tickets):  # something of these is on its way
             ticket, mask, thing = yield from _look(cache, key, seen)
             tickets[key], hidden[key] = ticket, mask
             value = _on_the_way(cache, key, ticket, thing)
@@ -165,8 +161,7 @@ def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> 
             missing = [key for key in missing if key not in found]
         return found
     finally:
-        for key, ticket in tickets.items():
-            cache._forget(key, ticket)
+        cache._forget_many(tickets)
 
 
 def entry_of(cache: TieredCache, key: str, skip: int | None = None) -> Flow[tuple[Any, Entry | None]]:

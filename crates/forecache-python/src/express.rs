@@ -33,7 +33,7 @@ impl Gate {
 }
 
 /// The codec of payloads that are the value itself, as `forecache.codec` has it.
-const RAW: u8 = 0;
+pub const RAW: u8 = 0;
 
 /// See the head of this file.
 pub struct Express {

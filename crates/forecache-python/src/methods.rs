@@ -455,7 +455,7 @@ impl Memory {
     }
 
     /// Takes an announcement back: the load failed, or its value isn't to be stored.
-    fn _forget(&self, py: Python<'_>, key: &Bound<'_, PyAny>, ticket: u64) -> PyResult<()> {
+    pub fn _forget(&self, py: Python<'_>, key: &Bound<'_, PyAny>, ticket: u64) -> PyResult<()> {
         let name = Name::of(key)?;
         self.change(py, |state, _| _ = state.redeem(name.lookup(NAMESPACE).hash, ticket))
     }

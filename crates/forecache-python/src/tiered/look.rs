@@ -109,7 +109,7 @@ impl Memory {
     /// What is known of a key before the tiers are asked: a ticket for what they have, if nothing lies in their queues; else ticket,
     /// mask of the tiers that have nothing valid, and what was found on its way: MISSING if nothing, an Entry, None if it has to be
     /// written first, or else the value, in a tuple.
-    fn _look<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    pub fn _look<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let name = Name::of(key)?;
         let mark = self.mark(py, &name)?;
         let fingerprint = if self.state.with(py, |state| state.below.depths.iter().all(|depth| depth.queue.is_empty())) {
@@ -210,7 +210,7 @@ impl Memory {
 
 impl Memory {
     /// Queues what the tier at `depth` had for those above it that fill from there.
-    fn fill(&self, key: &Bound<'_, PyAny>, ticket: u64, entry: &Bound<'_, Entry>, depth: usize) -> PyResult<()> {
+    pub fn fill(&self, key: &Bound<'_, PyAny>, ticket: u64, entry: &Bound<'_, Entry>, depth: usize) -> PyResult<()> {
         if depth == 0 {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 mod guards;
 mod look;
+mod many;
 mod put;
 mod take;
 

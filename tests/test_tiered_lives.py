@@ -15,6 +15,8 @@ from tiers_made import Counting, Noted, made
 
 from forecache import MISSING
 from forecache._core import Counters
+from forecache.flow import Call
+from forecache.tiers.tier import Stored
 
 WRITERS = "forecache-write-behind"
 
@@ -146,3 +148,91 @@ def test_what_another_process_deleted_is_not_written_again_from_the_queue():
     assert ours.get("a") == 2
     ours.close()
     theirs.close()
+
+
+class Asking(Noted):
+    """Has `between` called before anything is changed in it, and `after` after something sank into it."""
+
+    between = after = staticmethod(lambda: None)
+
+    def delete_many(self, keys):
+        yield Call(self.between)
+        return (yield from super().delete_many(keys))
+
+    def set_many(self, entries, *, absent=False):
+        yield Call(self.between)
+        stored = yield from super().set_many(entries, absent=absent)
+        if absent:
+            self.after()
+        return stored
+
+    def swap(self, key, version, entry):
+        yield Call(self.between)
+        return (yield from super().swap(key, version, entry))
+
+    def clear(self, *, tags=(), owner=None):
+        yield Call(self.between)
+        return (yield from super().clear(tags=tags, owner=owner))
+
+
+CHANGES = {
+    "delete": ("a",),
+    "delete_many": (["a"],),
+    "set": ("a", 2),
+    "set_many": ({"a": 2},),
+    "pop": ("a",),
+    "compare_and_set": ("a", 1, 2),
+    "clear": (),
+}
+
+
+@pytest.mark.parametrize(
+    ("verb", "above"), [*((verb, True) for verb in CHANGES), *((verb, False) for verb in CHANGES if verb != "clear")]
+)
+def test_who_reads_while_another_process_changes_a_key_does_not_keep_the_old_value(colour, verb, above):
+    upper, lower, counters = {}, {}, Counters()
+    asking = Asking(lower, name="lower", shared=True)
+    ours = made((Counting(upper, counters), "through"), (asking, "through"), colour=colour)
+    below = Noted(lower, name="lower", shared=True)
+    theirs = made((Counting(upper, Counters(counters)), "through"), (below, "through"), capacity="3KB")
+    ours.set("a", 1)
+    if not above:
+        upper.clear()
+    seen = []
+    asking.between = lambda: seen.append(theirs.get("a"))
+    getattr(ours, verb)(*CHANGES[verb])
+    asking.between = Asking.between
+    assert seen[0] == 1
+    assert theirs.get("a") == (2 if len(CHANGES[verb]) > 1 or "set" in verb else None)
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("moment", ["before", "meanwhile"])
+def test_what_another_process_deleted_does_not_sink_past_the_tier_that_tells(moment):
+    upper, lower, counters = {}, {}, Counters()
+    asking = Asking(lower, name="lower", shared=True)
+    ours = made((Refusing(upper, counters), "through"), (asking, "demote"), max_entries=1)
+    theirs = made((Counting(upper, Counters(counters)), "through"), (Noted(lower, name="lower", shared=True), "demote"))
+    ours.set("a", 1)
+    upper.clear()
+    if moment == "before":
+        theirs.delete("a")
+    else:
+        asking.after = lambda: theirs.delete("a")
+    ours.set("b", 2)
+    ours.flush()
+    assert asking.of("demote") == ([] if moment == "before" else [["a"]])
+    assert "a" not in lower
+    assert theirs.get("a") is None
+    ours.close()
+    theirs.close()
+
+
+class Refusing(Counting):
+    """Takes nothing that memory evicted."""
+
+    def set_many(self, entries, *, absent=False):
+        if absent:
+            return Stored(set(entries))
+        return (yield from super().set_many(entries))

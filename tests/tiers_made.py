@@ -71,7 +71,7 @@ class Counting(DictTier):
 
     def delete_many(self, keys):
         deleted = yield from super().delete_many(keys)
-        self._bump(deleted)
+        self._bump(keys)  # whether they were there or not: others may have them from elsewhere
         return deleted
 
     def swap(self, key, version, entry):

@@ -378,6 +378,8 @@ class Entry:
     owner: Final[str]
     generation: Final[int]
     epoch: Final[int]
+    mark: Final[int]
+    """The epoch of the key's stripe when it was queued for a tier that processes share; 0 if that doesn't matter."""
     tags: Final[list[str]]
     cost: Final[float]
     immutable: Final[bool]

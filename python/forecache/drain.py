@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from forecache import exits
@@ -44,11 +44,16 @@ def settle(cache: TieredCache, depth: int, keys: Sequence[str]) -> Flow[set[str]
 
 
 def settle_all(cache: TieredCache, mask: int, keys: Sequence[str]) -> Flow[set[str]]:
-    """The same for every tier in a mask, side by side."""
-    depths = [depth for depth in cache._stack.depths if mask >> depth & 1]
-    if len(depths) == 1:
-        return (yield from settle(cache, depths[0], keys))
-    return set().union(*(yield All([settle(cache, depth, keys) for depth in depths])))
+    """The same for every tier in a mask: side by side, but those last by whose counters other processes see the change."""
+    counting = cache._stack.counting
+    deleted: set[str] = set()
+    for part in (mask & ~counting, mask & counting):
+        depths = [depth for depth in cache._stack.depths if part >> depth & 1]
+        if len(depths) == 1:
+            deleted |= yield from settle(cache, depths[0], keys)
+        elif depths:
+            deleted.update(*(yield All([settle(cache, depth, keys) for depth in depths])))
+    return deleted
 
 
 def batch(cache: TieredCache, depth: int) -> Flow[bool]:
@@ -123,6 +128,8 @@ def _set(cache: TieredCache, depth: int, taken: Taken) -> Flow[list[str]]:
                 entries = {key: entries[key] for key in lacking}
             stored = yield from tier.set_many(entries, absent=only)
             del failed[lost:]
+            if only:
+                yield from _recall(cache, depth, entries)
             taken.sinking.update(stored.evicted)
             taken.sinking.update({key: entries[key] for key in stored.refused if only and key in entries})
     except FAILURES as error:
@@ -130,6 +137,19 @@ def _set(cache: TieredCache, depth: int, taken: Taken) -> Flow[list[str]]:
     finally:
         stack.attached(cache)
     return failed
+
+
+def _recall(cache: TieredCache, depth: int, entries: Mapping[str, Entry]) -> Flow[None]:
+    """Takes out again what sank into a tier while another process changed its key, where the tier can't see that by itself."""
+    stack = cache._stack
+    if stack.counters is None or stack.counting >> depth & 1:
+        return
+    late = {key: entry for key, entry in entries.items() if not cache._is_current(key, entry.mark)}
+    there = (yield from stack.tiers[depth].get_many(list(late))) if late else {}
+    for key, entry in there.items():
+        if (entry.written, entry.payload) == (late[key].written, late[key].payload):
+            yield from stack.tiers[depth].swap(key, entry.version, None)
+            stack.counters.bump(stack.counters.stripe(stack.namespace, key))  # who has read it meanwhile lets go of it
 
 
 def _encoded(cache: TieredCache, depth: int, key: str, value: Any) -> Entry | None:

@@ -103,6 +103,9 @@ class Stack:
         self._readers = {reader.number: reader for reader in readers}
         self._prefix = len(config.namespace.encode()).to_bytes(8, "little") + config.namespace.encode()
         self._counted = [tier.counters for tier in self.tiers if hasattr(tier, "counters")]
+        # Who sees by a counter that a key was changed reads it anew: what lies below has to be changed by then.
+        self.counting = sum(1 << depth for depth in self.depths if hasattr(self.tiers[depth], "counters"))
+        self.order = sorted(self.depths, key=lambda depth: self.counting >> depth & 1)
         self.counters: Counters | None = None
 
     def decider(self) -> int | None:

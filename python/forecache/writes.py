@@ -117,9 +117,9 @@ def set_many(cache: TieredCache, items: Mapping[str, Any], *, write: str | None 
             start, total = start + (not sure), total + (not sure)
         elif stop:
             yield from room(cache, -1 - stop)
-    for depth, those in enumerate(keys):
-        if those:
-            yield from settle(cache, depth, those)
+    for depth in stack.order:
+        if keys[depth]:
+            yield from settle(cache, depth, keys[depth])
     return total
 
 
@@ -185,9 +185,9 @@ def _void(cache: TieredCache, tags: list[str], owner: str | None) -> Flow[None]:
 def _clear_tiers(cache: TieredCache, **what: Any) -> Flow[int]:
     stack = cache._stack
     count = 0
-    for depth, tier in enumerate(stack.tiers):
+    for depth in stack.order:
         try:
-            count += (yield from tier.clear(**what)) or 0
+            count += (yield from stack.tiers[depth].clear(**what)) or 0
         except FAILURES as error:
             stack.failed(depth, "clear", (), error)
     return count

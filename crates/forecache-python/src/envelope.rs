@@ -8,6 +8,7 @@ use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicPtr, AtomicU32};
 
 /// From so many bytes on, other threads run while a value is packed or unpacked.
@@ -134,6 +135,12 @@ fn at(time: u64) -> Option<u64> {
 
 #[pymethods]
 impl Entry {
+    /// The epoch of the key's stripe when it was queued for a tier that processes share; 0 if that doesn't matter.
+    #[getter]
+    fn mark(&self) -> u32 {
+        self.mark.load(Relaxed)
+    }
+
     #[new]
     #[pyo3(signature = (payload, *, codec=0, written=0, soft=None, hard=None, time_to_idle=None, version=0, owner=String::new(),
         generation=0, epoch=0, tags=vec![], cost=1.0, immutable=false, pinned=false))]

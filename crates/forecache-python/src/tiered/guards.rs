@@ -13,6 +13,7 @@ use crate::memory::{Memory, NAMESPACE, State};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyType};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Operations that are in flight to a tier.
 #[pyclass(frozen, module = "forecache._core")]
@@ -123,19 +124,24 @@ fn overwrites(waiting: &mut Operation) {
     }
 }
 
-/// Queues entries that left the tier above since the window was opened, but for those whose keys were changed meanwhile.
+/// Queues entries that left the tier above since the window was opened, but for those whose keys were changed meanwhile, here
+/// or by another process.
 fn sink(py: Python<'_>, state: &mut State, depth: usize, window: u64, sinking: Vec<(Py<PyString>, Py<Entry>)>) {
     for (key, entry) in sinking {
         let (key, bytes) = (Text(key), entry.get().payload.as_bytes(py).len() as u64 + OVERHEAD);
         let lookup = key::lookup(&key);
         let stood = state.below.stood(window, lookup.hash);
-        let epoch = entry.get().epoch as u32;
         let stripe = key.0.to_str(py).map_or_else(|_| Mark::default(), |key| state.below.mark(key)).stripe;
+        // What a private tier had says so in its record. A shared one may have refused the entry for its mark.
+        let epoch = if entry.get().epoch == 0 { entry.get().mark.load(Relaxed) } else { entry.get().epoch as u32 };
+        let mark = Mark { stripe, epoch };
+        let stood = stood && state.below.is_current(mark);
+        entry.get().mark.store(epoch, Relaxed);
         let Some(depth) = state.below.depths.get_mut(depth).filter(|depth| stood && !depth.fills) else { continue };
         if depth.is_full(bytes) {
             depth.refused += 1;
         } else if depth.queue.get(&lookup).is_none() {
-            let operation = Operation { what: What::Sink(entry), mark: Mark { stripe, epoch } };
+            let operation = Operation { what: What::Sink(entry), mark };
             depth.queue.put(&lookup, key, operation, bytes);
         }
     }

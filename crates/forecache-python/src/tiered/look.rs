@@ -10,6 +10,7 @@ use forecache_core::fingerprint::fingerprint;
 use forecache_core::store::{Lookup, New, Options, Outcome, Rest};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// What lies in the queues for a key.
 enum Seen {
@@ -219,6 +220,7 @@ impl Memory {
             let standing = state.standing(lookup.hash, ticket);
             let Some(standing) = standing.filter(|_| !state.below.is_changing(lookup.hash)) else { return };
             let bytes = entry.get().payload.as_bytes(py).len() as u64 + OVERHEAD;
+            entry.get().mark.store(standing.mark.epoch, Relaxed);
             for above in state.below.depths.iter_mut().take(depth).filter(|above| above.fills && !above.is_full(bytes)) {
                 if above.queue.get(&lookup).is_none() {
                     let what = What::Sink(entry.clone().unbind());

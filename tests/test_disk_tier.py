@@ -1,7 +1,9 @@
 """The disk tier, beside what every tier promises: what it does where a directory fails, and what it hands to threads."""
 
 import os
+import random
 import shutil
+import subprocess
 import threading
 
 import pytest
@@ -172,3 +174,28 @@ def test_many_threads_use_one_tier(tmp_path, crew):
         crew.send(work, who)
     assert crew.back().errors == []
     assert tier.stats().failures == 0
+
+
+@pytest.fixture
+def small_file_system(tmp_path):
+    """16 MiB, where one can be mounted."""
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "small", tmp_path], check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip("only who may mount has a full file system at hand")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def test_a_full_file_system_is_told_and_harms_nothing(small_file_system, caplog):
+    path = small_file_system / "cache"
+    with Cache("1MB", tiers=[Disk(path, "200MB", write="through", compression="none", admission="all")]) as cache:
+        values = {f"key:{number}": random.Random(number).randbytes(50_000) for number in range(500)}
+        for key, value in values.items():
+            cache.set(key, value)
+        (told,) = cache.stats().tiers
+        assert told.state == "up"
+        assert told.reason == f"{path}: no space is left on its file system, so it holds less than its capacity"
+        assert sum(told.reason in line for line in caplog.messages) == 1
+        found = {key: value for key in values if (value := cache.get(key)) is not None}
+        assert len(found) > 100
+        assert found == {key: values[key] for key in found}

@@ -33,7 +33,7 @@ from forecache.tiers.tier import Now, Stored, Tier, TierStats, wall_time
 if TYPE_CHECKING:
     from forecache.tiers.journal import Journal
 
-__all__ = ["Breaker"]
+__all__ = ["QUIET", "Breaker"]
 
 Tell: TypeAlias = Callable[[TierOpened | TierClosed], object]
 

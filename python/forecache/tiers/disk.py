@@ -16,7 +16,7 @@ from forecache._core import Disk as Directory
 from forecache.errors import TierUnavailable
 from forecache.flow import Call, Flow
 from forecache.tiers.boundary import Boundary, Compressed
-from forecache.tiers.breaker import Tell
+from forecache.tiers.breaker import QUIET, Tell
 from forecache.tiers.tier import BATCH, INLINE, SCANNED, Now, Stored, Tier, TierStats, wall_time
 from forecache.units import Duration, Size, parse_size, wrong
 
@@ -31,6 +31,8 @@ ADMISSIONS = ("doorkeeper", "all")
 LEAST = 8 * 2**20
 """Bytes that a directory may have, at least."""
 PATHS = "an absolute path, such as '/var/cache/app'"
+
+FULL = "no space is left on its file system, so it holds less than its capacity"
 
 _alive: weakref.WeakSet[DiskTier] = weakref.WeakSet()
 _log = logging.getLogger("forecache")
@@ -127,6 +129,10 @@ class DiskTier:
         self._disk: Directory | None = None
         self._closed = False
         self._last = TierStats(self.name, capacity=options.capacity)
+        self._cramped = 0
+        self._full: int | None = None
+        """When it was told that the file system is full."""
+        self._last_full: int | None = None
         _alive.add(self)
 
     def open(self) -> Directory:
@@ -204,7 +210,20 @@ class DiskTier:
         """See `Tier`."""
         disk = yield from self._opened()
         small = len(entries) <= BATCH and sum(len(entry.payload) for entry in entries.values()) <= INLINE
-        return Stored((yield from _change(disk.set_many, (dict(entries), self._now()), {"absent": absent}, small=small)))
+        refused = yield from _change(disk.set_many, (dict(entries), self._now()), {"absent": absent}, small=small)
+        if refused:
+            self._look_for_space(disk)
+        return Stored(refused)
+
+    def _look_for_space(self, disk: Directory) -> None:
+        """Notes, and tells once a minute, that the file system refuses what the directory might have."""
+        cramped, now = disk.stats()["cramped"], self._now()
+        if cramped == self._cramped:
+            return
+        if self._full is None or not self._full <= now < self._full + QUIET:
+            _log.warning("%s: %s: %s", self.name, self.options.path, FULL)
+            self._full = now
+        self._cramped, self._last_full = cramped, now
 
     def delete_many(self, keys: Sequence[str]) -> Flow[set[str]]:
         """See `Tier`."""
@@ -251,7 +270,9 @@ class DiskTier:
         if disk is None:
             return self._last
         told = disk.stats()
-        return TierStats(self.name, **{field: told[field] for field in _TOLD if field in told})  # type: ignore[arg-type]
+        full = self._last_full is not None and self._last_full <= self._now() < self._last_full + QUIET
+        reason = f"{self.options.path}: {FULL}" if full else None
+        return TierStats(self.name, reason=reason, **{field: told[field] for field in _TOLD if field in told})  # type: ignore[arg-type]
 
 
 _TOLD = ("hits", "misses", "sets", "refused", "evicted", "corrupt", "entries", "bytes", "capacity")

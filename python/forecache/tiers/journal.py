@@ -57,7 +57,7 @@ MOST_BYTES = 64 * 2**20
 """Bytes of keys that are remembered; beyond it everything is owed."""
 ANEW = 2**20
 """Bytes of log from which on it is written anew, when most of it is settled."""
-PATIENCE = 0.5
+PATIENCE = 2.0
 """Seconds to wait for the lock: it is held for microseconds, unless its holder has no processor, or was stopped."""
 AGAIN = 1.0
 """Seconds after which a journal that failed is tried again."""

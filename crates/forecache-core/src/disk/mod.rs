@@ -110,6 +110,8 @@ tally! {
     deletes,
     /// Entries not taken.
     refused,
+    /// Entries for which the file system had no space left.
+    cramped,
     /// Entries that left for space.
     evicted,
     /// Entries found expired.

@@ -186,7 +186,10 @@ impl Writing<'_> {
                 Sealing::Stays(item) => (item, self.put_off(item, now)?),
                 Sealing::Large(item) => (item, Outcome::Refused),
                 Sealing::Sealed(sealed) => match self.set(sealed, number, batch, now, ask) {
-                    Err(error) if error.is_full() => (&sealed.item, Outcome::Refused),
+                    Err(error) if error.is_full() => {
+                        count(&self.disk.tally.cramped);
+                        (&sealed.item, Outcome::Refused)
+                    }
                     outcome => (&sealed.item, outcome?),
                 },
             };
@@ -295,7 +298,10 @@ impl Writing<'_> {
             }
             free.extend(run.iter().map(|placed| placed.slot));
             match written {
-                Some(Err(error)) if error.is_full() => lost.extend(run),
+                Some(Err(error)) if error.is_full() => {
+                    run.iter().for_each(|_| count(&self.disk.tally.cramped));
+                    lost.extend(run);
+                }
                 Some(Err(error)) => done = Err(error),
                 _ => {}
             }

@@ -44,6 +44,7 @@ type Served<'py> = (Bound<'py, PyDict>, Keys<'py>, Keys<'py>);
 /// With `versions` those count, and not the heads'.
 #[pyfunction]
 #[pyo3(signature = (namespace, keys, values, generation, now, most=usize::MAX, versions=None))]
+#[expect(clippy::too_many_arguments, reason = "keyword arguments are the interface")]
 fn open_served<'py>(
     py: Python<'py>,
     namespace: &str,

@@ -5,9 +5,13 @@ import itertools
 import os
 import random
 
+import hiredis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forecache import Cache, Memcached, ObjectStore, Redis, ZMemory
+from forecache._core import Entry, Packing, ask_served, open_served
 from forecache.tiers.remote import OPENED, PACKED
 
 names = (f"stack {os.getpid()}:{number}" for number in itertools.count())
@@ -77,3 +81,33 @@ def test_values_of_any_size_come_back_in_both_faces(remote, size, half):
         cache.set("plain", value)
         cache.set("another", b"")
         assert cache.get("plain") == value
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(st.binary(), st.lists(TEXT))
+def test_what_asks_a_redis_server_is_what_its_client_would_send(base, keys):
+    names = [base + b"k:" + key.encode() for key in keys]
+    assert ask_served(base, keys) == hiredis.pack_command((b"MGET", base + b"g", *names))
+
+
+def test_a_key_that_no_encoding_has_is_refused_before_anything_is_sent():
+    with pytest.raises(UnicodeEncodeError):
+        ask_served(b"base:", ["fine", "\ud800"])
+
+
+@given(st.lists(st.binary(max_size=200), min_size=1), st.integers(0, 2**63), st.integers(-1, 1))
+def test_served_values_are_opened_up_to_so_many_bytes_and_with_versions_that_are_given(payloads, first, more):
+    generation, keys = b"fc1:" + bytes(8), [str(number) for number in range(len(payloads))]
+    head = generation + (7).to_bytes(8, "little") + (2**53).to_bytes(8, "little")
+    sealed = zip(keys, payloads, strict=True)
+    values = [head + Entry(payload).seal("space", key, Packing()) for key, payload in sealed]
+    size, versions = sum(map(len, values)), range(first, first + len(keys))
+    told = open_served("space", keys, values, generation, 0, size + more, versions=list(versions))
+    if more < 0:
+        assert told is None
+    else:
+        found, idle, damaged = told
+        assert [(entry.payload, entry.version) for entry in found.values()] == list(zip(payloads, versions, strict=True))
+        assert (list(found), idle, damaged) == (keys, [], [])

@@ -418,14 +418,26 @@ def ask_served(base: bytes, keys: Sequence[str]) -> bytes:
 
 @overload
 def open_served(
-    namespace: str, keys: Sequence[str], values: Sequence[bytes | None], generation: bytes, now: int
+    namespace: str,
+    keys: Sequence[str],
+    values: Sequence[bytes | None],
+    generation: bytes,
+    now: int,
+    *,
+    versions: Sequence[int] | None = None,
 ) -> tuple[dict[str, Entry], list[str], list[str]]:
     """The live entries among `values`, each a head of 28 bytes and a record; the keys of those that have a time to idle; and the
-    keys whose values are damaged, or somebody else's."""
+    keys whose values are damaged, or somebody else's. `versions` count instead of the heads'."""
 
 @overload
 def open_served(
-    namespace: str, keys: Sequence[str], values: Sequence[bytes | None], generation: bytes, now: int, most: int
+    namespace: str,
+    keys: Sequence[str],
+    values: Sequence[bytes | None],
+    generation: bytes,
+    now: int,
+    most: int,
+    versions: Sequence[int] | None = None,
 ) -> tuple[dict[str, Entry], list[str], list[str]] | None:
     """The same; None if the values have more bytes than `most`."""
 

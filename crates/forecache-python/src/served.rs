@@ -41,8 +41,10 @@ type Served<'py> = (Bound<'py, PyDict>, Keys<'py>, Keys<'py>);
 
 /// The live entries of `values` by their keys, those that nobody reads for a while leave, and the keys whose values are damaged or
 /// somebody else's. What isn't there is None, and what has another generation was cleared. Nothing is told of more bytes than `most`.
+/// With `versions` those count, and not the heads'.
 #[pyfunction]
-#[pyo3(signature = (namespace, keys, values, generation, now, most=usize::MAX))]
+#[pyo3(signature = (namespace, keys, values, generation, now, most=usize::MAX, versions=None))]
+#[expect(clippy::too_many_arguments, reason = "keyword arguments are the interface")]
 fn open_served<'py>(
     py: Python<'py>,
     namespace: &str,
@@ -51,13 +53,14 @@ fn open_served<'py>(
     generation: &[u8],
     now: u64,
     most: usize,
+    versions: Option<Vec<u64>>,
 ) -> PyResult<Option<Served<'py>>> {
     let bytes = |value: &Bound<'py, PyAny>| value.cast::<PyBytes>().map_or(0, |value| value.as_bytes().len());
     if values.iter().map(bytes).sum::<usize>() > most {
         return Ok(None);
     }
     let (found, mut idle, mut damaged) = (PyDict::new(py), Vec::new(), Vec::new());
-    for (key, value) in keys.into_iter().zip(values) {
+    for (at, (key, value)) in keys.into_iter().zip(values).enumerate() {
         if value.is_none() {
             continue;
         }
@@ -71,7 +74,8 @@ fn open_served<'py>(
         } else if value[..GENERATION] == *generation && now < number(&value[GENERATION + 8..HEAD]) {
             match Entry::open(py, namespace, key.to_str()?, &value[HEAD..]) {
                 Ok(mut entry) => {
-                    entry.version = number(&value[GENERATION..GENERATION + 8]);
+                    let told = versions.as_ref().and_then(|versions| versions.get(at)).copied();
+                    entry.version = told.unwrap_or_else(|| number(&value[GENERATION..GENERATION + 8]));
                     if entry.time_to_idle.is_some() {
                         idle.push(key.clone());
                     }

@@ -17,6 +17,7 @@ import time
 import weakref
 from binascii import b2a_base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -227,7 +228,7 @@ class MemcachedTier:
         if not keys:
             yield from self._ask((), until)
             return Seen(0, {}, {})
-        commands = [read(self._epoch), *(read(self._name(ENTRY, key)) for key in keys), *then]
+        commands = [read(self._epoch), *[read(self._name(ENTRY, key)) for key in keys], *then]
         epoch, *replies = yield from self._ask(commands, until)
         number = _number(epoch) or 0
         generation = OURS + NUMBER.pack(number)
@@ -237,15 +238,14 @@ class MemcachedTier:
         for key, (done, version, value, _) in zip(keys, replies, strict=False):
             if done:
                 versions[key] = version
-            if value.startswith(generation):
-                mark = value[12:20]
-                if mark != PLAIN:
-                    marks[key] = mark
-                value = value[:12] + STAMP.pack(number + version) + value[20:]
+                if value[12:20] != PLAIN and value.startswith(generation):
+                    marks[key] = value[12:20]
             values.append(value if done and value != TOMBSTONE else None)
         now = self._now()
         served = self._records.namespace, keys, values, generation, now
-        found, idle, damaged = open_served(*served, OPENED) or (yield aside(open_served, *served))
+        ours = [number + reply.version for reply in replies[: len(keys)]]
+        opens = partial(open_served, *served, versions=ours)
+        found, idle, damaged = opens(most=OPENED) or (yield aside(opens))
         if marks or idle:
             yield from self._look_beside(found, marks, idle, now, until)
         if damaged:

@@ -6,7 +6,7 @@ meta-memcache-socket makes commands and takes replies apart. Source of the proto
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from meta_memcache_socket import (
     RESPONSE_SUCCESS,
@@ -28,9 +28,10 @@ NO_ROOM = (b"SERVER_ERROR object too large for cache", b"SERVER_ERROR out of mem
 ERRORS = (b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")
 LONGEST_LINE = 8192
 """Bytes in which a line must end: no line that a server says has as many."""
-LEAST = 16_384
-LARGEST = 2**20
+LEAST, LARGEST = 16_384, 2**20
 """Bytes to ask a socket for, at least and at most."""
+EACH = 1024
+"""Bytes that are asked for at once for each reply that is to come."""
 
 
 class Command(NamedTuple):
@@ -97,6 +98,11 @@ def packed(commands: Sequence[Command]) -> bytes:
     return b"".join(parts)
 
 
+def _reply(*of: Any) -> Reply:
+    """A reply, in a third of the time."""
+    return tuple.__new__(Reply, of)
+
+
 class Exchange:
     """The replies to some commands, taken apart as they come in. Raises `TierUnavailable` for what is no such reply."""
 
@@ -114,7 +120,7 @@ class Exchange:
     @property
     def wants(self) -> int:
         """Bytes to receive at a time."""
-        return min(max(self._lacks, LEAST), LARGEST)
+        return min(max(self._lacks, LEAST, EACH * (self._count - len(self.replies))), LARGEST)
 
     def feed(self, data: bytes) -> bool:
         """Takes what came in; says whether that was all."""
@@ -129,7 +135,8 @@ class Exchange:
     def _meta(self) -> bool:
         buffer = self._buffer
         end = len(buffer)
-        while len(self.replies) < self._count:
+        replies = self.replies
+        while len(replies) < self._count:
             header = parse_header(buffer, self._at, end)
             if header is None:
                 if end - self._at > LONGEST_LINE:
@@ -142,7 +149,7 @@ class Exchange:
                     return self._waits(stop + 2 - end)
                 if buffer[stop : stop + 2] != b"\r\n":
                     raise self._wrong("a value didn't end where it should")
-                self.replies.append(Reply(True, flags.cas_token or 0, bytes(memoryview(buffer)[after:stop])))
+                replies.append(_reply(True, flags.cas_token or 0, bytes(memoryview(buffer)[after:stop]), False))
                 after = stop + 2
             elif code == RESPONSE_SUCCESS:
                 self.replies.append(Reply(True, (flags and flags.cas_token) or 0))

@@ -10,7 +10,7 @@ use pyo3::types::PyDict;
 
 #[pymethods]
 impl Memory {
-    /// Gives `tickets` one for each of `keys` that isn't in `found`, or 0 if something of it lies in the queues: those keys are the
+    /// Gives `tickets`, which has none yet, one for each of `keys` that isn't in `found`, or 0 if something of it lies in the queues: those keys are the
     /// answer, and `_look` tells of them.
     fn _look_many<'py>(
         &self,
@@ -21,9 +21,12 @@ impl Memory {
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let mut asked = Vec::new();
         for key in foreign::list(keys)?.iter() {
-            if !found.contains(&key)? && !tickets.contains(&key)? {
+            if found.is_empty() || !found.contains(&key)? {
+                let before = tickets.len();
                 tickets.set_item(&key, 0)?;
-                asked.push(key);
+                if tickets.len() > before {
+                    asked.push(key);
+                }
             }
         }
         let named = |key| Name::of(key).and_then(|name| self.mark(py, &name).map(|mark| (name, mark)));

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ObjectTier"]
 
+COPIED = 2**21
+"""Bytes that are checked and copied where one stands, if they aren't compressed."""
+
 _alive: weakref.WeakSet[ObjectTier] = weakref.WeakSet()
 
 
@@ -85,7 +88,8 @@ class ObjectTier:
         if begin is not None:
             record = key, found.data, begin.start
             opens = self._records.open_from
-            entry = opens(*record) if found.size <= OPENED else (yield aside(opens, *record))
+            most = COPIED if begin.kind == PLAIN else OPENED
+            entry = opens(*record) if found.size <= most else (yield aside(opens, *record))
         if begin is None or entry is None:
             yield from self._bucket.remove([name])
             return key, None

@@ -54,6 +54,8 @@ EACH = 1024
 TENDING = 1024
 """Keys read, or a 16th of that written, until a call takes a step of the sweeper along."""
 WRITTEN = 16
+READ, IDLE = 1, 1 / 32
+"""What a read counts: where there is a capacity the index has to learn of it, else it is only looked for what has expired."""
 SWEPT = 128
 """Places that a step looks at."""
 STEP = 500
@@ -193,7 +195,7 @@ class RedisTier:
         self._counts = dict.fromkeys(("hits", "misses", "sets", "refused", "evicted"), 0)
         self._held: dict[int, tuple[int, int]] = {}
         """Units and entries of each bucket, as last told."""
-        self._since = [0] * self._buckets
+        self._since = [0.0] * self._buckets
         self._used: defaultdict[int, dict[str, None]] = defaultdict(dict)
         """Keys that were read since the index of their bucket was told of it."""
         _alive.add(self)
@@ -218,7 +220,7 @@ class RedisTier:
         damaged: list[str] = []
         groups = self._grouped(keys) if keys else []
         commands = []
-        tending = self._tending(groups, 1)
+        tending = self._tending(groups, READ if self._capacity else IDLE)
         if len(keys) > READ_KEYS:
             groups = list(_pieces(groups, READ_KEYS))
         for bucket, names in groups:
@@ -400,7 +402,7 @@ class RedisTier:
             groups[zlib.crc32(key.encode()) % self._buckets].append(key)
         return list(groups.items())
 
-    def _tending(self, groups: list[tuple[int, list[str]]], weight: int) -> list[Command]:
+    def _tending(self, groups: list[tuple[int, list[str]]], weight: float) -> list[Command]:
         """Steps of the sweeper that are due in these buckets."""
         due = []
         for bucket, names in groups:

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from conftest import Face
+from conftest import PATIENCE, Face
 from servers.process import free_port
 
 from forecache import Cache, Memcached, TierUnavailable
@@ -474,3 +474,20 @@ def test_tags_and_owners_are_told_apart(server, namespace, now):
     marks = [Entry(b""), Entry(b"", tags=["a"]), Entry(b"", owner="a"), Entry(b"", tags=["a"], owner="a")]
     assert len({tier._mark(entry, {}) for entry in marks}) == 4
     run(tier.close())
+
+
+def test_closing_does_not_wait_for_what_a_server_that_hangs_never_takes(server, namespace, now):
+    async def closed():
+        tier = bare(server, namespace, now, timeout=None)
+        await arun(tier.set_many({"a": Entry(b"1")}))
+        server.pause()
+        writes = [asyncio.ensure_future(arun(tier.set_many({key: Entry(bytes(900_000))}))) for key in "abcdefghijklmnop"]
+        await asyncio.sleep(0)
+        await asyncio.wait_for(arun(tier.close()), PATIENCE)
+        for end in await asyncio.gather(*writes, return_exceptions=True):
+            assert isinstance(end, TierUnavailable)
+
+    try:
+        asyncio.run(closed())
+    finally:
+        server.resume()

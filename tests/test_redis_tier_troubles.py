@@ -13,7 +13,7 @@ from forecache import Cache, ConfigError, Redis, TierUnavailable
 from forecache._core import Entry
 from forecache.flow import arun, run
 from forecache.tiers.redis import UNIT, RedisTier
-from forecache.tiers.redis_route import Cluster
+from forecache.tiers.redis_route import Cluster, route
 from forecache.tiers.redis_url import target
 
 names = (f"trouble {os.getpid()}:{number}" for number in itertools.count())
@@ -583,3 +583,22 @@ def test_what_a_server_says_unasked_is_nobodys_reply(tier):
         return await arun(tier.get_many(["a"]))
 
     assert asyncio.run(asked())["a"].payload == b"1"
+
+
+@pytest.mark.parametrize("url", ["redis+cluster://a:1,b:2,c:3,d:4", "redis+sentinel://a:1,b:2,c:3,d:4/main"])
+def test_who_looks_for_a_server_meets_few_that_hang_and_the_next_begins_with_others(url, monkeypatch):
+    place = target("", url)
+    seconds, asked = [0.0], []
+
+    def once(address, words, login):
+        yield from ()
+        asked.append(address[0])
+        seconds[0] += 1
+        raise TimeoutError("no answer in time")
+
+    monkeypatch.setattr("forecache.tiers.redis_route.time.monotonic", lambda: seconds[0])
+    way = route(place, once, 1)
+    for _ in range(2):
+        with pytest.raises(TierUnavailable):
+            run(way.find())
+    assert asked == ["a", "b", "c", "d"]

@@ -230,6 +230,9 @@ class Awaited:
             if isinstance(error, OSError) and not isinstance(error, TimeoutError):
                 raise _broken(self._server, error, unsent=True) from error
             raise
+        if self._closed:  # meanwhile
+            line.drop()
+            raise TierUnavailable(f"{self._server}: closed")
         _prepare(transport.get_extra_info("socket"), self._timeout)
         return line
 
@@ -296,8 +299,11 @@ class Line(asyncio.Protocol):
         return not self._transport.is_closing() and not self.ended.done()
 
     def close(self) -> None:
-        """Ends it in peace."""
-        self._transport.close()
+        """Ends it in peace; at once if something is under way, which a server that hangs may never take."""
+        if self._exchange is None:
+            self._transport.close()
+        else:
+            self.drop()
 
     def drop(self) -> None:
         """Ends it at once."""

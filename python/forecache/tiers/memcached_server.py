@@ -120,7 +120,10 @@ class MemcachedTier:
             raise
 
     async def _aask(self, commands: Sequence[Command], until: float | None) -> Exchange:
-        return await (await self._awaited.get()).ask(commands, until)
+        port = await self._awaited.get()
+        if self._closed:  # meanwhile
+            raise TierUnavailable(f"{self.name}: closed")
+        return await port.ask(commands, until)
 
     def _until(self) -> float | None:
         return None if self.options.timeout is None else time.monotonic() + self.options.timeout

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import re
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -21,6 +22,8 @@ __all__ = ["CLUSTERED", "Route", "route", "tags"]
 SLOTS = 16_384
 CLUSTERED = 64
 """Buckets of a namespace in a cluster, each in another 256 slots: up to about as many masters share the namespace evenly."""
+HANGS = 2
+"""Servers that may take all their time while one is looked for; who comes next begins with the others."""
 _FACT = re.compile(rb"^(run_id|role):(\w+)\r?$", re.MULTILINE)
 
 Once = Callable[[Address, tuple[str, ...], bool], Flow[Any]]
@@ -48,9 +51,11 @@ class Route:
 
     buckets = 1
 
-    def __init__(self, target: Target, once: Once) -> None:
+    def __init__(self, target: Target, once: Once, timeout: float | None = None) -> None:
+        """`timeout` is what `once` may take, in seconds."""
         self.target = target
         self.once = once
+        self.patience = float("inf") if timeout is None else HANGS * timeout
         self.replaced = 0
         """How often another server was found in the place of one."""
         self._runs: dict[Address | None, bytes] = {}
@@ -99,17 +104,21 @@ class Route:
 class Sentinels(Route):
     """The master that sentinels name. It is asked for again when it fails, or says that it isn't the master."""
 
-    def __init__(self, target: Target, once: Once) -> None:
-        super().__init__(target, once)
+    def __init__(self, target: Target, once: Once, timeout: float | None = None) -> None:
+        super().__init__(target, once, timeout)
         self._master: Address | None = None
         self._first = 0
 
     def find(self) -> Flow[None]:
         """See `Route`."""
         reasons = []
-        sentinels = self.target.addresses
+        sentinels, first = self.target.addresses, self._first
+        ends = time.monotonic() + self.patience
         for number in range(len(sentinels)):
-            sentinel = sentinels[(self._first + number) % len(sentinels)]
+            if time.monotonic() >= ends:
+                break
+            self._first = first + number
+            sentinel = sentinels[self._first % len(sentinels)]
             words = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", str(self.target.master))
             try:
                 reply = yield from self.once(sentinel, words, False)
@@ -117,9 +126,9 @@ class Sentinels(Route):
                     reply = yield from self.once(sentinel, words, True)
             except (TierUnavailable, TimeoutError) as error:
                 reasons.append(str(error))
+                self._first = first + number + 1
                 continue
             if isinstance(reply, list) and len(reply) == 2:
-                self._first += number
                 self._master = reply[0].decode(), int(reply[1])
                 return
             told = f"it knows no master {self.target.master!r}" if reply is None else str(reply)
@@ -144,8 +153,8 @@ class Cluster(Route):
 
     buckets = CLUSTERED
 
-    def __init__(self, target: Target, once: Once) -> None:
-        super().__init__(target, once)
+    def __init__(self, target: Target, once: Once, timeout: float | None = None) -> None:
+        super().__init__(target, once, timeout)
         self._slots = [slot(tag) for tag in tags()]
         self._owners: list[Address | None] = [None] * CLUSTERED
         self._known: list[Address] = list(target.addresses)
@@ -163,11 +172,15 @@ class Cluster(Route):
     def find(self) -> Flow[None]:
         """See `Route`."""
         reasons = []
+        ends = time.monotonic() + self.patience
         for address in list(dict.fromkeys((*self._known, *self.target.addresses))):
+            if time.monotonic() >= ends:
+                break
             try:
                 reply = yield from self.once(address, ("CLUSTER", "SLOTS"), True)
             except (TierUnavailable, TimeoutError) as error:
                 reasons.append(str(error))
+                self._last(address)
                 continue
             if not isinstance(reply, list):
                 reasons.append(f"{shown(address)}: {reply}")
@@ -202,9 +215,11 @@ class Cluster(Route):
     def doubt(self, address: Address) -> None:
         """See `Route`."""
         self._stale = True
-        if address in self._known:  # others are asked first
-            self._known.remove(address)
-            self._known.append(address)
+        self._last(address)
+
+    def _last(self, address: Address) -> None:
+        """Others are asked first."""
+        self._known = [*(each for each in self._known if each != address), address]
 
     def moved(self, bucket: int, address: Address) -> None:  # noqa: ARG002  others may have moved with it
         """See `Route`. Whether it was moved, or its master has lost its place, is looked up: where it is, they know it."""
@@ -218,6 +233,6 @@ class Cluster(Route):
 ROUTES = {"single": Route, "sentinel": Sentinels, "cluster": Cluster}
 
 
-def route(target: Target, once: Once) -> Route:
+def route(target: Target, once: Once, timeout: float | None) -> Route:
     """The route to what a URL names."""
-    return ROUTES[target.kind](target, once)
+    return ROUTES[target.kind](target, once, timeout)

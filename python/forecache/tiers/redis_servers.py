@@ -32,7 +32,7 @@ class Servers:
         self._name = options.name
         self._connections = options.connections
         self._replaced = replaced
-        self.route = route(options.target, self._once)
+        self.route = route(options.target, self._once, options.timeout)
         dial = Dial(options.target, timeout=options.timeout, tls=_tls(options))
         self.plain = Plain(dial, self._greet, self._most)
         self.awaited: PerLoop[Awaited] = PerLoop(lambda: Awaited(dial, self._greet, self._most), Awaited.close)

@@ -341,6 +341,14 @@ def test_a_key_that_is_no_text_is_not_the_tiers_fault():
     assert (scene.stats().failures, scene.stats().reason) == (0, None)
 
 
+def test_what_is_no_text_and_no_key_is_the_tiers_fault():
+    scene = Scene()
+    scene.tier.plan("get_many", Raise(UnicodeEncodeError("utf-8", "its password \ud800", 0, 1, "surrogates not allowed")))
+    assert scene.get("a") == {}
+    assert scene.stats().failures == 1
+    assert "password" not in scene.stats().reason
+
+
 def test_an_answer_that_comes_too_late_is_used_but_counts_as_a_failure(scene):
     scene = Scene(scene.colour, timeout=2)
     scene.set("a", b"1")

@@ -6,7 +6,7 @@ import threading
 import pytest
 from conftest import PATIENCE
 
-from forecache.flow import All, Call, Either, Flow, Sleep, Spawn, arun, run
+from forecache.flow import All, Call, Either, First, Flow, Sleep, Spawn, arun, run
 
 
 def drive_sync(flow):
@@ -125,3 +125,29 @@ def test_a_verb_of_two_clients_is_called_in_the_drivers_colour():
 
     assert run(verb()) == "plain 1 2"
     assert asyncio.run(arun(verb())) == "awaited 1 2"
+
+
+@pytest.fixture
+def no_threads(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("forecache.threads._idle", [])
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_where_no_thread_can_be_started_all_is_done_one_after_the_other():
+    def one(number):
+        return (yield Call(lambda: number))
+
+    def spawns():
+        yield Spawn(one(4))
+
+    assert run(whole(All([one(1), one(2), one(3)]))) == [1, 2, 3]
+    assert run(whole(First(one(1), one(2), 0))) == 1
+    assert run(spawns()) is None
+
+
+def whole(request):
+    return (yield request)

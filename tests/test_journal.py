@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecache import Cache, Disk, machine
+from forecache import Cache, Disk, TierUnavailable, machine
 from forecache._core import Entry
 from forecache.flow import run
 from forecache.testing import DictTier, FakeClock, FaultyTier, Garble, Hang, Lose, Raise
@@ -524,16 +524,42 @@ def test_what_was_changed_lately_is_owed_when_another_server_answers():
     assert {key: entry.payload for key, entry in found.items()} == {"kept": b"old"}
 
 
-def test_what_was_changed_long_ago_is_not_owed():
+def test_what_was_changed_long_before_the_last_answer_is_not_owed():
     clock = FakeClock()
     now = wall_time(clock)
     tier = Replaced(now=now)
     breaker = Breaker(tier, now=now)
     run(breaker.set_many({"a": Entry(b"1")}))
+    run(breaker.clear(owner="acme"))
     tier.snapshot()
     clock.advance(10.001)
+    run(breaker.get_many(["b"]))
     tier.fail_over()
     assert breaker.stats().owed == 0
+    assert run(breaker.get_many(["a"]))
+
+
+def test_what_was_changed_shortly_before_a_long_silence_is_owed(monkeypatch):
+    clock = FakeClock()
+    now = wall_time(clock)
+    tier = Replaced(now=now)
+    breaker = Breaker(tier, now=now)
+    run(breaker.set_many({"a": Entry(b"1"), "b": Entry(b"1", owner="acme")}))
+    tier.snapshot()
+    clock.advance(20)
+    run(breaker.get_many(["a"]))
+    run(breaker.delete_many(["a"]))
+    run(breaker.clear(owner="acme"))
+    clock.advance(3600)
+
+    def fails(entries, absent):
+        tier.fail_over()
+        raise TierUnavailable("another server answers")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tier, "set_many", fails)
+        run(breaker.set_many({"c": Entry(b"1")}))
+    assert run(breaker.get_many(["a", "b"])) == {}
 
 
 def test_more_changes_than_are_remembered_owe_everything(monkeypatch):

@@ -7,11 +7,14 @@ import random
 import threading
 
 import pytest
+from servers.process import wait_until
 
 from forecache import Cache, ConfigError, Redis, TierUnavailable
 from forecache._core import Entry
 from forecache.flow import arun, run
 from forecache.tiers.redis import UNIT, RedisTier
+from forecache.tiers.redis_route import Cluster
+from forecache.tiers.redis_url import target
 
 names = (f"trouble {os.getpid()}:{number}" for number in itertools.count())
 """Namespaces that nobody used before."""
@@ -105,6 +108,8 @@ def test_certificates_that_do_not_match_and_wrong_passwords_are_told(redis_tls, 
         (["redis://one"], {"ca": "/ca.pem"}, "redis.ca"),
         (["rediss://one"], {"key": "/key.pem"}, "redis.certificate"),
         (["redis://one"], {"password": 17}, "redis.password"),
+        (["redis://one"], {"username": "app", "password": "hunter2\udcff"}, "redis.password"),
+        (["redis://one"], {"username": "\udcff"}, "redis.username"),
         (["redis://one"], {"connections": 0}, "redis.connections"),
     ],
 )
@@ -474,6 +479,28 @@ def test_a_bucket_that_moves_is_followed(redis_cluster, do):
     do(tier.close())
 
 
+def test_a_master_that_lost_its_place_while_nobody_asked_is_noticed(redis_cluster, do):
+    tier = RedisTier(Redis(redis_cluster.url, timeout=5), next(names))
+    told = []
+    tier.on_replaced = lambda: told.append(True)
+    do(tier.set_many({"a": Entry(b"1")}))
+    ((bucket, _),) = tier._grouped(["a"])
+    old = redis_cluster.at(tier._servers.route.address(bucket)[1])
+    new = next(node for node in redis_cluster.nodes if node.info("replication").get("master_port") == str(old.port))
+    old.ask("WAIT", 1, 5000)
+    new.ask("CLUSTER", "FAILOVER")
+    wait_until(
+        lambda: [node.info("replication")["role"] for node in (old, new)] == ["slave", "master"], "they don't change places"
+    )
+    wait_until(redis_cluster.whole, "it isn't whole")
+    with pytest.raises(TierUnavailable, match="other servers answer"):
+        get(tier, "a", do=do)
+    assert told == [True]
+    assert get(tier, "a", do=do) == {"a": b"1"}
+    assert told == [True]
+    do(tier.close())
+
+
 def test_batches_over_all_masters_wait_for_each_other_and_not_for_ever(redis_cluster, crew):
     tier = RedisTier(Redis(redis_cluster.url, connections=4, timeout=10), next(names))
     keys = [str(number) for number in range(60)]
@@ -488,3 +515,71 @@ def test_batches_over_all_masters_wait_for_each_other_and_not_for_ever(redis_clu
 
     asyncio.run(many())
     run(tier.close())
+
+
+@pytest.mark.parametrize("capacity", [None, "1GB"])
+def test_large_batches_keep_no_server_busy_for_long(redis_server, capacity, do):
+    tier = RedisTier(Redis(redis_server.url, capacity, timeout=20), next(names))
+    keys = [f"key:{number}" for number in range(5000)]
+    do(tier.set_many({key: Entry(key.encode(), time_to_idle=60_000) for key in keys}))
+    longest = []
+    exchange = tier._servers.exchange
+
+    def noted(commands):
+        longest.extend(len(command.arguments) for command in commands)
+        return (yield from exchange(commands))
+
+    tier._servers.exchange = noted
+    for _ in range(2):
+        assert get(tier, *keys, do=do) == {key: key.encode() for key in keys}
+    assert max(longest) <= 1100
+    do(tier.clear())
+    do(tier.close())
+
+
+def test_a_master_that_is_replaced_while_its_slots_are_not_served_is_noticed():
+    views = [
+        [[0, 8191, [b"one", 1]], [8192, 16383, [b"two", 2]]],
+        [[8192, 16383, [b"two", 2]]],
+        [[0, 8191, [b"new", 3]], [8192, 16383, [b"two", 2]]],
+    ]
+
+    def once(address, words, login):
+        yield from ()
+        return views[0]
+
+    cluster = Cluster(target("", "redis+cluster://seed:1"), once)
+    run(cluster.find())
+    cluster.doubt(("one", 1))
+    views.pop(0)
+    with pytest.raises(TierUnavailable, match="not all slots are served"):
+        run(cluster.find())
+    assert cluster.replaced == 0
+    views.pop(0)
+    run(cluster.find())
+    assert cluster.replaced == 1
+
+
+def test_closing_does_not_wait_for_a_server_that_hangs(redis_tls):
+    async def closed():
+        tier = RedisTier(Redis(redis_tls.url, timeout=5, **redis_tls.files), next(names))
+        await arun(tier.set_many({"a": Entry(b"1")}))
+        redis_tls.pause()
+        await asyncio.wait_for(arun(tier.close()), 10)
+
+    try:
+        asyncio.run(closed())
+    finally:
+        redis_tls.resume()
+
+
+def test_what_a_server_says_unasked_is_nobodys_reply(tier):
+    run(tier.set_many({"a": Entry(b"1")}))
+
+    async def asked():
+        await arun(tier.get_many(["a"]))
+        (link,) = (await tier._servers.awaited.get()).idle[tier.options.target.addresses[0]]
+        link._stream.feed_data(b"+unasked\r\n")
+        return await arun(tier.get_many(["a"]))
+
+    assert asyncio.run(asked())["a"].payload == b"1"

@@ -1,16 +1,22 @@
 """What comes of values that tiers or codecs fail at, in both colours."""
 
+import threading
+
 import pytest
+from servers.process import wait_until
 from tiers_made import Noted, made
 
 from forecache import (
     MISSING,
+    Cache,
     CodecError,
     ConfigError,
 )
 from forecache._core import Entry
 from forecache.events import TierFailed
-from forecache.testing import FaultyTier, Raise
+from forecache.flow import run
+from forecache.testing import DictTier, FaultyTier, Raise
+from forecache.tiers.boundary import Custom
 
 
 def test_a_wrong_write_mode_is_refused_before_anything_is_stored(colour):
@@ -154,3 +160,22 @@ def test_a_codec_that_fails_on_the_way_down_loses_that_value_only():
     face.flush()
     assert face.get_many(["a", "b", "c"]) == {"b": "y", "c": "z"}
     face.close()
+
+
+def test_where_no_thread_can_be_started_writes_wait_and_nobody_hears_of_it(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    slow = DictTier(name="slow")
+    with monkeypatch.context() as patch, Cache(tiers=[DictTier(name="one"), Custom(slow, write="behind")]) as cache:
+        patch.setattr("forecache.threads._idle", [])
+        patch.setattr(threading.Thread, "start", refuse)
+        assert cache.set("a", 1)
+        assert cache.get("a") == 1
+        assert cache.delete("b") is False
+        cache.flush()
+        assert list(run(slow.get_many(["a"]))) == ["a"]
+        patch.undo()
+        cache.set("c", 2)
+        cache.set("d", 3)
+        wait_until(lambda: len(run(slow.get_many(["c", "d"]))) == 2, "what was queued is written")

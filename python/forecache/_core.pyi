@@ -220,16 +220,15 @@ class Memory:
         """A ticket for what tiers have, if nothing is on its way to them; else ticket, mask of the tiers that have nothing
         valid, and what
         was found: `MISSING`, an `Entry`, a value in a tuple, or None if the queue of the mask's tier has to be settled first."""
-    def _look_many(self, keys: Iterable[str], found: dict[str, Any], tickets: dict[str, int]) -> list[tuple[str, Any]]:
-        """`_look` for those of `keys` that are neither in `found` nor in `tickets`: tickets go there, what else there is comes
-        back."""
+    def _look_many(self, keys: Iterable[str], found: dict[str, Any], tickets: dict[str, int]) -> list[str]:
+        """Gives `tickets` one for each key that isn't in `found`, or 0 if something of it is on its way: those are answered."""
     def _promote_many(
         self, entries: dict[str, Entry], tickets: dict[str, int], found: dict[str, Any], now: int, depth: int
-    ) -> list[tuple[str, Entry]]:
-        """`_promote` for those of a tier's entries that are bytes as they are, whose values go to `found`; the others come
-        back. What no ticket is for is left out."""
+    ) -> list[str]:
+        """Adds to `found` what of the entries of the tier at `depth` is bytes as they are, and stores it; the keys of the
+        others are answered. What has no ticket is left out."""
     def _forget_many(self, tickets: dict[str, int]) -> None:
-        """`_forget` for all of them."""
+        """Takes announcements back."""
     def _fetch(self, key: str) -> int:
         """Announces that the value of `key` is being read from tiers: a ticket, shared by all who do so at a time."""
     def _promote(self, key: str, value: Any, ticket: int, entry: Entry, now: int, depth: int = 0) -> None:
@@ -414,11 +413,21 @@ class Entry:
         """The record that a read-only buffer holds from `start` to its end, taken apart without a copy of it before. Raises
         `CodecError` as `open` does, and `BufferError` for what can be written to."""
 
+def ask_served(base: bytes, keys: Sequence[str]) -> bytes:
+    """What is sent to a Redis server to ask for the generation and the values of keys."""
+
+@overload
 def open_served(
     namespace: str, keys: Sequence[str], values: Sequence[bytes | None], generation: bytes, now: int
 ) -> tuple[dict[str, Entry], list[str], list[str]]:
     """The live entries among `values`, each a head of 28 bytes and a record; the keys of those that have a time to idle; and the
     keys whose values are damaged, or somebody else's."""
+
+@overload
+def open_served(
+    namespace: str, keys: Sequence[str], values: Sequence[bytes | None], generation: bytes, now: int, most: int
+) -> tuple[dict[str, Entry], list[str], list[str]] | None:
+    """The same; None if the values have more bytes than `most`."""
 
 class Disk:
     """Entries on disk that processes of a host share, within a budget of bytes. `now` is in milliseconds since 1970.

@@ -190,7 +190,10 @@ class Worker:
             return
         self._cache = cache
         if self._thread is None or self._thread.ident is None:
-            self._start()
+            try:
+                self._start()
+            except RuntimeError:  # there are too many: the next call tries again, and who finds a queue full writes
+                return
         self._woken.set()
 
     def nudge(self, cache: TieredCache) -> None:
@@ -245,7 +248,7 @@ class Worker:
         self._stopped.set()
         self._woken.set()
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread.ident is not None and thread is not threading.current_thread():
             thread.join(PATIENCE)
         self._cache = None
 

@@ -171,6 +171,15 @@ class Either:
         return await self.awaited(*self.arguments)
 
 
+def aside(function: Callable[..., Any], *arguments: Any) -> Either:
+    """Has the processor busy for a while, without the GIL and to no effect but its answer: here, or in a thread beside a loop."""
+    return Either(function, partial(_aside, function), arguments)
+
+
+async def _aside(function: Callable[..., Any], *arguments: Any) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+
+
 @dataclass(slots=True)
 class All:
     """Drives flows side by side; answers with what they return, in their order, or raises the first error when all have ended.
@@ -184,7 +193,7 @@ class All:
         begun = [_begin(flow) for flow in self.flows]
         waiting = [(ending, flow, request) for ending, flow, request in begun if request is not None]
         for ending, flow, request in waiting[1:]:
-            in_thread(partial(_finish, ending, flow, request))
+            _beside(partial(_finish, ending, flow, request))
         for ending, flow, request in waiting[:1]:
             _finish(ending, flow, request)
         return _all([ending for ending, *_ in begun])
@@ -208,6 +217,14 @@ def _begin(flow: Flow[Any]) -> tuple[Future[Any], Flow[Any], Request | None]:
     except BaseException as error:
         ending.set_exception(error)
     return ending, flow, None
+
+
+def _beside(function: Callable[[], object]) -> None:
+    """Calls it in a thread, or here where none can be started: there are too many, or the process ends."""
+    try:
+        in_thread(function)
+    except RuntimeError:
+        function()
 
 
 def _finish(ending: Future[Any], flow: Flow[Any], request: Request) -> None:
@@ -243,7 +260,7 @@ class First:
         ending, flow, request = _begin(self.flow)
         if request is None:
             return ending.result()
-        in_thread(partial(_finish, ending, flow, request))
+        _beside(partial(_finish, ending, flow, request))
         if not wait((ending,), self.seconds).done:
             ending = self._second(ending)
         return ending.result()
@@ -251,7 +268,7 @@ class First:
     def _second(self, first: Future[Any]) -> Any:
         second, flow, request = _begin(self.other)
         if request is not None:
-            in_thread(partial(_finish, second, flow, request))
+            _beside(partial(_finish, second, flow, request))
         return _first(first, *wait((first, second), return_when=FIRST_COMPLETED))
 
     async def arun(self) -> Any:
@@ -303,7 +320,7 @@ class Spawn:
     flow: Flow[Any]
 
     def run(self) -> None:
-        in_thread(self._alone)
+        _beside(self._alone)
 
     def _alone(self) -> None:
         try:

@@ -57,10 +57,10 @@ def climb(cache: TieredCache, key: str, value: Any, ticket: int, entry: Entry, d
     return value
 
 
-def _look(cache: TieredCache, key: str, seen: Any = None) -> Flow[tuple[int, int, Any]]:
-    """Ticket of a key, tiers from which it is hidden, and what is on its way; `seen` is what was seen already."""
+def _look(cache: TieredCache, key: str) -> Flow[tuple[int, int, Any]]:
+    """Ticket of a key, tiers from which it is hidden, and what is on its way."""
     while True:
-        seen = cache._look(key) if seen is None else seen
+        seen = cache._look(key)
         if isinstance(seen, int):
             return seen, 0, MISSING
         ticket, hidden, found = seen
@@ -68,7 +68,6 @@ def _look(cache: TieredCache, key: str, seen: Any = None) -> Flow[tuple[int, int
             return ticket, hidden, found
         cache._forget(key, ticket)
         yield from settle(cache, hidden.bit_length() - 1, [key])
-        seen = None
 
 
 def _value(cache: TieredCache, depth: int | None, key: str, entry: Entry) -> Any:
@@ -121,14 +120,13 @@ def _climb_all(
     stack = cache._stack
     now = stack.now()
     trusted = stack.counters is None or stack.tiers[depth].shared
-    others = cache._promote_many(entries, tickets, found, now, depth) if trusted else entries.items()
-    for key, entry in others:
-        if key not in tickets:  # nobody asked for it
-            continue
-        value = yield from _checked(cache, depth, key, entry)
+    for key in (
+        cache._promote_many(entries, tickets, found, now, depth) if trusted else [key for key in entries if key in tickets]
+    ):
+        value = yield from _checked(cache, depth, key, entries[key])
         if value is not MISSING:
             found[key] = value
-            cache._promote(key, value, tickets[key], entry, now, depth)
+            cache._promote(key, value, tickets[key], entries[key], now, depth)
 
 
 def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> Flow[dict[str, Any]]:
@@ -137,17 +135,18 @@ def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> 
     tickets: dict[str, int] = {}
     hidden: dict[str, int] = {}
     try:
-        for key, seen in cache._look_many(keys, found, tickets):  # something of these is on its way
-            ticket, mask, thing = yield from _look(cache, key, seen)
+        for key in cache._look_many(keys, found, tickets):  # what is on its way, as nearly nothing ever is
+            ticket, mask, thing = yield from _look(cache, key)
             tickets[key], hidden[key] = ticket, mask
             value = _on_the_way(cache, key, ticket, thing)
             if value is not MISSING:
                 found[key] = value
             elif thing is not MISSING:
                 hidden[key] = -1  # it has ended, and what tiers have is older
-        missing = [key for key in tickets if key not in found]
         for depth in stack.depths:
-            asked = [key for key in missing if not hidden.get(key, 0) >> depth & 1] if hidden else missing
+            asked = list(tickets)
+            if depth or hidden:
+                asked = [key for key in asked if key not in found and not hidden.get(key, 0) >> depth & 1]
             if not asked:
                 continue
             try:
@@ -158,7 +157,6 @@ def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> 
             if stack.counters is None:
                 stack.attached(cache)
             yield from _climb_all(cache, depth, entries, tickets, found)
-            missing = [key for key in missing if key not in found]
         return found
     finally:
         cache._forget_many(tickets)

@@ -44,6 +44,7 @@ NEARLY = 900
 SEVERAL = 256
 """Keys for which a tier may have its `timeout` once more: it may take them in several exchanges, each of which it bounds."""
 _FAILED: Any = object()
+_ENTRIES = frozenset((Entry,))
 _alive: weakref.WeakSet[Breaker] = weakref.WeakSet()
 _log = logging.getLogger("forecache")
 
@@ -198,7 +199,8 @@ class Breaker(Layer):
             self._owe(owed)
             return self._failed_call()
         timeout = self._watch.timeout
-        began = 0 if timeout is None else self._now()
+        recent = self._recent
+        began = 0 if timeout is None and recent is None else self._now()
         ended = False
         try:
             if self._owed:
@@ -213,12 +215,11 @@ class Breaker(Layer):
             if not fits(answer):
                 raise TierUnavailable(f"its answer was {answer!r:.100}")
             ended = True
-        except UnicodeEncodeError:  # the caller's key, not the tier
-            ended = True
-            self._leave(probes)
-            raise
         except Exception as error:
             ended = True
+            if isinstance(error, UnicodeEncodeError) and error.object in keys:  # the caller's key, not the tier
+                self._leave(probes)
+                raise
             self._owe(owed, asked=True)
             waited = isinstance(error, TimeoutError) or (timeout is not None and self._now() - began >= timeout * NEARLY)
             self._fail(_text(error), probes, (self._failures + 1) // 2 if waited else 1)
@@ -227,6 +228,8 @@ class Breaker(Layer):
             if not ended:  # the caller was, and what the tier did isn't known
                 self._owe(owed, asked=True)
                 self._leave(probes)
+        if recent is not None:
+            recent.heard = began
         if timeout is not None and (took := (self._now() - began) / 1000) > timeout * (1 + len(keys) // SEVERAL):
             self._fail(f"it took {took:g} s", probes)
         elif probes or self._in_a_row or not self._hasty:
@@ -349,12 +352,7 @@ def _text(error: Exception) -> str:
 
 
 def _is_entries(answer: object) -> bool:
-    if not isinstance(answer, dict):
-        return False
-    for each in answer.values():  # noqa: SIM110  a generator takes three times as long
-        if type(each) is not Entry:
-            return False
-    return True
+    return isinstance(answer, dict) and _ENTRIES.issuperset(map(type, answer.values()))
 
 
 def _is_stored(answer: object) -> bool:

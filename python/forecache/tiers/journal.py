@@ -365,10 +365,11 @@ class Journal:
         """Syncs the file. Neither a loop is held up by it nor who fails again and again: what a crash of the machine can lose
         then are the first milliseconds."""
         lately, self._flushed = self._flushed, time.monotonic()
-        if asyncio._get_running_loop() is None and self._flushed > lately + AGAIN:
-            self._fsync()
-        else:
-            in_thread(self._fsync)
+        if asyncio._get_running_loop() is not None or self._flushed <= lately + AGAIN:
+            with suppress(RuntimeError):  # no thread can be started
+                in_thread(self._fsync)
+                return
+        self._fsync()
 
     def _fsync(self) -> None:
         fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)

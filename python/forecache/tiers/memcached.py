@@ -108,7 +108,11 @@ def _split(field: str, text: str) -> tuple[str, int]:
         host = host[1:-1]
     elif ":" in host or "[" in host or "]" in host:
         raise wrong(field, text, SERVERS + "; an IPv6 address in brackets: [::1]:11211")
-    if not host or any(each.isspace() or each in "/@" for each in host) or not (port.isascii() and port.isdigit()):
+    if (
+        not host
+        or any(each.isspace() or each in "/@" or "\ud800" <= each <= "\udfff" for each in host)
+        or not (port.isascii() and port.isdigit())
+    ):
         raise wrong(field, text, SERVERS)
     if not 0 < int(port) < 65_536:
         raise wrong(field, text, SERVERS + "; a port is 1 to 65535")

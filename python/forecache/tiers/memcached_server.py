@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from forecache._core import Entry, open_served
 from forecache.errors import TierUnavailable
-from forecache.flow import Either, Flow
+from forecache.flow import Either, Flow, aside
 from forecache.tiers.memcached_ports import Awaited, Plain, Server
 from forecache.tiers.memcached_wire import SETTINGS, Command, Exchange, Reply, delete, peek, put, read, touch
 from forecache.tiers.per_loop import PerLoop
-from forecache.tiers.remote import Records
+from forecache.tiers.remote import OPENED, Records, large
 from forecache.tiers.tier import Now, Stored, TierStats, lives, wall_time
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class MemcachedTier:
         """See `Tier`."""
         until = self._until()
         yield from self._ask((), until)
-        records = {key: self._records.seal(key, entry) for key, entry in entries.items()}
+        records = yield from self._sealed(entries)
         refused = {key for key, record in records.items() if self._too_large(record)}
         waiting = {key: entry for key, entry in entries.items() if key not in refused}
         gone = [] if absent else list(refused)
@@ -174,7 +174,7 @@ class MemcachedTier:
         if (there and there.version) != version:
             return False
         place = seen.versions.get(key)
-        record = None if entry is None else self._records.seal(key, entry)
+        record = None if entry is None else (yield from self._sealed({key: entry}))[key]
         if entry is None or record is None or self._too_large(record):  # then what was there is gone all the same
             return place is None or (yield from self._ask([self._remove(key, place)], until))[0].done
         command = self._put(key, entry, record, epochs, seen)
@@ -244,7 +244,8 @@ class MemcachedTier:
                 value = value[:12] + STAMP.pack(number + version) + value[20:]
             values.append(value if done and value != TOMBSTONE else None)
         now = self._now()
-        found, idle, damaged = open_served(self._records.namespace, keys, values, generation, now)
+        served = self._records.namespace, keys, values, generation, now
+        found, idle, damaged = open_served(*served, OPENED) or (yield aside(open_served, *served))
         if marks or idle:
             yield from self._look_beside(found, marks, idle, now, until)
         if damaged:
@@ -314,6 +315,16 @@ class MemcachedTier:
                     epochs[name] = number
             yield from self._ask(begun, until)
         raise TierUnavailable(f"{self.server}: it forgets what it has just been told")
+
+    def _sealed(self, entries: Mapping[str, Entry]) -> Flow[dict[str, bytes]]:
+        """The records of entries."""
+
+        def sealed() -> dict[str, bytes]:
+            return {key: self._records.seal(key, entry) for key, entry in entries.items()}
+
+        if large(entries.values()):
+            return (yield aside(sealed))  # type: ignore[no-any-return]
+        return sealed()
 
     def _put(self, key: str, entry: Entry, record: bytes, epochs: Mapping[bytes, int], seen: Seen) -> Command:
         end = NEVER if entry.hard is None else min(entry.hard, NEVER)

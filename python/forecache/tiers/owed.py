@@ -31,7 +31,7 @@ MOST_CLEARINGS = 1_000
 BESIDE = 256
 """Keys that are settled beside those that are asked for."""
 LATELY = 10_000
-"""Milliseconds for which changes are remembered that were made: another server may have lost them."""
+"""Milliseconds after which a change counts as passed on, if its server still answers then: another may have lost it before."""
 
 _log = logging.getLogger("forecache")
 
@@ -296,6 +296,8 @@ class Recent:
         self._at: dict[str, int] = {}
         self._cleared: dict[Clearing, int] = {}
         self._beyond: int | None = None
+        self.heard = 0
+        """When the tier was last asked what it answered. Nothing is known of the time since then: another may have taken over."""
 
     def add(self, keys: Iterable[str], now: int) -> None:
         """These are changed now; milliseconds."""
@@ -304,7 +306,8 @@ class Recent:
             for key in keys:
                 at.pop(key, None)
                 at[key] = now
-            while at and at[first := next(iter(at))] < now - LATELY:
+            since = self._since(now)
+            while at and at[first := next(iter(at))] < since:
                 del at[first]
             if len(at) > MOST_KEYS:
                 self._beyond = now
@@ -313,20 +316,26 @@ class Recent:
     def add_clearing(self, clearing: Clearing, now: int) -> None:
         """All that it names is cleared now."""
         with self._changing:
-            self._cleared = {each: at for each, at in list(self._cleared.items()) if now - at <= LATELY} | {clearing: now}
+            since = self._since(now)
+            self._cleared = {each: at for each, at in list(self._cleared.items()) if at >= since} | {clearing: now}
             if len(self._cleared) > MOST_CLEARINGS:
                 self._cleared = {ALL: now}
 
     def owe(self, owed: Owed, now: int) -> None:
         """All of it is to be done again."""
         with self._changing:
-            keys = [key for key, at in self._at.items() if now - at <= LATELY]
-            clearings = [clearing for clearing, at in self._cleared.items() if now - at <= LATELY]
-            if self._beyond is not None and now - self._beyond <= LATELY:
+            since = self._since(now)
+            keys = [key for key, at in self._at.items() if at >= since]
+            clearings = [clearing for clearing, at in self._cleared.items() if at >= since]
+            if self._beyond is not None and self._beyond >= since:
                 clearings.append(ALL)
         for clearing in clearings:
             owed.add_clearing(clearing)
         owed.add(keys)
+
+    def _since(self, now: int) -> int:
+        """What was changed from then on may be lost, if another server answers."""
+        return min(now, self.heard) - LATELY
 
     def forked(self) -> None:
         """For the child of a fork: what the parent changed is the parent's affair."""

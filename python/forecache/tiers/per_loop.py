@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Generic, TypeVar
+from concurrent.futures import Future, wait
+from typing import Any, Generic, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 __all__ = ["PerLoop"]
 
 C = TypeVar("C")
+Life: TypeAlias = AsyncGenerator[None, None]
 PATIENCE = 5
-"""Seconds that closing the client of another thread's loop may take."""
+"""Seconds that closing the clients of other threads' loops may take: such a loop may wait for the very thread that closes."""
+_ending: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
 
 
 class PerLoop(Generic[C]):
@@ -25,7 +28,7 @@ class PerLoop(Generic[C]):
     def __init__(self, make: Callable[[], C], close: Callable[[C], Awaitable[object]]) -> None:
         self._make = make
         self._close = close
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[C, AsyncGenerator[None, None]]] = WeakKeyDictionary()
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[C, Life]] = WeakKeyDictionary()
         self._changing = threading.Lock()
 
     async def get(self) -> C:
@@ -37,11 +40,14 @@ class PerLoop(Generic[C]):
         client = self._make()
         life = self._life(loop, client)
         with self._changing:
+            # Those of loops that ended without a word hold their loops, and so themselves.
+            ended = [self._clients.pop(each) for each in list(self._clients) if each.is_closed()]
             self._clients[loop] = client, life
+        del ended
         await anext(life)
         return client
 
-    async def _life(self, loop: asyncio.AbstractEventLoop, client: C) -> AsyncGenerator[None, None]:
+    async def _life(self, loop: asyncio.AbstractEventLoop, client: C) -> Life:
         """As long as the client: who closes it, or the loop, closes that."""
         try:
             yield
@@ -56,22 +62,44 @@ class PerLoop(Generic[C]):
         self._clients = WeakKeyDictionary()
 
     def close(self) -> None:
-        """Closes the clients of loops that run in other threads; those of loops that don't run are let go."""
-        for loop, life in self._taken():
-            if loop.is_running():
-                asyncio.run_coroutine_threadsafe(life.aclose(), loop).result(PATIENCE)
+        """Closes the clients of loops that run: this thread's as soon as it goes on with its loop. Those of others are let go."""
+        here = asyncio._get_running_loop()
+        endings = self._end(here)
+        known = None if here is None else self._clients.get(here)
+        if here is not None and known is not None:  # it is forgotten when it has ended, by this task or with its loop
+            task = here.create_task(_ended(known[1]))
+            _ending.add(task)
+            task.add_done_callback(_ending.discard)
+        wait(endings, PATIENCE)
 
     async def aclose(self) -> None:
         """Closes all clients: this loop's here, those of other threads' loops there."""
         here = asyncio.get_running_loop()
-        for loop, life in self._taken():
-            if loop is here:
-                await life.aclose()
-            elif loop.is_running():
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(life.aclose(), loop))
-
-    def _taken(self) -> list[tuple[asyncio.AbstractEventLoop, AsyncGenerator[None, None]]]:
+        endings = [asyncio.wrap_future(each) for each in self._end(here)]
         with self._changing:
-            taken = [(loop, life) for loop, (_, life) in self._clients.items()]
-            self._clients.clear()
-        return taken
+            known = self._clients.pop(here, None)
+        if known is not None:
+            await known[1].aclose()
+        if endings:
+            await asyncio.wait(endings, timeout=PATIENCE)
+
+    def _end(self, here: asyncio.AbstractEventLoop | None) -> list[Future[Any]]:
+        """Begins to close the clients of all other loops that run."""
+        with self._changing:
+            others = [loop for loop in list(self._clients) if loop is not here]
+            taken = [(loop, self._clients.pop(loop)[1]) for loop in others]
+        endings = []
+        for loop, life in taken:
+            ending = _ended(life)
+            try:
+                if loop.is_running():
+                    endings.append(asyncio.run_coroutine_threadsafe(ending, loop))
+                    continue
+            except RuntimeError:  # it was closed just now
+                pass
+            ending.close()
+        return endings
+
+
+async def _ended(life: Life) -> None:
+    await life.aclose()

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from forecache import checks
-from forecache._core import Entry, open_served
-from forecache.flow import Flow
+from forecache._core import Entry, ask_served, open_served
+from forecache.flow import Flow, aside
 from forecache.tiers import redis_scripts as scripts
 from forecache.tiers.boundary import Compressed
 from forecache.tiers.breaker import Tell
 from forecache.tiers.dict_tier import matcher
 from forecache.tiers.redis_url import Target, target
-from forecache.tiers.remote import Records, Remote, needs
+from forecache.tiers.remote import OPENED, Records, Remote, large, needs
 from forecache.tiers.tier import SCANNED, Now, Stored, Tier, TierStats, wall_time
 from forecache.units import Duration, Size, wrong
 
@@ -45,6 +45,10 @@ MARGIN = 1000
 """Milliseconds that the server keeps an entry longer: its end is decided here, and that is only to free the memory."""
 CHUNK_KEYS, CHUNK_BYTES = 256, 2**20
 """What is written in one command, so that others needn't wait long for the server, and in one go, so that it is done in time."""
+READ_KEYS = 1024
+"""Keys that are read in one command, and whose use one step of the sweeper enters."""
+USED_AT_ONCE = 64
+"""Commands that put times to idle off, in one go."""
 EACH = 1024
 """Bytes in whose time a server does what an entry takes beside its size."""
 TENDING = 1024
@@ -159,7 +163,13 @@ def _logged_in(target: Target, name: str, username: str | None, password: str | 
     for field, given in (("username", username), ("password", password)):
         if given is not None and not isinstance(given, str):
             raise wrong(f"{name}.{field}", type(given), "a str, or None")
-    return replace(target, username=target.username or username, password=target.password or password)
+    target = replace(target, username=target.username or username, password=target.password or password)
+    for field in ("username", "password"):
+        try:
+            (getattr(target, field) or "").encode()
+        except UnicodeEncodeError:
+            raise wrong(f"{name}.{field}", "what isn't text", "what UTF-8 can encode, or None") from None
+    return target
 
 
 class RedisTier:
@@ -213,18 +223,22 @@ class RedisTier:
         damaged: list[str] = []
         groups = self._grouped(keys) if keys else []
         commands = []
-        for bucket, names in groups:
-            base = self._bases[bucket]
-            prefix = base + b"k:"
-            commands.append(self._command(bucket, (b"MGET", base + b"g", *[prefix + name.encode() for name in names])))
         tending = self._tending(groups, 1)
+        if len(keys) > READ_KEYS:
+            groups = list(_pieces(groups, READ_KEYS))
+        for bucket, names in groups:
+            commands.append(self._command(bucket, ask_served(self._bases[bucket], names)))
         replies = yield from self._servers.exchange(tending + commands)
         now = self._now()
         self._tended(tending, replies)
         for (_, names), (generation, *values) in zip(groups, replies[len(tending) :], strict=True):
             if generation is not None:
-                some, resting, broken = open_served(self._records.namespace, names, values, generation, now)
-                found = {**found, **some} if found else some
+                served = self._records.namespace, names, values, generation, now
+                some, resting, broken = open_served(*served, OPENED) or (yield aside(open_served, *served))
+                if found:
+                    found.update(some)
+                else:
+                    found = some
                 idle += resting
                 damaged += broken
         self._counts["hits"] += len(found)
@@ -242,7 +256,7 @@ class RedisTier:
     def _put_off(self, found: dict[str, Entry], keys: list[str], now: int) -> Flow[None]:
         """The ends of entries with a time to idle, which were read now."""
         commands = []
-        for bucket, names in self._grouped(keys):
+        for bucket, names in _pieces(self._grouped(keys), CHUNK_KEYS):
             arguments: list[Any] = []
             for name in names:
                 entry = found[name]
@@ -250,11 +264,12 @@ class RedisTier:
                 stamp = entry.version.to_bytes(8, "little"), end.to_bytes(8, "little")
                 arguments += (name.encode(), *stamp, max(end - now, 0) + MARGIN)
             commands.append(self._script(bucket, scripts.USE, *arguments))
-        yield from self._servers.exchange(commands)
+        for start in range(0, len(commands), USED_AT_ONCE):
+            yield from self._servers.exchange(commands[start : start + USED_AT_ONCE])
 
     def set_many(self, entries: Mapping[str, Entry], *, absent: bool = False) -> Flow[Stored]:
         """See `Tier`."""
-        there, refused = self._sealed(entries)
+        there, refused = yield from self._sealed(entries)
         done = yield from self._change(there, NOTHING if absent else ANY)
         self._counts["sets"] += len(done) - list(done.values()).count(NOT_DONE)
         self._counts["refused"] += len(refused)
@@ -269,12 +284,17 @@ class RedisTier:
 
     def swap(self, key: str, version: int | None, entry: Entry | None) -> Flow[bool]:
         """See `Tier`."""
-        there, _ = self._sealed({} if entry is None else {key: entry})
+        there, _ = yield from self._sealed({} if entry is None else {key: entry})
         done = yield from self._change(there or {key: None}, NOTHING if version is None else version.to_bytes(8, "little"))
         return done[key] != NOT_DONE
 
-    def _sealed(self, entries: Mapping[str, Entry]) -> tuple[dict[str, Change | None], list[str]]:
+    def _sealed(self, entries: Mapping[str, Entry]) -> Flow[tuple[dict[str, Change | None], list[str]]]:
         """What is to be stored, and the keys of what is too large for the tier."""
+        if large(entries.values()):
+            return (yield aside(self._seal, entries))  # type: ignore[no-any-return]
+        return self._seal(entries)
+
+    def _seal(self, entries: Mapping[str, Entry]) -> tuple[dict[str, Change | None], list[str]]:
         there: dict[str, Change | None] = {}
         refused = []
         now = self._now()
@@ -392,7 +412,7 @@ class RedisTier:
             self._since[bucket] += len(names) * weight
             if self._since[bucket] >= TENDING:
                 self._since[bucket] = 0
-                used = self._used.pop(bucket, {})
+                used = list(self._used.pop(bucket, {}))[-READ_KEYS:]  # a copy: another thread may be adding to it
                 due.append(self._script(bucket, scripts.TEND, SWEPT, *[name.encode() for name in used]))
         return due
 
@@ -432,6 +452,13 @@ def _allocated(size: int) -> int:
     size += 48
     step = 1 << max((size - 1).bit_length() - 3, 4)
     return -(-size // step) * step
+
+
+def _pieces(groups: Iterable[tuple[int, list[str]]], most: int) -> Iterator[tuple[int, list[str]]]:
+    """Keys of buckets, so many at most in a piece."""
+    for bucket, names in groups:
+        for start in range(0, len(names), most):
+            yield bucket, names[start : start + most]
 
 
 def _batches(

@@ -225,7 +225,7 @@ class Awaited(Pool[AwaitedLink]):
             for address, commands in requests:
                 link = self.taken(address) or await self._open(address, ends)
                 links.append(link)
-                link.send(link.packed(commands, ends))
+                await link.send(link.packed(commands, ends))
             replies = []
             for link, (address, commands) in zip(links, requests, strict=True):  # noqa: B007  who failed is told
                 replies.append(answers(commands, await link.receive(expected(commands), ends)))
@@ -245,7 +245,7 @@ class Awaited(Pool[AwaitedLink]):
         ends = self.dial.ends()
         link = await self.dial.aconnect(address, ends, login)
         try:
-            link.send(packed(*words))
+            await link.send(packed(*words))
             return (await link.receive(1, ends))[0]
         except Exception as error:
             raise failed(address, error) from error
@@ -260,7 +260,7 @@ class Awaited(Pool[AwaitedLink]):
             era = self.era
             link = await self.dial.aconnect(address, ends, login=True)
             try:
-                link.send(GREETING)
+                await link.send(GREETING)
                 link.ahead = self.greet(address, await link.receive(GREETED, ends), time.monotonic())
             except BaseException:
                 link.drop()

@@ -172,14 +172,14 @@ class Cluster(Route):
             if not isinstance(reply, list):
                 reasons.append(f"{shown(address)}: {reply}")
                 continue
-            self._enter(address, reply)
-            if None not in self._owners:
+            if self._enter(address, reply):
                 self._stale = False
                 return
             reasons.append(f"{shown(address)}: not all slots are served")
         raise TierUnavailable("no server told where the cluster's slots are: " + "; ".join(reasons))
 
-    def _enter(self, asked: Address, ranges: list[Any]) -> None:
+    def _enter(self, asked: Address, ranges: list[Any]) -> bool:
+        """Whether all slots are served; else what was known of their masters is kept."""
         owners: list[Address | None] = [None] * CLUSTERED
         nodes: dict[Address, None] = {}
         for first, last, *servers in ranges:
@@ -189,9 +189,11 @@ class Cluster(Route):
             for bucket, place in enumerate(self._slots):
                 if first <= place <= last:
                     owners[bucket] = host, servers[0][1]
-        if None not in owners:
-            self.replaced += any(old not in (None, new) for old, new in zip(self._owners, owners, strict=True))
-        self._owners, self._known = owners, list(nodes)
+        if None not in owners:  # who has given slots away, and still has others, gave all that was in them
+            self.replaced += any(old is not None and old not in owners for old in self._owners)
+            self._owners = owners
+        self._known = list(nodes)
+        return None not in owners
 
     def address(self, bucket: int) -> Address | None:
         """See `Route`."""
@@ -204,9 +206,10 @@ class Cluster(Route):
             self._known.remove(address)
             self._known.append(address)
 
-    def moved(self, bucket: int, address: Address) -> None:
-        """See `Route`."""
-        self._owners[bucket] = address
+    def moved(self, bucket: int, address: Address) -> None:  # noqa: ARG002  others may have moved with it
+        """See `Route`. Whether it was moved, or its master has lost its place, is looked up: where it is, they know it."""
+        self._stale = True
+        self._known = [address, *(each for each in self._known if each != address)]
 
     def _place(self, address: Address) -> Address | None:
         return address

@@ -114,6 +114,7 @@ class Servers:
 
     async def _aask(self, requests: Requests) -> list[list[Reply]]:
         awaited = await self.awaited.get()
+        awaited.closed = awaited.closed or self._closed  # meanwhile
         if awaited.era != self._era:
             awaited.renew(self._era)
         return await awaited.ask(requests)
@@ -125,12 +126,15 @@ class Servers:
             address = command.elsewhere or self.route.address(command.bucket)
             if address is None:
                 yield from self.route.find()
-                if self.route.replaced != self._seen:
-                    self._seen = self.route.replaced
-                    self._replace("other servers answer than before")
                 address = self.route.address(command.bucket)
-                if address is None:
-                    raise TierUnavailable(f"{self._name}: it isn't known which server to ask")
+            if self.route.replaced != self._seen:  # whoever found that out
+                replaced = self.route.replaced
+                try:
+                    self._replace("other servers answer than before")
+                finally:
+                    self._seen = replaced
+            if address is None:
+                raise TierUnavailable(f"{self._name}: it isn't known which server to ask")
             found.setdefault(address, []).append(command)
         return sorted(found.items(), key=_first)
 

@@ -33,6 +33,8 @@ Reply: TypeAlias = Any
 """Bytes, a number, a list of replies, None, or an error of the server."""
 
 READ = 65_536
+PIECE = 2**17
+"""Bytes that are handed to a loop at a time: the system takes a while to copy them."""
 _MORE = object()
 
 
@@ -54,11 +56,11 @@ class Busy(TierUnavailable):
 
 
 class Command:
-    """What is asked of a bucket: a command, or a script and its arguments."""
+    """What is asked of a bucket: a command, in words or as it is sent, or a script and its arguments."""
 
     __slots__ = ("arguments", "asking", "base", "bucket", "elsewhere", "script", "whole")
 
-    def __init__(self, bucket: int, arguments: tuple[Any, ...], script: Script | None = None, base: bytes = b"") -> None:
+    def __init__(self, bucket: int, arguments: tuple[Any, ...] | bytes, script: Script | None = None, base: bytes = b"") -> None:
         self.bucket = bucket
         self.arguments = arguments
         self.script = script
@@ -74,7 +76,7 @@ class Command:
         """What is sent; the server is to do it `before` that time, in milliseconds of its own clock."""
         script = self.script
         if script is None:
-            sent = _pack(self.arguments)
+            sent = self.arguments if isinstance(self.arguments, bytes) else _pack(self.arguments)
         else:
             name = (b"EVAL", script.text) if self.whole else (b"EVALSHA", script.sha)
             sent = _pack((*name, 1, self.base + b"g", self.base, before, *self.arguments))
@@ -287,12 +289,20 @@ class AwaitedLink(Link):
         self._poll.register(self._writer.get_extra_info("socket").fileno(), select.POLLIN)
 
     def fresh(self) -> bool:
-        """See `PlainLink`."""
-        return not self._stream.at_eof() and not self._transport.is_closing() and not self._poll.poll(0)
+        """See `PlainLink`. What came unasked may have been read by the loop already."""
+        stream: Any = self._stream
+        return not (stream._buffer or stream.at_eof() or self._transport.is_closing() or self._poll.poll(0))
 
-    def send(self, data: bytes) -> None:
-        """Hands it to the loop."""
-        self._writer.write(data)
+    async def send(self, data: bytes) -> None:
+        """Hands it to the loop; what is long piece by piece, so that others have their turns."""
+        if len(data) <= PIECE:
+            self._writer.write(data)
+            return
+        for at in range(0, len(data), PIECE):
+            if self._transport.is_closing():
+                raise EOFError("the server closed the connection")
+            self._writer.write(memoryview(data)[at : at + PIECE])
+            await asyncio.sleep(0)
 
     async def receive(self, count: int, ends: float | None) -> list[Reply]:
         """See `PlainLink`. Who is cancelled drops the link."""
@@ -337,7 +347,7 @@ class AwaitedLink(Link):
         self._transport.abort()
 
     async def end(self) -> None:
-        """Ends it, and waits until its socket is closed."""
-        self._writer.close()
+        """Ends it, and waits until its socket is closed: not for a server that hangs to take leave, as TLS would."""
+        self._transport.abort()
         with suppress(OSError):
             await self._writer.wait_closed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,10 @@ from forecache.tiers.retry import Retry
 from forecache.tiers.tier import Now, Tier
 from forecache.units import Size, parse_size
 
-__all__ = ["Records", "Remote", "needs", "public"]
+__all__ = ["OPENED", "PACKED", "Records", "Remote", "large", "needs", "public"]
+
+PACKED, OPENED = 2**16, 2**18
+"""Bytes that are packed, or unpacked, where one stands, whatever the face: it takes less than a thread."""
 
 
 @dataclass(frozen=True, init=False)
@@ -90,6 +94,11 @@ class Records:
         except CodecError:
             self.corrupt += 1
             return None
+
+
+def large(entries: Iterable[Entry]) -> bool:
+    """Whether packing all of these would hold up a loop."""
+    return sum([len(entry.payload) for entry in entries]) > PACKED
 
 
 def public(url: str) -> str:

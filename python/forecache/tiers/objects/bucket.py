@@ -15,14 +15,14 @@ from typing import Any, NamedTuple, TypeVar
 
 from forecache._core import Entry
 from forecache.errors import ConfigError, TierUnavailable
-from forecache.flow import All, Either, Flow, Request
+from forecache.flow import All, Either, Flow, Request, aside
 from forecache.tiers.objects.directory import Directory, Threaded
 from forecache.tiers.objects.form import PEEK, Head, begin_of, grave, head_of, pack
 from forecache.tiers.objects.names import Names
 from forecache.tiers.objects.places import Moved, Unsupported, open_place
 from forecache.tiers.objects.ports import CREATE, OVERWRITE, PAGE, Awaited, Found, GivenUp, Listed, Plain
 from forecache.tiers.objects.url import Access, Where
-from forecache.tiers.remote import Records
+from forecache.tiers.remote import PACKED, Records
 from forecache.tiers.tier import Now
 
 __all__ = ["Bucket", "Seen"]
@@ -152,7 +152,8 @@ class Bucket:
         if entry is None:
             parts = grave(self.records.namespace, key, version, times)
         else:
-            parts = pack(self.records, key, entry, version, times)
+            packed = self.records, key, entry, version, times
+            parts = pack(*packed) if len(entry.payload) <= PACKED else (yield aside(pack, *packed))
             places = [self.names.tagged(tag) for tag in entry.tags] + ([self.names.owned(entry.owner)] if entry.owner else [])
             yield from self.each(self._mark, [self.names.mark(place, name, version) for place in places])
         done = yield self.ask("put", name, parts, mode)

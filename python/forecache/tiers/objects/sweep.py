@@ -192,7 +192,10 @@ class Background:
         if self._thread is None and self._interval <= threading.TIMEOUT_MAX and not self._ended.is_set():
             arguments = self._sweep, self._interval, self._ended
             self._thread = threading.Thread(target=_tend, args=arguments, name="forecache-sweep", daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:  # there are too many: the next change tries again
+                self._thread = None
 
     def forked(self) -> None:
         """For the child of a fork, which hasn't the thread."""

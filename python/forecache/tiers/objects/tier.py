@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from forecache._core import Entry
 from forecache.errors import CodecError, TierUnavailable
-from forecache.flow import Call, Flow
+from forecache.flow import Call, Flow, aside
 from forecache.tiers.dict_tier import matcher
 from forecache.tiers.objects.bucket import Bucket, Seen
 from forecache.tiers.objects.form import PLAIN, Head, begin_of
@@ -21,7 +21,7 @@ from forecache.tiers.objects.places import client
 from forecache.tiers.objects.ports import CREATE
 from forecache.tiers.objects.sweep import Background, Sweeper, Swept
 from forecache.tiers.objects.uses import Uses
-from forecache.tiers.remote import Records
+from forecache.tiers.remote import OPENED, Records
 from forecache.tiers.tier import Now, Reader, Stored, TierStats, wall_time
 
 if TYPE_CHECKING:
@@ -83,7 +83,11 @@ class ObjectTier:
             self._records.corrupt += 1
         elif begin.void(found.modified):
             return key, None
-        entry = None if begin is None else self._records.open_from(key, found.data, begin.start)
+        entry = None
+        if begin is not None:
+            record = key, found.data, begin.start
+            opens = self._records.open_from
+            entry = opens(*record) if found.size <= OPENED else (yield aside(opens, *record))
         if begin is None or entry is None:
             yield from self._bucket.remove([name])
             return key, None

@@ -167,3 +167,11 @@ def test_a_secret_in_a_file_that_others_read_looks_unwise(tmp_path):
     }
     file.chmod(0o600)
     assert told(Config.load(path=file, environ={})) == {}
+
+
+def test_a_login_in_a_url_is_shown_starred(tmp_path):
+    done = config(tmp_path, "redis://app:hunter2@cache?timeout=1")
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["username", "app"] in lines
+    assert ["password", "***"] in lines
+    assert "hunter2" not in done.stdout

@@ -715,3 +715,10 @@ def test_a_store_that_dies_and_returns_is_used_again(s3, s3_server, clock):
         cache.set("c", 3)
         assert cache.get("missing") is None
         assert cache.stats().tiers[-1].state == "up"
+
+
+@pytest.mark.parametrize("url", ["s3://bucket", "file:///directory"])
+def test_without_obstore_the_line_for_pip_is_told_at_once(monkeypatch, url):
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(ImportError, match=r"pip install 'forecache\[s3\]'"):
+        Cache.from_url("memory://", url)

@@ -67,11 +67,14 @@ def test_a_url_is_a_tier_and_its_options_and_the_rest_is_handed_on(url, kind, op
         ("redis://:a#b@cache", r"url: got .*; allowed: a URL whose password has .* %23 for '#'"),
         ("s3://bucket#part", r"without '#'"),
         ("s3://bucket?min_ratios=2", r"did you mean min_ratio\?"),
+        ("s3://bucket?min_size=lots", r"object.min_size: got 'lots'; allowed: a whole number from 0 to"),
+        ("redis://cache?name=", r"name: got ''; allowed: a name, such as 'near'"),
+        ("s3://bucket?name=", r"name: got ''; allowed: a name, such as 'near'"),
     ],
 )
 def test_a_wrong_url_of_a_remote_tier_is_told(url, message):
     with pytest.raises(ConfigError, match=message):
-        from_urls([url])
+        Config.from_url(url)
 
 
 def test_two_of_a_kind_need_two_names():
@@ -101,6 +104,7 @@ def test_toml_has_a_table_for_each_of_a_kind(tmp_path):
         ("[[disk]]\n", r"disk: got 'a list'; allowed: a table of options: \[disk\]$"),
         ("redis = [5]\n", r"redis: got 'a list'; allowed: a table of options: \[redis\], or several: \[\[redis\]\]"),
         ('redis = "redis://app:hunter2@cache"\n', r"redis: got 'redis://app:\*\*\*@cache'; allowed: a table"),
+        ('[s3]\nurl = "s3://bucket"\n', r"s3: got .*; allowed: .*did you mean object\?"),
         ("[redis]\ntimout = 5\n", r"redis.timout: got 5; .*did you mean timeout\?"),
         ("[[redis]]\ntimout = 5\n", r"redis\[0\].timout: got 5"),
         ('[redis]\nurl = "memcached://a"\n', r"redis.url: got 'memcached://a'; allowed: a URL of redis, rediss, "),
@@ -132,6 +136,23 @@ def test_the_environment_has_urls_and_switches():
     assert told(from_env({"FORECACHE_REDIS": "on"})) == [("redis", "redis", {})]
     with pytest.raises(ConfigError, match=r"FORECACHE_REDIS_ULR: got '.*did you mean FORECACHE_REDIS_URL\?"):
         from_env({"FORECACHE_REDIS_ULR": "redis://a"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant", "shown", "hidden"),
+    [
+        ("REDIS_ULR", "REDIS_URL", "REDIS_CAPACITY", "DISK_PATH"),
+        ("S3_URL", "OBJECT_URL", "TTL", "OBJECT_ENDPOINT"),
+        ("REDISS_URL", "REDIS_URL", "OBJECT_…", "REDIS_CAPACITY"),
+        ("TLL", "TTL", "REDIS_…", "MEMORY_TTL"),
+    ],
+)
+def test_a_wrong_variable_is_told_with_those_that_are_like_it(variable, meant, shown, hidden):
+    with pytest.raises(ConfigError, match=rf"did you mean FORECACHE_{meant}\?") as caught:
+        from_env({f"FORECACHE_{variable}": "s3://bucket"})
+    allowed = str(caught.value).split("; allowed: ")[1].split(" (did")[0].split(", ")
+    assert f"FORECACHE_{shown}" in allowed
+    assert f"FORECACHE_{hidden}" not in allowed
 
 
 def test_key_groups_are_told_by_every_source(tmp_path):

@@ -66,6 +66,13 @@ def flag(field: str, value: bool) -> bool:
     return value
 
 
+def name(field: str, value: str) -> str:
+    """What statistics, errors and TOML call a thing."""
+    if value == "":
+        raise wrong(field, value, "a name, such as 'near'")
+    return text(field, value)
+
+
 def text(field: str, value: str) -> str:
     """What UTF-8 can encode."""
     try:

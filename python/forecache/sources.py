@@ -16,7 +16,7 @@ from forecache.errors import ConfigError
 from forecache.hiding import HIDDEN, Shape, hides
 from forecache.options import REPEATED, TIERS, UPPER, Option, flag
 from forecache.units import nearest, wrong
-from forecache.urls import schemes_of, split
+from forecache.urls import SCHEMES, schemes_of, split
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -93,7 +93,9 @@ class Given:
         option = allowed.get(name)
         if option is None or option.read is None:
             names = [each for each, known in allowed.items() if known.read is not None]
-            raise wrong(at, _unknown(name, value), nearest(name, (*names, *beside)))
+            tables = list(beside)
+            meant = SCHEMES.get(name)
+            raise wrong(at, _unknown(name, value), nearest(meant if meant in tables else name, (*names, *tables)))
         if section is not None and name == "url" and isinstance(value, str):
             self._place(section, value, at=at, origin=origin)
         else:
@@ -248,7 +250,7 @@ def from_env(environ: Mapping[str, str]) -> Given:
         kind = next((kind for kind in TIERS if name == kind or name.startswith(f"{kind}_")), "")
         option = name[len(kind) + 1 :] if kind else name
         if option and not _known(kind, option):
-            raise wrong(variable, _unknown(variable, text), nearest(variable, _variables()))
+            raise wrong(variable, _unknown(variable, text), _like(variable, kind))
         if kind and kind not in sections:
             sections[kind] = given.section(kind)
         section = sections.get(kind)
@@ -272,6 +274,15 @@ def _with(kind: str) -> Mapping[str, Option]:
 def _variables() -> list[str]:
     of_kinds = (f"{kind}_{name}".strip("_") for kind in ("", *TIERS) for name in _with(kind) if _known(kind, name))
     return [CONFIG] + [PREFIX + name.upper() for name in (*of_kinds, *TIERS)]
+
+
+def _like(variable: str, kind: str) -> str:
+    """The variables of a kind of tier, or of the cache, and the one of all that was probably meant."""
+    scheme, _, option = variable[len(PREFIX) :].lower().partition("_")
+    meant = f"{PREFIX}{SCHEMES[scheme]}_{option}".upper() if scheme in SCHEMES else variable
+    every = _variables()
+    ours = [PREFIX + (f"{kind}_" * bool(kind) + name).upper() for name in _with(kind) if _known(kind, name)]
+    return nearest(meant, every, ours if kind else [CONFIG, *ours, *(f"{PREFIX}{tier.upper()}_…" for tier in TIERS)])
 
 
 def _unknown(name: str, value: Any) -> Any:

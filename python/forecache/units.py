@@ -23,7 +23,7 @@ _SIZE = re.compile(rf"{_NUMBER}\s*([a-z]*)", re.ASCII)
 _PART = re.compile(rf"{_NUMBER}\s*(us|ms|s|m|h|d|w)\s*", re.ASCII)
 _PLAIN = re.compile(rf"{_NUMBER}(?:e[+-]?\d+)?|inf", re.ASCII)
 
-SIZES_ALLOWED = "a whole number from 1 to 2**63 - 1 or a text such as '512MB' or '1.5GiB' (B KB MB GB TB PB KiB MiB GiB TiB PiB)"
+SIZES_ALLOWED = "a whole number from {} to 2**63 - 1 or a text such as '512MB' or '1.5GiB' (B KB MB GB TB PB KiB MiB GiB TiB PiB)"
 DURATIONS_ALLOWED = "seconds above 0, a timedelta or a text such as '90', '500ms' or '2h5m' (us ms s m h d w); math.inf is never"
 
 
@@ -33,11 +33,11 @@ def wrong(field: str, given: object, allowed: str) -> ConfigError:
     return ConfigError(f"{field}: got {got if len(got) <= 200 else got[:200] + '…'}; allowed: {allowed}")
 
 
-def nearest(given: object, allowed: Iterable[str]) -> str:
-    """The allowed names, and the one that was probably meant."""
+def nearest(given: object, allowed: Iterable[str], shown: Iterable[str] | None = None) -> str:
+    """The allowed names (of many those that are `shown`), and the one that was probably meant."""
     names = list(allowed)
     close = difflib.get_close_matches(str(given), names, n=1)
-    return ", ".join(names) + (f" (did you mean {close[0]}?)" if close else "")
+    return ", ".join(names if shown is None else shown) + (f" (did you mean {close[0]}?)" if close else "")
 
 
 def printable(text: str) -> str:
@@ -49,10 +49,10 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in text)
 
 
-def parse_size(value: Size, field: str) -> int:
+def parse_size(value: Size, field: str, least: int = 1) -> int:
     """Bytes (or units of a weigher) that `value` stands for; MB is 10**6, MiB is 2**20.
 
-    Raises `ConfigError` that names `field` for anything else than a whole number or such a text.
+    Raises `ConfigError` that names `field` for anything else than a whole number from `least` on, or such a text.
 
     >>> parse_size("512MB", "capacity"), parse_size("1.5 KiB", "capacity"), parse_size(7, "capacity")
     (512000000, 1536, 7)
@@ -61,14 +61,14 @@ def parse_size(value: Size, field: str) -> int:
         match = _SIZE.fullmatch(value.strip().lower())
         unit = _SIZES.get(match[2]) if match else None
         if match is None or unit is None or len(match[1]) > 30:
-            raise wrong(field, value, SIZES_ALLOWED)
+            raise wrong(field, value, SIZES_ALLOWED.format(least))
         size = int(match[1]) * unit if match[1].isdigit() else int(float(match[1]) * unit)
     elif isinstance(value, int) and not isinstance(value, bool):
         size = int(value)
     else:
-        raise wrong(field, value, SIZES_ALLOWED)
-    if not 1 <= size <= MOST:
-        raise wrong(field, value, SIZES_ALLOWED)
+        raise wrong(field, value, SIZES_ALLOWED.format(least))
+    if not least <= size <= MOST:
+        raise wrong(field, value, SIZES_ALLOWED.format(least))
     return size
 
 

@@ -94,7 +94,7 @@ class Compressed:
         if not isinstance(compression, str):
             raise wrong(f"{tier}.compression", compression, "lz4, zstd, snappy, gzip, none")
         checks.whole(f"{tier}.level", level, 1, 19)
-        size = 0 if type(min_size) is int and min_size == 0 else parse_size(min_size, f"{tier}.min_size")
+        size = parse_size(min_size, f"{tier}.min_size", 0)
         if not isinstance(min_ratio, int | float) or isinstance(min_ratio, bool) or not 1 <= min_ratio < float("inf"):
             raise wrong(f"{tier}.min_ratio", min_ratio, "a number from 1: how many times smaller the compressed form must be")
         made = cls(compression, level, size, float(min_ratio))

@@ -70,7 +70,7 @@ class ObjectStore(Remote):
         retries: int = 2,
         hedge: Duration | None = None,
     ) -> None:
-        name = checks.text("name", name)
+        name = checks.name("name", name)
         self._take_remote(
             called=name,
             capacity=capacity,
@@ -87,7 +87,7 @@ class ObjectStore(Remote):
             region=None if region is None else checks.text(f"{name}.region", region),
             access_key=_secret(f"{name}.access_key", access_key),
             secret_key=_secret(f"{name}.secret_key", secret_key),
-            min_size=0 if type(min_size) is int and min_size == 0 else parse_size(min_size, f"{name}.min_size"),
+            min_size=parse_size(min_size, f"{name}.min_size", 0),
             concurrency=checks.whole(f"{name}.concurrency", concurrency, 1, 1000),
             decide=checks.flag(f"{name}.decide", decide),
             sweep=checks.time(f"{name}.sweep", sweep),

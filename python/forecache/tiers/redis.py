@@ -151,6 +151,11 @@ class Redis(Remote):
         """The user that logs in."""
         return self.target.username
 
+    @property
+    def password(self) -> str | None:
+        """What they log in with."""
+        return self.target.password
+
     def make(self, namespace: str, now: Now, tell: Tell | None = None) -> Tier:
         """See `Boundary`."""
         return self._layered(RedisTier(self, namespace, now), now, tell)

@@ -61,7 +61,7 @@ class Remote(Boundary):
 
     def _take_remote(self, *, called: str, capacity: Size | None, retries: int, hedge: Any, **options: Any) -> None:
         """Sets the fields of all remote tiers, or raises `ConfigError`; then as `_take`."""
-        object.__setattr__(self, "called", checks.text("name", called))
+        object.__setattr__(self, "called", checks.name("name", called))
         field = self._field
         self._take(
             capacity=None if capacity is None else parse_size(capacity, field("capacity")),

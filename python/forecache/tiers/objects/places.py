@@ -12,7 +12,7 @@ from forecache.errors import TierUnavailable
 from forecache.tiers.objects.url import Access, Where
 from forecache.tiers.remote import needs
 
-__all__ = ["Moved", "Place", "Unsupported", "open_place"]
+__all__ = ["Moved", "Place", "Unsupported", "client", "open_place"]
 
 FOREVER = 86_400
 """Seconds of a request that nobody bounds."""
@@ -102,13 +102,19 @@ class Place:
         return told[:SHOWN]
 
 
-def open_place(there: Where, access: Access) -> Place:
-    """The store of a URL; nothing is contacted. Raises `ImportError` where obstore isn't installed, else what obstore raises."""
+def client() -> tuple[Any, Any]:
+    """Obstore and its stores, or `ImportError` that names the `pip install` line."""
     try:
         import obstore
         import obstore.store as stores
     except ImportError as error:
         raise needs("s3", error) from None
+    return obstore, stores
+
+
+def open_place(there: Where, access: Access) -> Place:
+    """The store of a URL; nothing is contacted. Raises `ImportError` where obstore isn't installed, else what obstore raises."""
+    obstore, stores = client()
     seconds = FOREVER if access.timeout is None else access.timeout
     limits: Any = {
         "client_options": {

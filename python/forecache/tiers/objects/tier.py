@@ -17,6 +17,7 @@ from forecache.tiers.objects.bucket import Bucket, Seen
 from forecache.tiers.objects.form import PLAIN, Head, begin_of
 from forecache.tiers.objects.names import text_of
 from forecache.tiers.objects.parts import Held, Ranged
+from forecache.tiers.objects.places import client
 from forecache.tiers.objects.ports import CREATE
 from forecache.tiers.objects.sweep import Background, Sweeper, Swept
 from forecache.tiers.objects.uses import Uses
@@ -57,6 +58,7 @@ class ObjectTier:
 
     def load(self) -> None:
         """Loads obstore, or raises `ImportError` that names the `pip install` line."""
+        client()
         if not self._bucket.local:  # whose directory would be made
             self._bucket.load()
 

@@ -312,6 +312,22 @@ def test_an_answer_that_is_none_is_a_failure(scene, verb, call):
     assert "garbage" in scene.stats().reason
 
 
+@pytest.mark.parametrize(
+    ("verb", "owe"),
+    [("delete_many", lambda breaker: breaker.delete_many(["a"])), ("clear", lambda breaker: breaker.clear())],
+)
+def test_what_is_owed_stays_so_until_it_is_known_to_be_done(scene, verb, owe):
+    scene.set("a", b"old")
+    scene.tier.plan(verb, Raise(OSError("gone")), Garble())
+    scene.do(owe(scene.breaker))
+    assert scene.get("a") == {}
+    assert scene.stats().reason == "its answer was 'garbage'"
+    assert scene.stats().owed != 0
+    scene.set("b", b"kept")
+    assert scene.get("a", "b") == {"b": b"kept"}
+    assert scene.stats().owed == 0
+
+
 def test_a_swap_that_was_not_decided_raises(scene):
     for fault in (Raise(OSError("gone")), Lose(), Garble()):
         scene.tier.plan("swap", fault)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from forecache import Cache, Disk, TierUnavailable, machine
 from forecache._core import Entry
+from forecache.errors import TierUnavailable
 from forecache.flow import run
 from forecache.testing import DictTier, FakeClock, FaultyTier, Garble, Hang, Lose, Raise
 from forecache.tiers import journal as journals
@@ -804,5 +805,25 @@ def test_what_cannot_be_read_just_now_hides_all(path, monkeypatch):
         fcntl.flock(file, fcntl.LOCK_EX)
         assert scene.get(1, "a") == {}
     monkeypatch.setattr(journals, "AGAIN", 0)
+    scene.clock.advance(10)
     assert scene.get(1, "a") == {}
     assert scene.entries == {}
+
+
+def test_while_what_others_noted_cannot_be_read_the_tier_is_not_asked(path, monkeypatch):
+    import fcntl
+
+    monkeypatch.setattr(journals, "PATIENCE", 0.01)
+    scene = Scene(path)
+    run(scene.breakers[0].set_many({"a": Entry(b"old")}))
+    scene.tiers[0].always(Raise())
+    run(scene.breakers[0].delete_many(["a"]))
+    asked = list(scene.tiers[1].calls)
+    with path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(TierUnavailable, match="what others have missed there can't be read"):
+            run(scene.breakers[1].swap("a", None, Entry(b"new")))
+    assert scene.tiers[1].calls == asked
+    monkeypatch.setattr(journals, "AGAIN", 0)
+    scene.clock.advance(10)
+    assert run(scene.breakers[1].swap("a", None, Entry(b"new")))

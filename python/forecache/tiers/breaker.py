@@ -212,8 +212,7 @@ class Breaker(Layer):
                 answer = end.value
             else:
                 answer = yield from self._watch.rest(flow, request)
-            if not fits(answer):
-                raise TierUnavailable(f"its answer was {answer!r:.100}")
+            _check(fits, answer)
             ended = True
         except Exception as error:
             ended = True
@@ -241,9 +240,9 @@ class Breaker(Layer):
         due = self._owed.due(keys)
         try:
             for tags, owner in due.clearings:
-                yield from self._watch.whole(self.tier.clear(tags=tags, owner=owner))
+                _check(_is_count, (yield from self._watch.whole(self.tier.clear(tags=tags, owner=owner))))
             if due.keys and ALL not in due.clearings:
-                yield from self._watch.whole(self.tier.delete_many(list(due.keys)))
+                _check(_is_set, (yield from self._watch.whole(self.tier.delete_many(list(due.keys)))))
             self._owed.settle(due)
         finally:
             self._owed.leave(due)
@@ -349,6 +348,11 @@ def _text(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return str(error) or "no answer in time"
     return str(error) if isinstance(error, TierUnavailable) else f"{type(error).__name__}: {error}"
+
+
+def _check(fits: Callable[[Any], bool], answer: object) -> None:
+    if not fits(answer):
+        raise TierUnavailable(f"its answer was {answer!r:.100}")
 
 
 def _is_entries(answer: object) -> bool:

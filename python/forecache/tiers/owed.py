@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
+from forecache.errors import TierUnavailable
+
 if TYPE_CHECKING:
     from forecache._core import Entry
     from forecache.tiers.journal import Journal
@@ -240,8 +242,14 @@ class Owed:
         self._here.everything(self._last)
 
     def due(self, keys: Iterable[str]) -> Due:
-        """What is to be done before `keys` are answered for, and some of the rest. `settle` or `leave` has to follow."""
+        """What is to be done before `keys` are answered for, and some of the rest. `settle` or `leave` has to follow.
+
+        Raises `TierUnavailable` while what others noted can't be read: who asked all the same might get what is old, and find
+        it settled when it looks again.
+        """
         with self._changing:
+            if self.journal is not None and self.journal.lags() and not self._kept(self.journal.sync):
+                raise TierUnavailable(f"what others have missed there can't be read: {self._trouble}")
             beside = not self._beside
             self._beside = True
             kept = Notes() if self.journal is None else self.journal.notes

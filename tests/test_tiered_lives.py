@@ -13,7 +13,7 @@ import pytest
 from conftest import PATIENCE
 from tiers_made import Counting, Noted, made
 
-from forecache import MISSING
+from forecache import MISSING, drain
 from forecache._core import Counters
 from forecache.flow import Call
 from forecache.tiers.tier import Stored
@@ -189,7 +189,9 @@ CHANGES = {
 @pytest.mark.parametrize(
     ("verb", "above"), [*((verb, True) for verb in CHANGES), *((verb, False) for verb in CHANGES if verb != "clear")]
 )
-def test_who_reads_while_another_process_changes_a_key_does_not_keep_the_old_value(colour, verb, above):
+def test_who_reads_while_another_process_changes_a_key_does_not_keep_the_old_value(monkeypatch, colour, verb, above):
+    if not verb.startswith("delete"):
+        monkeypatch.setattr(drain, "LINGER", PATIENCE)
     upper, lower, counters = {}, {}, Counters()
     asking = Asking(lower, name="lower", shared=True)
     ours = made((Counting(upper, counters), "through"), (asking, "through"), colour=colour)

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from forecache import Cache, Disk, TierUnavailable, machine
 from forecache._core import Entry
-from forecache.errors import TierUnavailable
 from forecache.flow import run
 from forecache.testing import DictTier, FakeClock, FaultyTier, Garble, Hang, Lose, Raise
 from forecache.tiers import journal as journals

@@ -277,12 +277,11 @@ mod tests {
         seal(3, &Compression { min_size: 8, ..Compression::new(Algorithm::Lz4) }, &fields, payload, binding("n", "k")).unwrap()
     }
 
-    /// What was once written stays readable: these bytes never change.
+    /// What was once written stays readable: these bytes never change. (How a compressor makes them may.)
     #[test]
     fn a_record_of_version_1_is_read() {
-        let record = sealed(b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
-        let hex: String = record.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, SNAPSHOT);
+        let hex = |at: usize| u8::from_str_radix(&SNAPSHOT[at..at + 2], 16).unwrap();
+        let record: Vec<u8> = (0..SNAPSHOT.len()).step_by(2).map(hex).collect();
         let envelope = open(&record, binding("n", "k")).unwrap();
         assert_eq!((envelope.codec, envelope.algorithm, envelope.length), (3, Algorithm::Lz4, 32));
         assert_eq!((envelope.fields.owner, envelope.fields.tags.as_slice()), ("acme", ["users", "büro"].as_slice()));

@@ -55,7 +55,7 @@ test: $(VENV)/.installed $(VENV)/.group-test $(VENV)/.servers
 	@scripts/setup.sh "$(PYTHON)" "$(OLDEST_CARGO)" "$(VENV)" redis-server redis-sentinel memcached
 	cargo test --quiet --workspace --release --locked
 	$(RUN) -m coverage erase
-	$(RUN) -m coverage run -m pytest
+	$(RUN) -m coverage run -m pytest -n 4 --dist loadfile
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report
 

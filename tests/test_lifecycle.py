@@ -249,6 +249,7 @@ def test_ctrl_c_in_a_loader_ends_the_program_and_frees_the_key():
     text = """
 import os, signal
 from forecache import Cache
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job has not
 cache = Cache()
 def load():
     os.kill(os.getpid(), signal.SIGINT)

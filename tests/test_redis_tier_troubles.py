@@ -526,8 +526,10 @@ def test_large_batches_keep_no_server_busy_for_long(redis_server, capacity, do):
     exchange = tier._servers.exchange
 
     def noted(commands):
-        longest.extend(len(command.arguments) for command in commands)
-        return (yield from exchange(commands))
+        longest.extend(len(command.arguments) for command in commands if isinstance(command.arguments, tuple))
+        replies = yield from exchange(commands)
+        longest.extend(len(reply) for reply in replies if isinstance(reply, list))
+        return replies
 
     tier._servers.exchange = noted
     for _ in range(2):

@@ -10,8 +10,10 @@ from tiers_made import Noted, made
 from forecache import (
     MISSING,
     CacheClosed,
+    writes,
 )
 from forecache._core import Entry
+from forecache.drain import batch
 from forecache.tiers.tier import Stored
 
 
@@ -356,4 +358,21 @@ def test_what_is_read_in_a_lower_tier_fills_the_shared_ones_above_it(colour):
     face.flush()
     assert sorted(upper.entries) == ["a", "b"]
     assert upper.of("demote"), "whoever wrote meanwhile would be overwritten"
+    face.close()
+
+
+def test_a_delete_that_the_writing_thread_was_faster_with_says_what_was_there(colour, monkeypatch):
+    face = made((Noted(), "behind"), colour=colour, max_entries=1)
+    face.set_many({"a": 1, "b": 2})
+    face.flush()
+    settle_all = writes.settle_all
+
+    def late(cache, mask, keys):
+        yield from batch(cache, 0)
+        return (yield from settle_all(cache, mask, keys))
+
+    monkeypatch.setattr(writes, "settle_all", late)
+    assert face.delete("a") is True
+    assert face.delete("a") is False
+    assert not face.cache._stack.deleting
     face.close()

@@ -28,12 +28,12 @@ PATIENCE = 10.0
 _log = logging.getLogger("forecache")
 
 
-def settle(cache: TieredCache, depth: int, keys: Sequence[str]) -> Flow[set[str]]:
+def settle(cache: TieredCache, depth: int, keys: Sequence[str], *, others: bool = False) -> Flow[set[str]]:
     """Returns when nothing of `keys` waits for the tier or is in flight; gives those that were deleted there."""
     stack = cache._stack
     deleted: set[str] = set()
     while True:
-        deleted |= (yield from _write(cache, depth, keys))[0]
+        deleted |= (yield from _write(cache, depth, keys, others=others))[0]
         keys = cache._queued(depth, keys)
         if not keys:
             return deleted
@@ -58,7 +58,7 @@ def settle_all(cache: TieredCache, mask: int, keys: Sequence[str]) -> Flow[set[s
 
 def batch(cache: TieredCache, depth: int) -> Flow[bool]:
     """Writes some of what waits for a tier, and says whether there was anything."""
-    return (yield from _write(cache, depth, None))[1]
+    return (yield from _write(cache, depth, None, others=True))[1]
 
 
 def room(cache: TieredCache, depth: int) -> Flow[None]:
@@ -77,16 +77,22 @@ def flush(cache: TieredCache, until: float | None = None) -> Flow[None]:
         for start in range(0, len(keys), 256):
             if until is not None and time.monotonic() > until:
                 return
-            yield from settle(cache, depth, keys[start : start + 256])
+            yield from settle(cache, depth, keys[start : start + 256], others=True)
 
 
-def _write(cache: TieredCache, depth: int, keys: Sequence[str] | None) -> Flow[tuple[set[str], bool]]:
-    """Takes to the tier what waits of `keys`, or some of all; gives what was deleted there, and whether anything was taken."""
+def _write(cache: TieredCache, depth: int, keys: Sequence[str] | None, *, others: bool) -> Flow[tuple[set[str], bool]]:
+    """Takes to the tier what waits of `keys`, or some of all; gives what was deleted there, and whether anything was taken.
+
+    Where these may be `others`' deletes, who called for them is told what was there.
+    """
     deleted: set[str] = set()
     with cache._take(depth, keys) as taken:
         busy = bool(taken)
         if taken.deletes:
             deleted = yield from _delete(cache, depth, taken.deletes)
+            if others and cache._stack.tells(depth):
+                for heard in list(cache._stack.deleting.values()):
+                    heard |= deleted
         failed: list[str] = []
         if taken.sets or taken.demotes or taken.sinks:
             failed = yield from _set(cache, depth, taken)

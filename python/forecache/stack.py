@@ -92,6 +92,8 @@ class Stack:
         # rightly, a shared one that isn't demoted to has too.
         copies = any(self.tiers[depth].shared and self.boundaries[depth].write != "demote" for depth in self.depths)
         self.telling = sum(1 << depth for depth in self.depths if self.tiers[depth].shared or not copies)
+        self.deleting: dict[int, set[str]] = {}
+        """What others deleted for callers of deletes, a set each."""
         self.signal = Signal()
         self.deciding: dict[str, tuple[int, Any]] = {}
         """Who decides about a key: thread and task."""
@@ -107,6 +109,10 @@ class Stack:
         self.counting = sum(1 << depth for depth in self.depths if hasattr(self.tiers[depth], "counters"))
         self.order = sorted(self.depths, key=lambda depth: self.counting >> depth & 1)
         self.counters: Counters | None = None
+
+    def tells(self, depth: int) -> bool:
+        """Whether a tier's word holds on whether a key was there."""
+        return self.counters is None or bool(self.telling >> depth & 1)
 
     def decider(self) -> int | None:
         """The lowest tier that other processes share and that can decide; None if they share none.
@@ -198,6 +204,7 @@ class Stack:
         """In the child of a fork: nobody waits there."""
         self.signal = Signal()
         self.deciding = {}
+        self.deleting = {}
 
     def failed(self, depth: int, verb: str, keys: Iterable[str], error: Exception) -> None:
         """Counts and tells that a tier didn't do what it was asked. Raises that if the tier is strict."""

@@ -136,19 +136,23 @@ def delete_many(cache: TieredCache, keys: Iterable[str]) -> Flow[int]:
     for key in keys:
         cache._check_key(key)
     stack = cache._stack
-    there = set()
-    for key in keys:
-        dropped = cache._drop(key, stack.delete)
-        if dropped is not None and (dropped[1] or dropped[0] is not MISSING):
-            there.add(key)
-    if keys:
-        every = (1 << len(stack.tiers)) - 1
-        told = every if stack.counters is None else stack.telling
-        there |= yield from settle_all(cache, told, keys)
-        yield from _once_more(cache, keys)
-        if every != told:
-            yield from settle_all(cache, every & ~told, keys)
-    return len(there)
+    there, heard = set(), set[str]()
+    stack.deleting[id(heard)] = heard  # the thread that writes behind, or a flush, may be there first
+    try:
+        for key in keys:
+            dropped = cache._drop(key, stack.delete)
+            if dropped is not None and (dropped[1] or dropped[0] is not MISSING):
+                there.add(key)
+        if keys:
+            every = (1 << len(stack.tiers)) - 1
+            told = sum(1 << depth for depth in stack.depths if stack.tells(depth))
+            there |= yield from settle_all(cache, told, keys)
+            yield from _once_more(cache, keys)
+            if every != told:
+                yield from settle_all(cache, every & ~told, keys)
+        return len(there | heard.intersection(keys))
+    finally:
+        del stack.deleting[id(heard)]
 
 
 def _once_more(cache: TieredCache, keys: list[str]) -> Flow[None]:

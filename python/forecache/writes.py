@@ -152,7 +152,7 @@ def delete_many(cache: TieredCache, keys: Iterable[str]) -> Flow[int]:
                 yield from settle_all(cache, every & ~told, keys)
         return len(there | heard.intersection(keys))
     finally:
-        del stack.deleting[id(heard)]
+        stack.deleting.pop(id(heard), None)  # a fork has none
 
 
 def _once_more(cache: TieredCache, keys: list[str]) -> Flow[None]:

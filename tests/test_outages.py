@@ -3,6 +3,8 @@
 `benchmarks/outages.py` is the long form.
 """
 
+from collections import Counter
+
 import pytest
 from conftest import Face
 from servers.process import wait_until
@@ -101,7 +103,12 @@ def test_a_lost_master_of_a_cluster_loses_no_delete(redis_cluster, tmp_path):
 
 
 def test_cancelled_requests_leave_no_reply_to_others(server, tmp_path):
-    counts, wrong = trial(server, tmp_path, 3_333)
-    assert wrong == []
-    assert counts["answered"] > 30  # on a busy machine most are cancelled before
-    assert counts["hits"] > 30
+    counts: Counter[str] = Counter()
+    for _ in range(3):  # on a busy machine most are cancelled before they are answered
+        more, wrong = trial(server, tmp_path, 3_333)
+        assert wrong == []
+        counts += more
+        if min(counts["answered"], counts["hits"]) > 100:
+            break
+    assert counts["answered"] > 100
+    assert counts["hits"] > 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,9 @@ __all__ = ["Boundary", "Custom", "as_boundary"]
 WRITES = ("through", "behind", "demote")
 WHEN_FULL = ("wait", "refuse")
 VERBS = ("get_many", "set_many", "delete_many", "swap", "scan", "clear", "flush", "close", "stats")
+PAUSE = 0.4, 0.5
+"""Seconds between which lies the time that a tier is left alone when it has failed: one drawn for each, so that processes that
+lost a server together don't ask it together."""
 
 
 @dataclass(frozen=True, init=False)
@@ -56,7 +60,8 @@ class Boundary:
         raise NotImplementedError
 
     def _layered(self, tier: Tier, now: Now, tell: Tell | None) -> Tier:
-        return Breaker(tier, timeout=self.timeout, strict=self.strict, now=now, tell=tell)
+        pause = random.uniform(*PAUSE)  # noqa: S311  no secret
+        return Breaker(tier, timeout=self.timeout, pause=pause, strict=self.strict, now=now, tell=tell)
 
     def _take(self, **options: Any) -> None:
         """Sets the fields of all boundaries, or raises `ConfigError`, and then other fields, which are valid."""

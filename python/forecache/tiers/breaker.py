@@ -8,7 +8,8 @@ others go on as before; if it is answered the tier is up, if not, another pause 
 
 What the tier may have missed is a delete, or a write in whose place an older entry would come back. Their keys are *owed*: they
 are deleted before the tier answers for them again, to this process or, by its journal, to another. The same holds for what was
-changed in the last seconds when another server answers than before: it may never have heard of that.
+changed in the last seconds when another server answers than before: it may never have heard of that. The call that finds it out
+fails, and since that server does answer the next one probes, without a pause.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ class Breaker(Layer):
         self._reason: str | None = None
         self._in_a_row = self._failed = self._dropped = 0
         self._paused = self._fell = 0
+        self._soon, self._hurried = False, 0
         self._logged: int | None = None
         self.gate = Gate()
         self._hasty = True
@@ -256,7 +258,9 @@ class Breaker(Layer):
     def _replaced(self) -> None:
         """Another server answers than before, and may have lost what was changed lately."""
         if self._recent is not None:
-            self._recent.owe(self._owed, self._now())
+            now = self._now()
+            self._recent.owe(self._owed, now)
+            self._soon = not self._within(self._hurried, now)  # one that is another each time gets its pauses
             self._tend()
 
     def _owe(self, keys: Iterable[str], *, asked: bool = False) -> None:
@@ -302,12 +306,14 @@ class Breaker(Layer):
         if self._state == "up":
             return None if self._watch.abandoned else False
         with self._changing:
-            # A clock that went back must not make the pause longer.
-            pausing = self._paused <= self._now() < self._paused + self._pause
-            if self._state != "down" or pausing or self._watch.abandoned:
+            if self._state != "down" or self._within(self._paused, self._now()) or self._watch.abandoned:
                 return None
             self._state = "probing"
             return True
+
+    def _within(self, since: int, now: int) -> bool:
+        """Whether a pause that began then lasts. A clock that went back must not make it longer."""
+        return since <= now < since + self._pause
 
     def _leave(self, probes: bool) -> None:
         if probes:
@@ -325,6 +331,9 @@ class Breaker(Layer):
                 self._fell = now
             if opens or probes:
                 self._state, self._paused = "down", now
+                if self._soon:
+                    self._soon, self._hurried = False, now
+                    self._paused -= self._pause
             self._tend()
             logs = self._logged is None or not self._logged <= now < self._logged + QUIET
             if logs:

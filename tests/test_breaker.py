@@ -153,6 +153,54 @@ def test_a_probe_that_fails_begins_another_pause(scene):
     assert [type(event) for event in scene.events] == [TierOpened, TierClosed]
 
 
+class Replacing(DictTier):
+    """A tier that finds, as often as it is told, that another server answers than before; or it is down."""
+
+    on_replaced = None
+    down, times, asked = False, 0, 0
+
+    def get_many(self, keys):
+        self.asked += 1
+        if self.down:
+            raise TierUnavailable("refused")
+        if self.times:
+            self.times -= 1
+            self.on_replaced()
+            raise TierUnavailable("another server answers")
+        return (yield from super().get_many(keys))
+
+
+def replacing(clock):
+    """Such a tier, which was down and answers now, and its breaker, whose pause is over."""
+    now = wall_time(clock)
+    tier = Replacing(now=now)
+    breaker = Breaker(tier, failures=1, pause=10, now=now)
+    tier.down = True
+    run(breaker.get_many(["a"]))
+    tier.down = False
+    clock.advance(10)
+    return tier, breaker
+
+
+def test_who_finds_another_server_in_the_place_of_one_has_the_next_call_probe():
+    tier, breaker = replacing(FakeClock())
+    tier.times = 1
+    assert run(breaker.get_many(["a"])) == {}
+    assert breaker.stats().state == "down"
+    run(breaker.get_many(["a"]))
+    assert breaker.stats().state == "up"
+
+
+def test_a_server_that_is_another_each_time_is_left_alone_between_probes():
+    clock = FakeClock()
+    tier, breaker = replacing(clock)
+    tier.times, before = 1000, tier.asked
+    for _ in range(100):
+        run(breaker.get_many(["a"]))
+        clock.advance(1)
+    assert tier.asked - before <= 2 * 100 / 10
+
+
 def test_a_clock_that_goes_back_makes_no_pause_longer():
     moment = [1_000_000]
     tier = FaultyTier(DictTier())

@@ -158,7 +158,7 @@ class Cluster(Route):
         self._slots = [slot(tag) for tag in tags()]
         self._owners: list[Address | None] = [None] * CLUSTERED
         self._known: list[Address] = list(target.addresses)
-        self._stale = True
+        self._moved = self._doubted = False
 
     @property
     def servers(self) -> int:
@@ -170,7 +170,16 @@ class Cluster(Route):
         return b"{%b}" % tags()[bucket]
 
     def find(self) -> Flow[None]:
-        """See `Route`."""
+        """See `Route`. If a server failed one caller looks; others go on with what was known, as they would have just before."""
+        self._doubted = False
+        try:
+            yield from self._look()
+        except BaseException:
+            self._doubted = True
+            raise
+        self._moved = self._doubted = False
+
+    def _look(self) -> Flow[None]:
         reasons = []
         ends = time.monotonic() + self.patience
         for address in list(dict.fromkeys((*self._known, *self.target.addresses))):
@@ -186,7 +195,6 @@ class Cluster(Route):
                 reasons.append(f"{shown(address)}: {reply}")
                 continue
             if self._enter(address, reply):
-                self._stale = False
                 return
             reasons.append(f"{shown(address)}: not all slots are served")
         raise TierUnavailable("no server told where the cluster's slots are: " + "; ".join(reasons))
@@ -210,11 +218,11 @@ class Cluster(Route):
 
     def address(self, bucket: int) -> Address | None:
         """See `Route`."""
-        return None if self._stale else self._owners[bucket]
+        return None if self._moved or self._doubted else self._owners[bucket]
 
     def doubt(self, address: Address) -> None:
         """See `Route`."""
-        self._stale = True
+        self._doubted = True
         self._last(address)
 
     def _last(self, address: Address) -> None:
@@ -223,7 +231,7 @@ class Cluster(Route):
 
     def moved(self, bucket: int, address: Address) -> None:  # noqa: ARG002  others may have moved with it
         """See `Route`. Whether it was moved, or its master has lost its place, is looked up: where it is, they know it."""
-        self._stale = True
+        self._moved = True
         self._known = [address, *(each for each in self._known if each != address)]
 
     def _place(self, address: Address) -> Address | None:

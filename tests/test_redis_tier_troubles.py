@@ -12,7 +12,7 @@ from servers.process import wait_until
 
 from forecache import Cache, ConfigError, Redis, TierUnavailable
 from forecache._core import Entry
-from forecache.flow import Sleep, arun, run
+from forecache.flow import arun, run
 from forecache.tiers.redis import UNIT, RedisTier
 from forecache.tiers.redis_route import Cluster, route
 from forecache.tiers.redis_url import target
@@ -569,23 +569,25 @@ def test_a_master_that_is_replaced_while_its_slots_are_not_served_is_noticed():
     assert cluster.replaced == 1
 
 
-def test_one_caller_looks_for_a_clusters_masters_while_others_go_on_with_what_was_known():
-    hangs = False
+def test_a_server_that_fails_again_and_again_is_no_reason_to_look_at_the_cluster_each_time(monkeypatch):
+    seconds = [100.0]
+    monkeypatch.setattr("forecache.tiers.redis_route.time.monotonic", lambda: seconds[0])
 
     def once(address, words, login):
-        yield from [Sleep(0)] * hangs
+        yield from ()
         return [[0, 16383, [b"one", 1]]]
 
     cluster = Cluster(target("", "redis+cluster://seed:1"), once)
-    assert cluster.address(0) is None
-    run(cluster.find())
-    cluster.doubt(("one", 1))
-    assert cluster.address(0) is None
-    hangs = True
-    looking = cluster.find()
-    next(looking)
-    assert cluster.address(0) == ("one", 1)
-    looking.close()
+    looks = []
+    for _ in range(100):
+        if cluster.address(0) is None:
+            run(cluster.find())
+            looks.append(seconds[0])
+        assert cluster.address(0) == ("one", 1)
+        cluster.doubt(("one", 1))
+        seconds[0] += 0.01
+    assert 8 <= len(looks) <= 11
+    cluster.moved(0, ("two", 2))
     assert cluster.address(0) is None
 
 

@@ -24,6 +24,8 @@ CLUSTERED = 64
 """Buckets of a namespace in a cluster, each in another 256 slots: up to about as many masters share the namespace evenly."""
 HANGS = 2
 """Servers that may take all their time while one is looked for; who comes next begins with the others."""
+AGAIN = 0.1
+"""Seconds after a look at a cluster in which a server that fails is no reason for another: what was known is asked meanwhile."""
 _FACT = re.compile(rb"^(run_id|role):(\w+)\r?$", re.MULTILINE)
 
 Once = Callable[[Address, tuple[str, ...], bool], Flow[Any]]
@@ -159,6 +161,7 @@ class Cluster(Route):
         self._owners: list[Address | None] = [None] * CLUSTERED
         self._known: list[Address] = list(target.addresses)
         self._moved = self._doubted = False
+        self._looked = 0.0
 
     @property
     def servers(self) -> int:
@@ -170,18 +173,10 @@ class Cluster(Route):
         return b"{%b}" % tags()[bucket]
 
     def find(self) -> Flow[None]:
-        """See `Route`. If a server failed one caller looks; others go on with what was known, as they would have just before."""
-        self._doubted = False
-        try:
-            yield from self._look()
-        except BaseException:
-            self._doubted = True
-            raise
-        self._moved = self._doubted = False
-
-    def _look(self) -> Flow[None]:
+        """See `Route`."""
         reasons = []
-        ends = time.monotonic() + self.patience
+        self._looked = time.monotonic()
+        ends = self._looked + self.patience
         for address in list(dict.fromkeys((*self._known, *self.target.addresses))):
             if time.monotonic() >= ends:
                 break
@@ -195,6 +190,7 @@ class Cluster(Route):
                 reasons.append(f"{shown(address)}: {reply}")
                 continue
             if self._enter(address, reply):
+                self._moved = self._doubted = False
                 return
             reasons.append(f"{shown(address)}: not all slots are served")
         raise TierUnavailable("no server told where the cluster's slots are: " + "; ".join(reasons))
@@ -218,7 +214,8 @@ class Cluster(Route):
 
     def address(self, bucket: int) -> Address | None:
         """See `Route`."""
-        return None if self._moved or self._doubted else self._owners[bucket]
+        doubted = self._doubted and time.monotonic() >= self._looked + AGAIN
+        return None if self._moved or doubted else self._owners[bucket]
 
     def doubt(self, address: Address) -> None:
         """See `Route`."""

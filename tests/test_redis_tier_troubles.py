@@ -434,7 +434,7 @@ def test_a_failover_of_sentinels_is_followed(redis_sentinel, do):
     told = []
     tier.on_replaced = lambda: told.append(True)
     do(tier.set_many({"a": Entry(b"1")}))
-    redis_sentinel.master.ask("WAIT", 2, 5000)
+    redis_sentinel.pass_on()
     redis_sentinel.kill_master()
     with pytest.raises((TierUnavailable, TimeoutError)):
         get(tier, "a", do=do)
@@ -453,8 +453,7 @@ def test_the_loss_of_a_clusters_master_is_survived(redis_cluster, do):
     tier.on_replaced = lambda: told.append(True)
     keys = [str(number) for number in range(200)]
     do(tier.set_many({key: Entry(key.encode()) for key in keys}))
-    for master in redis_cluster.masters:
-        master.ask("WAIT", 1, 5000)
+    redis_cluster.pass_on()
     redis_cluster.kill_master()
     with pytest.raises((TierUnavailable, TimeoutError)):
         get(tier, *keys, do=do)
@@ -488,7 +487,7 @@ def test_a_master_that_lost_its_place_while_nobody_asked_is_noticed(redis_cluste
     ((bucket, _),) = tier._grouped(["a"])
     old = redis_cluster.at(tier._servers.route.address(bucket)[1])
     new = next(node for node in redis_cluster.nodes if node.info("replication").get("master_port") == str(old.port))
-    old.ask("WAIT", 1, 5000)
+    redis_cluster.pass_on()
     for patience in (6, 6, 20):  # a manual failover that finds no time is given up after 5 s
         new.ask("CLUSTER", "FAILOVER")
         with contextlib.suppress(TimeoutError):

@@ -57,7 +57,7 @@ def test_redis_behind_tls_asks_for_a_certificate_and_a_user(redis_tls):
 
 def test_sentinels_give_a_lost_master_s_place_to_a_replica(redis_sentinel):
     redis_sentinel.master.ask("SET", "kept", "1")
-    redis_sentinel.master.ask("WAIT", 2, 1000)
+    redis_sentinel.pass_on()
     lost = redis_sentinel.kill_master()
     redis_sentinel.wait_failover(timeout=15)
     assert redis_sentinel.master is not lost
@@ -67,7 +67,7 @@ def test_sentinels_give_a_lost_master_s_place_to_a_replica(redis_sentinel):
 def test_a_cluster_gives_a_lost_master_s_slots_to_its_replica(redis_cluster):
     owner = redis_cluster.master_of("kept")
     owner.ask("SET", "kept", "1")
-    owner.ask("WAIT", 1, 1000)
+    redis_cluster.pass_on()
     lost = redis_cluster.kill_master()
     redis_cluster.wait_failover(timeout=15)
     assert lost not in redis_cluster.masters

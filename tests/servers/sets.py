@@ -50,6 +50,17 @@ class RedisSet:
         """Waits until the killed (or paused) master's place is taken."""
         wait_until(self.replaced, f"no failover of port {self.lost and self.lost.port}", timeout)
 
+    def pass_on(self) -> None:
+        """Waits until every replica has all that its master has. (WAIT says so of the caller's own writes only.)"""
+        wait_until(self._passed_on, "the replicas lag behind")
+
+    def _passed_on(self) -> bool:
+        told = {node.port: node.info("replication") for node in self.nodes}
+        return all(
+            facts["role"] == "master" or facts["slave_repl_offset"] == told[int(facts["master_port"])]["master_repl_offset"]
+            for facts in told.values()
+        )
+
     def mend(self) -> None:
         """Brings back who is gone, and waits until the set is whole. Nothing to do costs nothing."""
         if self.lost is None and not any(node.paused or not node.alive for node in self.nodes):

@@ -2,8 +2,9 @@
 """Requests to a Redis below a cache cancelled at random points: `python benchmarks/cancellations.py`, minutes.
 
 Tasks ask for keys of which each has a value that says its name, for counters of which each belongs to one task, and whether keys
-are there; replies come through a proxy, late by a random time, so that a request is cancelled in any of its stages. Every answer
-must be that of the question, and when it is over no more connections are open than the tier may have.
+are there; replies come through a proxy, late by a random time. A request has so long that one of three is answered, however busy
+the machine is, so it is cancelled in any of its stages. Every answer must be that of the question, and when it is over no more
+connections are open than the tier may have.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from forecache import Cache
 from outage_parts import Proxy, Server, open_cache, process
 
 TASKS, KEYS, CONNECTIONS = 16, 500, 16
-LATEST = 0.02
-"""Seconds after which a request that isn't over is cancelled, at most."""
+LATEST = 0.001, 0.2
+"""Seconds after which a request that isn't over is cancelled, at most: between these, so that one of three is answered."""
+LATER = 1.05
+"""By how much that bound grows with a request that was cancelled; with one that was answered it shrinks by twice that."""
 
 
 class Asker:
@@ -32,6 +35,7 @@ class Asker:
     def __init__(self, cache: Cache, number: int) -> None:
         self.cache, self.counter, self.step = cache, f"counter:{number}", 1_009 + number
         self.draws = random.Random(number)
+        self.latest = LATEST[0]
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
 
@@ -44,7 +48,9 @@ class Asker:
                 for _ in range(self.draws.randrange(20)):
                     await asyncio.sleep(0)
             else:
-                await asyncio.wait([request], timeout=LATEST * self.draws.random())
+                await asyncio.wait([request], timeout=self.latest * self.draws.random())
+                self.latest *= LATER**-2 if request.done() else LATER
+                self.latest = min(max(self.latest, LATEST[0]), LATEST[1])
             request.cancel()
             try:
                 await request

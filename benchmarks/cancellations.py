@@ -16,6 +16,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from forecache import Cache
 from outage_parts import Proxy, Server, open_cache, process
 
 TASKS, KEYS, CONNECTIONS = 16, 500, 16
+PROCESSES = 2
 LATEST = 0.001, 0.2
 """Seconds after which a request that isn't over is cancelled, at most: between these, so that one of three is answered."""
 LATER = 1.05
@@ -35,7 +38,7 @@ class Asker:
     def __init__(self, cache: Cache, number: int) -> None:
         self.cache, self.counter, self.step = cache, f"counter:{number}", 1_009 + number
         self.draws = random.Random(number)
-        self.latest = LATEST[0]
+        self.latest = LATEST[1] / 10
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
 
@@ -110,11 +113,11 @@ def hash_of(key: str) -> int:
     return sum(key.encode()) * 7919
 
 
-async def campaign(cache: Cache, proxy: Proxy, cancelled: int) -> list[Asker]:
+async def campaign(cache: Cache, proxy: Proxy, cancelled: int, first: int) -> list[Asker]:
     """All tasks, while the proxy's delay changes."""
     for number in range(KEYS):
         await cache.aio.set(f"key:{number}", value(f"key:{number}"))
-    askers = [Asker(cache, number) for number in range(TASKS)]
+    askers = [Asker(cache, number) for number in range(first, first + TASKS)]
     work = asyncio.gather(*(asker.ask(-(-cancelled // TASKS)) for asker in askers))
     while not work.done():
         await asyncio.to_thread(proxy.delay, random.choice([0, 0.0005, 0.001, 0.002]))
@@ -127,12 +130,12 @@ async def campaign(cache: Cache, proxy: Proxy, cancelled: int) -> list[Asker]:
     return askers
 
 
-def trial(server: Server, folder: Path, cancelled: int) -> tuple[Counter[str], list[str]]:
-    """How many requests ended how, and what was wrong."""
+def trial(server: Server, folder: Path, cancelled: int, first: int = 0) -> tuple[Counter[str], list[str]]:
+    """How many requests ended how, and what was wrong; tasks draw by numbers from `first` on."""
     with Proxy(server.address) as proxy:
         idle = int(server.info("clients")["connected_clients"])
         with open_cache(proxy.through(server.url), folder, max_entries=1, connections=CONNECTIONS, timeout=10) as cache:
-            askers = asyncio.run(campaign(cache, proxy, cancelled))
+            askers = asyncio.run(campaign(cache, proxy, cancelled, first))
             stats: Any = cache.stats().tiers[-1]
         wrong = [each for asker in askers for each in asker.wrong]
         # A record says whose it is, so another's would come as a damaged one, and another's number as an error.
@@ -145,18 +148,26 @@ def trial(server: Server, folder: Path, cancelled: int) -> tuple[Counter[str], l
     return counts, wrong
 
 
+def alone(number: int, cancelled: int) -> tuple[Counter[str], list[str]]:
+    """The same in a process of its own, on a server of its own."""
+    server = Server()
+    try:
+        server.start()
+        with tempfile.TemporaryDirectory() as folder:
+            return trial(server, Path(folder), cancelled, number * TASKS)
+    finally:
+        process.end_all()
+
+
 def main() -> None:
     """Prints what was found; exit code 1 if an answer was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cancelled", type=int, default=100_000, help="how many requests to cancel (default: %(default)s)")
     arguments = parser.parse_args()
-    server, began = Server(), time.perf_counter()
-    try:
-        server.start()
-        with tempfile.TemporaryDirectory() as folder:
-            counts, wrong = trial(server, Path(folder), arguments.cancelled)
-    finally:
-        process.end_all()
+    began, each = time.perf_counter(), -(-arguments.cancelled // PROCESSES)
+    with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
+        parts = list(pool.map(alone, range(PROCESSES), [each] * PROCESSES))
+    counts, wrong = sum((part for part, _ in parts), Counter()), [one for _, ones in parts for one in ones]
     print(", ".join(f"{count:,} {name}" for name, count in counts.items()), f"in {time.perf_counter() - began:.0f} s")
     print(f"{len(wrong)} wrong answers", *wrong[:5], sep="\n  ")
     sys.exit(bool(wrong))

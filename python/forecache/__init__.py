@@ -29,7 +29,7 @@ from forecache.errors import (
     TierUnavailable,
     TraceError,
 )
-from forecache.events import Refused, Removed, TierClosed, TierOpened
+from forecache.events import Refused, Removed, Resized, TierClosed, TierOpened
 from forecache.recording import Recorded, Recording
 from forecache.replay import replay
 from forecache.stats import Stats
@@ -68,6 +68,7 @@ __all__ = [
     "ReentrantLoad",
     "Refused",
     "Removed",
+    "Resized",
     "Stats",
     "TierClosed",
     "TierOpened",

@@ -50,6 +50,7 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     | `codec` | `"msgpack"` | how values are stored below memory: `msgpack`, `json`, `pickle`, or a codec of your own |
     | `secret` | None | what pickled values are signed with, at least 16 bytes |
     | `journal` | None | a directory that keeps what tiers missed; None: beside the disk tier, else where the user's state is |
+    | `reserve` | None | bytes of the host's or container's memory to leave free: `capacity` shrinks while less is left |
 
     Raises `ConfigError` for what isn't allowed. Keys are `str`: all methods raise `TypeError` for others,
     those that store `ValueError` for lone surrogates, and all `CacheClosed` after `close`.
@@ -86,10 +87,11 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         codec: str | Codec = "msgpack",
         secret: str | bytes | None = None,
         journal: str | os.PathLike[str] | None = None,
+        reserve: Size | None = None,
     ) -> C:
         """See the class."""
         memory = (capacity, max_entries, policy, ttl, tti, jitter, weigher, copy, groups, namespace, seed, on_remove)
-        return cls.from_config(Config(*memory, clock, control, tiers, codec, secret, journal))
+        return cls.from_config(Config(*memory, clock, control, tiers, codec, secret, journal, reserve))
 
     @classmethod
     def from_config(cls: type[C], config: Config | str | os.PathLike[str] | None = None, **options: Any) -> C:
@@ -112,6 +114,10 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         cache._names = Names()
         cache._furnish()
         reach.attach(cache)
+        if config.reserve is not None:
+            from forecache.pressure import WATCHER
+
+            WATCHER.add(cache)
         return cache
 
     def _furnish(self) -> None:

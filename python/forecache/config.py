@@ -70,6 +70,7 @@ class Config:
     control: str | None
     tiers: tuple[Boundary, ...]
     journal: str | None
+    reserve: int | None
     codec: str | Codec
     secret: bytes | None = field(repr=False)
     origins: Mapping[str, str] = field(init=False, repr=False, compare=False)
@@ -98,6 +99,7 @@ class Config:
         codec: str | Codec = "msgpack",
         secret: str | bytes | None = None,
         journal: str | os.PathLike[str] | None = None,
+        reserve: Size | None = None,
     ) -> None:
         key = secret.encode() if isinstance(secret, str) else secret
         valid = {
@@ -117,6 +119,7 @@ class Config:
             "control": checks.path("control", control),
             "tiers": _tiers(tiers),
             "journal": checks.path("journal", journal, "a path for a directory"),
+            "reserve": None if reserve is None else parse_size(reserve, "reserve"),
             "codec": _codec(codec, key),
             "secret": key,
             "origins": {},

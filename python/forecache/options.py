@@ -74,6 +74,12 @@ CACHE = {
     "journal": Option(
         "usual", "a directory that keeps what tiers missed; usually one beside the disk tier, else where the user's state is"
     ),
+    "reserve": Option(
+        "none",
+        "bytes of the host's or container's memory to leave free: memory's budget shrinks while less is left, and grows back "
+        "slowly: see [memory pressure](cache.md#memory-pressure)",
+        unit="bytes",
+    ),
 }
 _RATIO = {"min_ratio": Option("1.2", "how many times smaller the compressed form must be to be kept", _REAL)}
 _ALGORITHM = {

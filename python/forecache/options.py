@@ -59,6 +59,12 @@ CACHE = {
         "pattern -> TTL, or a table with `ttl` and `tti`; the first pattern that matches a key wins",
         _number(json.loads),
     ),
+    "owners": Option(
+        "none",
+        "pattern -> priority, or a table with `priority` and `budget` (bytes): what owners may claim when the cache is full; the "
+        "first pattern that matches an owner's name wins",
+        _number(json.loads),
+    ),
     "namespace": Option('`""`', "a name for this cache's keys where tiers are shared"),
     "seed": Option("random", "fixes what policies and jitter draw by lot", _WHOLE),
     "on_remove": Option("none", "`(key, value, cause)`, called for each entry that leaves", None),

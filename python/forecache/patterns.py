@@ -32,8 +32,8 @@ class Group:
 class Owner:
     """What the owners whose names match a pattern of `owners=` may claim of a cache that is full.
 
-    Entries of a lower `priority` leave first. Who has more than its `budget` (bytes, or the weigher's unit; each owner for itself) gives
-    before anybody who hasn't; while there is room, it may have more.
+    Entries of a lower `priority` leave first. Who has more than its `budget` (bytes, or the weigher's unit; each owner for
+    itself) gives before anybody who hasn't; while there is room, it may have more.
 
     >>> from forecache import Cache
     >>> Cache(owners={"batch-*": Owner(priority=-1), "web": Owner(priority=1, budget="200MB")}).config.owners
@@ -84,4 +84,5 @@ def _each(option: str, given: Any, kind: type[Kind], allowed: str) -> Iterator[t
                     raise wrong(f"{field}.{name}", said[name], nearest(name, names))
             yield field, pattern, kind(**said)
         else:
-            yield field, pattern, said if isinstance(said, kind) else kind(said)
+            alone: Any = said
+            yield field, pattern, alone if isinstance(alone, kind) else kind(alone)

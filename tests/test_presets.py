@@ -112,17 +112,44 @@ def test_a_wrong_preset_is_told(wrong):
 
 def test_the_hosts_memory_is_the_least_of_what_it_has_and_may_have(tmp_path, monkeypatch):
     info, limit = tmp_path / "meminfo", tmp_path / "memory.max"
+    inner = tmp_path / "app.slice" / "web.service"
+    inner.mkdir(parents=True)
     info.write_text("MemTotal:       2000 kB\nMemAvailable:    500 kB\n")
     monkeypatch.setattr(machine, "_MEMORY_INFO", info)
-    monkeypatch.setattr(machine, "_LIMITS", ((limit, tmp_path / "memory.current"),))
+    monkeypatch.setattr(machine, "_GROUPS", tmp_path)
+    monkeypatch.setattr(machine, "_OWN_GROUP", tmp_path / "cgroup")
     assert machine.memory() == 2000 * 1024
     limit.write_text("max\n")
     assert machine.memory() == 2000 * 1024
     limit.write_text("1000000\n")
     assert machine.memory() == 1_000_000
+    (inner.parent / "memory.max").write_text("700000\n")
+    assert machine.memory() == 1_000_000
+    (tmp_path / "cgroup").write_text("0::/app.slice/web.service\n")
+    assert machine.memory() == 700_000
+    (inner.parent / "memory.max").unlink()
     info.unlink()
     limit.unlink()
     assert machine.memory() is None
+
+
+def test_what_is_left_counts_files_that_the_kernel_can_drop(tmp_path, monkeypatch):
+    info = tmp_path / "meminfo"
+    info.write_text("MemTotal:       2000 kB\nMemAvailable:    500 kB\n")
+    monkeypatch.setattr(machine, "_MEMORY_INFO", info)
+    monkeypatch.setattr(machine, "_GROUPS", tmp_path)
+    monkeypatch.setattr(machine, "_OWN_GROUP", tmp_path / "none")
+    assert machine.free_memory() == 500 * 1024
+    (tmp_path / "memory.max").write_text("400000")
+    (tmp_path / "memory.current").write_text("390000")
+    assert machine.free_memory() == 10_000
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 50000\nactive_file 7\n")
+    assert machine.free_memory() == 60_000
+    old = tmp_path / "memory"
+    old.mkdir()
+    for name, text in (("limit_in_bytes", "9000"), ("usage_in_bytes", "8500"), ("stat", "total_inactive_file 200")):
+        (old / f"memory.{name}").write_text(text)
+    assert machine.free_memory() == 700
 
 
 def test_the_room_of_a_directory_is_what_is_free_and_what_it_has(tmp_path):

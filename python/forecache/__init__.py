@@ -17,7 +17,7 @@ from forecache._core import DEBUG, MISSING, POLICIES
 from forecache.advise import Advice, advise
 from forecache.aio import AsyncCache
 from forecache.cache import Cache
-from forecache.config import Config, Group
+from forecache.config import Config
 from forecache.decorators import CacheInfo
 from forecache.errors import (
     CacheClosed,
@@ -29,7 +29,8 @@ from forecache.errors import (
     TierUnavailable,
     TraceError,
 )
-from forecache.events import Refused, Removed, TierClosed, TierOpened
+from forecache.events import Refused, Removed, Resized, TierClosed, TierOpened
+from forecache.patterns import Group, Owner
 from forecache.recording import Recorded, Recording
 from forecache.replay import replay
 from forecache.stats import Stats
@@ -62,12 +63,14 @@ __all__ = [
     "ImmutableError",
     "Memcached",
     "ObjectStore",
+    "Owner",
     "Recorded",
     "Recording",
     "Redis",
     "ReentrantLoad",
     "Refused",
     "Removed",
+    "Resized",
     "Stats",
     "TierClosed",
     "TierOpened",

@@ -12,11 +12,12 @@ from forecache import engine, recording
 from forecache._core import MISSING, FakeClock, Memory
 from forecache.aio import AsyncCache
 from forecache.codec import Codec
-from forecache.config import Config, Groups, Weigher
+from forecache.config import Config, Weigher
 from forecache.decorators import CachedMethods, Names
 from forecache.events import Hub, Listener, OnRemove
 from forecache.flight import Flights
 from forecache.flow import run
+from forecache.patterns import Groups, Owners
 from forecache.recording import Recording
 from forecache.stats import Loads, Stats
 from forecache.tiers.boundary import Boundary
@@ -50,6 +51,8 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     | `codec` | `"msgpack"` | how values are stored below memory: `msgpack`, `json`, `pickle`, or a codec of your own |
     | `secret` | None | what pickled values are signed with, at least 16 bytes |
     | `journal` | None | a directory that keeps what tiers missed; None: beside the disk tier, else where the user's state is |
+    | `owners` | None | what owners may claim, by pattern: `{"batch-*": -1, "web": Owner(priority=1, budget="200MB")}` |
+    | `reserve` | None | bytes of the host's or container's memory to leave free: `capacity` shrinks while less is left |
 
     Raises `ConfigError` for what isn't allowed. Keys are `str`: all methods raise `TypeError` for others,
     those that store `ValueError` for lone surrogates, and all `CacheClosed` after `close`.
@@ -86,10 +89,12 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         codec: str | Codec = "msgpack",
         secret: str | bytes | None = None,
         journal: str | os.PathLike[str] | None = None,
+        reserve: Size | None = None,
+        owners: Owners | None = None,
     ) -> C:
         """See the class."""
         memory = (capacity, max_entries, policy, ttl, tti, jitter, weigher, copy, groups, namespace, seed, on_remove)
-        return cls.from_config(Config(*memory, clock, control, tiers, codec, secret, journal))
+        return cls.from_config(Config(*memory, clock, control, tiers, codec, secret, journal, reserve, owners))
 
     @classmethod
     def from_config(cls: type[C], config: Config | str | os.PathLike[str] | None = None, **options: Any) -> C:
@@ -112,6 +117,10 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         cache._names = Names()
         cache._furnish()
         reach.attach(cache)
+        if config.reserve is not None:
+            from forecache.pressure import WATCHER
+
+            WATCHER.add(cache)
         return cache
 
     def _furnish(self) -> None:

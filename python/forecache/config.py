@@ -8,36 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from forecache import checks
+from forecache import checks, patterns
 from forecache._core import POLICIES, FakeClock
 from forecache.codec import Codec, codec
 from forecache.events import OnRemove
+from forecache.patterns import Group, Groups, Owners
 from forecache.tiers.boundary import Boundary, as_boundary
 from forecache.tiers.tier import Tier
-from forecache.units import Duration, Size, nearest, parse_duration, parse_size, wrong
+from forecache.units import Duration, Size, parse_duration, parse_size, wrong
 
 if TYPE_CHECKING:
     from forecache.sources import Given
 
 __all__ = ["Config", "Group", "parse_count", "parse_duration", "parse_size"]
 
-MOST_PATTERNS = 4095
-
-
-@dataclass(frozen=True)
-class Group:
-    """Times of the keys that match a pattern of `groups=`. None leaves a time to the cache's own default.
-
-    >>> from forecache import Cache
-    >>> Cache(groups={"token:*": Group(ttl="5m"), "page:*": Group(ttl="1h", tti="10m")}).config.groups
-    (('token:*', 300.0, None), ('page:*', 3600.0, 600.0))
-    """
-
-    ttl: Duration | None = None
-    tti: Duration | None = None
-
-
-Groups: TypeAlias = Mapping[str, "Group | Duration | Mapping[str, Any]"] | Iterable[tuple[str, float | None, float | None]]
 Weigher: TypeAlias = Callable[[str, Any], int]
 
 
@@ -70,6 +54,8 @@ class Config:
     control: str | None
     tiers: tuple[Boundary, ...]
     journal: str | None
+    reserve: int | None
+    owners: tuple[tuple[str, int, int | None], ...]
     codec: str | Codec
     secret: bytes | None = field(repr=False)
     origins: Mapping[str, str] = field(init=False, repr=False, compare=False)
@@ -98,6 +84,8 @@ class Config:
         codec: str | Codec = "msgpack",
         secret: str | bytes | None = None,
         journal: str | os.PathLike[str] | None = None,
+        reserve: Size | None = None,
+        owners: Owners | None = None,
     ) -> None:
         key = secret.encode() if isinstance(secret, str) else secret
         valid = {
@@ -109,7 +97,7 @@ class Config:
             "jitter": checks.share("jitter", jitter),
             "weigher": checks.function("weigher", weigher, "a function (key, value) -> weight as a whole number"),
             "copy": checks.flag("copy", copy),
-            "groups": tuple(_groups(groups)),
+            "groups": tuple(patterns.groups(groups)),
             "namespace": checks.text("namespace", namespace),
             "seed": checks.whole("seed", seed, 0, 2**64 - 1),
             "on_remove": checks.function("on_remove", on_remove, "a function (key, value, cause)"),
@@ -117,6 +105,8 @@ class Config:
             "control": checks.path("control", control),
             "tiers": _tiers(tiers),
             "journal": checks.path("journal", journal, "a path for a directory"),
+            "owners": tuple(patterns.owners(owners)),
+            "reserve": None if reserve is None else parse_size(reserve, "reserve"),
             "codec": _codec(codec, key),
             "secret": key,
             "origins": {},
@@ -248,25 +238,3 @@ def _codec(given: str | Codec, secret: bytes | None) -> str | Codec:
     if secret is not None:
         raise wrong("secret", "bytes", "none: a codec of one's own has its own")
     return given
-
-
-def _groups(groups: Groups | None) -> Iterable[tuple[str, float | None, float | None]]:
-    if groups is None:
-        return
-    try:
-        pairs = list(groups.items()) if isinstance(groups, Mapping) else [(name, Group(ttl, tti)) for name, ttl, tti in groups]
-    except (TypeError, ValueError):
-        raise wrong("groups", groups, "a mapping of key patterns to durations or Group(ttl=…, tti=…)") from None
-    if len(pairs) > MOST_PATTERNS:
-        raise wrong("groups", f"{len(pairs)} patterns", f"at most {MOST_PATTERNS}")
-    for pattern, group in pairs:
-        field = f"groups[{pattern!r}]"
-        checks.text(field, pattern)
-        if isinstance(group, Mapping):
-            for name in group:
-                if name not in ("ttl", "tti"):
-                    raise wrong(f"{field}.{name}", group[name], nearest(name, ("ttl", "tti")))
-            times = Group(**group)
-        else:
-            times = group if isinstance(group, Group) else Group(ttl=group)
-        yield pattern, checks.time(f"{field}.ttl", times.ttl), checks.time(f"{field}.tti", times.tti)

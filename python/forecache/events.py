@@ -53,7 +53,14 @@ class TierFailed(NamedTuple):
     error: Exception
 
 
-Event: TypeAlias = Removed | Refused | TierOpened | TierClosed | TierFailed
+class Resized(NamedTuple):
+    """Memory's budget follows the memory that the host has left (`reserve=`): what it is now, and what it is in full."""
+
+    capacity: int
+    full: int
+
+
+Event: TypeAlias = Removed | Refused | TierOpened | TierClosed | TierFailed | Resized
 OnRemove: TypeAlias = Callable[[str, Any, str], object]
 Listener: TypeAlias = Callable[[Event], object]
 Connect: TypeAlias = Callable[[Callable[[str, str, Any], None] | None], None]

@@ -7,10 +7,13 @@ from pathlib import Path
 _MEMORY_INFO = Path("/proc/meminfo")
 _MOUNTS = Path("/proc/self/mountinfo")
 _NETWORKS = ("nfs", "cifs", "smb", "9p", "ceph", "afs", "coda", "lustre", "glusterfs", "beegfs", "fuse.ssh", "fuse.gluster")
-_LIMITS = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUP = Path("/proc/self/cgroup")
+_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
+"""A control group's limit, what is used of it, and what of that the kernel gives back when it is needed: versions 2 and 1."""
 
 
 def cores() -> int:
@@ -21,13 +24,13 @@ def cores() -> int:
 def free_memory() -> int | None:
     """Bytes that can be had without swapping, by the kernel's estimate and the limit of the control group (of containers); None
     where neither is known."""
-    known = [_told("MemAvailable")] + [_left(limit, used) for limit, used in _LIMITS]
+    known = [_told(_MEMORY_INFO, "MemAvailable:")] + [_left(group, *files) for group in _groups() for files in _FILES]
     return min((bytes_ for bytes_ in known if bytes_ is not None), default=None)
 
 
 def memory() -> int | None:
     """Bytes that this process may have at most: the machine's, or what the control group allows; None where neither is known."""
-    known = [_told("MemTotal")] + [_number(limit) for limit, _ in _LIMITS]
+    known = [_told(_MEMORY_INFO, "MemTotal:")] + [_number(group / limit) for group in _groups() for limit, _, _ in _FILES]
     return min((bytes_ for bytes_ in known if bytes_ is not None), default=None)
 
 
@@ -56,12 +59,30 @@ def network_of(directory: str | os.PathLike[str]) -> str | None:
     return next((kind for kind in kinds if kind.startswith(_NETWORKS)), None)
 
 
-def _told(name: str) -> int | None:
+def _groups() -> list[Path]:
+    """Directories of the control groups that this process is in, from its own to the outermost: each may have a limit."""
     try:
-        lines = _MEMORY_INFO.read_text(encoding="ascii").splitlines()
+        lines = _OWN_GROUP.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    places = {_GROUPS, _GROUPS / "memory"}  # in a container its own group is often mounted as the outermost
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            outermost = _GROUPS / controllers
+            own = outermost / path.strip("/")
+            places.update(place for place in (own, *own.parents) if place.is_relative_to(outermost))
+    return sorted(places, reverse=True)
+
+
+def _told(file: Path, name: str) -> int | None:
+    """The number after a name in a file of the kernel's; bytes, also where it says kB."""
+    try:
+        lines = file.read_text(encoding="ascii").splitlines()
     except OSError:
         return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
+    words = next((line.split() for line in lines if line.startswith(f"{name} ")), None)
+    return None if words is None else int(words[1]) * (1024 if words[2:] == ["kB"] else 1)
 
 
 def _number(file: Path) -> int | None:
@@ -71,6 +92,6 @@ def _number(file: Path) -> int | None:
         return None
 
 
-def _left(limit: Path, used: Path) -> int | None:
-    most, now = _number(limit), _number(used)
-    return None if most is None or now is None else max(0, most - now)
+def _left(group: Path, limit: str, used: str, idle: str) -> int | None:
+    most, now = _number(group / limit), _number(group / used)
+    return None if most is None or now is None else max(0, most - now + (_told(group / "memory.stat", idle) or 0))

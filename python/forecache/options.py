@@ -59,6 +59,12 @@ CACHE = {
         "pattern -> TTL, or a table with `ttl` and `tti`; the first pattern that matches a key wins",
         _number(json.loads),
     ),
+    "owners": Option(
+        "none",
+        "pattern -> priority, or a table with `priority` and `budget` (bytes): what owners may claim when the cache is full; the "
+        "first pattern that matches an owner's name wins",
+        _number(json.loads),
+    ),
     "namespace": Option('`""`', "a name for this cache's keys where tiers are shared"),
     "seed": Option("random", "fixes what policies and jitter draw by lot", _WHOLE),
     "on_remove": Option("none", "`(key, value, cause)`, called for each entry that leaves", None),
@@ -73,6 +79,12 @@ CACHE = {
     "secret": Option("none", "what pickled values are signed with: 16 bytes or more; needed by `pickle`, and by nothing else"),
     "journal": Option(
         "usual", "a directory that keeps what tiers missed; usually one beside the disk tier, else where the user's state is"
+    ),
+    "reserve": Option(
+        "none",
+        "bytes of the host's or container's memory to leave free: memory's budget shrinks while less is left, and grows back "
+        "slowly: see [memory pressure](cache.md#memory-pressure)",
+        unit="bytes",
     ),
 }
 _RATIO = {"min_ratio": Option("1.2", "how many times smaller the compressed form must be to be kept", _REAL)}

@@ -21,6 +21,7 @@ pub mod owners;
 pub mod pending;
 pub mod policy;
 pub mod record;
+pub mod rooms;
 pub mod simulate;
 pub mod store;
 mod table;

@@ -1,6 +1,16 @@
 //! Who stored what: owners are interned per namespace and can be emptied in O(1).
 
+use crate::groups::Pattern;
 use hashbrown::HashMap;
+
+/// What an owner may claim of a store that is full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Entries of owners of a lower priority leave first; 0 unless said.
+    pub priority: i16,
+    /// Weight from which on its entries leave before those of owners that are within theirs; none unless said.
+    pub budget: Option<u64>,
+}
 
 /// What is known of an owner.
 #[derive(Debug, Clone, Default)]
@@ -15,8 +25,17 @@ pub struct Owner {
     pub entries: usize,
     /// Their weight.
     pub weight: u64,
+    /// Where its entries are kept: see [`Rooms`](crate::rooms::Rooms).
+    pub room: u16,
     /// Entries of older generations that are still there.
     dead: usize,
+}
+
+/// Whose entries a room keeps: those of all owners of one claim without a budget, or of one owner with a budget.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tenancy {
+    claim: Claim,
+    owner: Option<u32>,
 }
 
 /// All owners of a store. Number 0 is the default owner of namespace 0.
@@ -27,20 +46,40 @@ pub struct Owners {
     /// Numbers that nobody has, and how many there have to be before others are looked for.
     free: Vec<u32>,
     look_at: usize,
+    /// Which names claim what; the first pattern that matches counts.
+    claims: Vec<(Pattern, Claim)>,
+    /// By the number of the room; room 0 is of who claims nothing.
+    rooms: Vec<Tenancy>,
+    empty_rooms: Vec<u16>,
 }
 
 /// Owners from which on those without entries are forgotten.
 const MANY: usize = 1024;
+/// Rooms beside room 0 at most; owners that come later are kept with those that claim nothing.
+const MOST_ROOMS: usize = 4096;
 
 impl Default for Owners {
     fn default() -> Self {
-        let mut owners = Owners { list: Vec::new(), numbers: HashMap::default(), free: Vec::new(), look_at: MANY };
-        owners.number(0, "");
-        owners
+        Owners::new([])
     }
 }
 
 impl Owners {
+    /// None but the default owner. Names that match a pattern (the first one that does) have its claim.
+    pub fn new<'a>(claims: impl IntoIterator<Item = (&'a str, Claim)>) -> Self {
+        let mut owners = Owners {
+            list: Vec::new(),
+            numbers: HashMap::default(),
+            free: Vec::new(),
+            look_at: MANY,
+            claims: claims.into_iter().map(|(pattern, claim)| (Pattern::new(pattern), claim)).collect(),
+            rooms: vec![Tenancy::default()],
+            empty_rooms: Vec::new(),
+        };
+        owners.number(0, "");
+        owners
+    }
+
     /// The number of the owner of that name, made if it is new. It holds until the next call, and as long as the owner has entries.
     pub fn number(&mut self, namespace: u32, name: &str) -> u32 {
         if let Some(number) = self.known(namespace, name) {
@@ -50,7 +89,7 @@ impl Owners {
             self.forget_idle();
         }
         let number = self.free.pop().unwrap_or(self.list.len() as u32);
-        let owner = Owner { namespace, name: name.into(), ..Owner::default() };
+        let owner = Owner { namespace, name: name.into(), room: self.room_for(number, name), ..Owner::default() };
         match self.list.get_mut(number as usize) {
             Some(place) => *place = owner,
             None => self.list.push(owner),
@@ -59,12 +98,42 @@ impl Owners {
         number
     }
 
+    /// A room for an owner that is new: one of its own if it has a budget, else that of its priority.
+    fn room_for(&mut self, owner: u32, name: &str) -> u16 {
+        let claim = self.claims.iter().find(|(pattern, _)| pattern.matches(name)).map_or(Claim::default(), |&(_, claim)| claim);
+        let tenancy = Tenancy { claim, owner: claim.budget.map(|_| owner) };
+        let shared = || self.rooms.iter().position(|room| room.owner.is_none() && room.claim == claim);
+        if let Some(room) = claim.budget.is_none().then(shared).flatten() {
+            return room as u16;
+        }
+        if let Some(room) = self.empty_rooms.pop() {
+            self.rooms[room as usize] = tenancy;
+            return room;
+        }
+        if self.rooms.len() > MOST_ROOMS {
+            return 0;
+        }
+        self.rooms.push(tenancy);
+        self.rooms.len() as u16 - 1
+    }
+
+    /// What the owners of a room claim, and, if they have a budget, what they have.
+    pub fn room(&self, room: u16) -> (Claim, u64) {
+        let Tenancy { claim, owner } = self.rooms[room as usize];
+        (claim, owner.map_or(0, |owner| self.list[owner as usize].weight))
+    }
+
     /// Forgets those without entries, live or dead: whoever passes through must not stay for ever. The default owner stays.
     fn forget_idle(&mut self) {
         for (number, owner) in self.list.iter_mut().enumerate().skip(1) {
             if owner.entries == 0 && owner.dead == 0 {
                 self.numbers.remove(&(owner.namespace, std::mem::take(&mut owner.name)));
                 self.free.push(number as u32);
+                let room = std::mem::take(&mut owner.room);
+                if self.rooms[room as usize].owner == Some(number as u32) {
+                    self.rooms[room as usize] = Tenancy::default();
+                    self.empty_rooms.push(room);
+                }
             }
         }
         self.look_at = MANY.max(2 * (self.list.len() - self.free.len()));
@@ -83,6 +152,12 @@ impl Owners {
     /// All of them, by number.
     pub fn iter(&self) -> impl Iterator<Item = &Owner> {
         self.list.iter()
+    }
+
+    /// Where its entries are kept.
+    #[inline]
+    pub fn room_of(&self, owner: u32) -> u16 {
+        self.list[owner as usize].room
     }
 
     /// The generation that new entries get, and live ones have.

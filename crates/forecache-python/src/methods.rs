@@ -11,6 +11,7 @@ use crate::recorder::{self, Recorder};
 use forecache_core::expiry::{Clock, NEVER};
 use forecache_core::groups::{Class, Groups, Pattern};
 use forecache_core::histogram::Histogram;
+use forecache_core::owners::{Claim, Owners};
 use forecache_core::policy::AnyPolicy;
 use forecache_core::record::{Recording, Settings};
 use forecache_core::store::{Budget, New, Outcome, Store};
@@ -63,12 +64,16 @@ impl Memory {
         let classes: Vec<(String, Option<f64>, Option<f64>)> = config.getattr("groups")?.extract()?;
         let class = |ttl: Option<f64>, tti: Option<f64>| Class { time_to_live: ttl.map(seconds), time_to_idle: tti.map(seconds) };
         let groups = Groups::new(classes.iter().map(|(pattern, ttl, tti)| (pattern.as_str(), class(*ttl, *tti))));
+        let claims: Vec<(String, i16, Option<u64>)> = config.getattr("owners")?.extract()?;
+        let claims = claims.iter().map(|&(ref pattern, priority, budget)| (pattern.as_str(), Claim { priority, budget }));
+        let mut store = Store::new(policy, budget, clock, groups);
+        store.owners = Owners::new(claims);
         let seed: Option<u64> = config.getattr("seed")?.extract()?;
         let seed = seed.unwrap_or_else(crate::options::random_seed);
         let weigher = config.getattr("weigher")?;
         Ok(Memory {
             state: Guarded::new(State {
-                store: Store::new(policy, budget, clock, groups),
+                store,
                 latency: Histogram::default(),
                 listener: None,
                 closed: false,

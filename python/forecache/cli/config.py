@@ -22,6 +22,7 @@ from forecache.tiers.boundary import Boundary
 from forecache.units import duration_text, printable, size_text
 
 DEFAULT = "default"
+BY_PATTERN = {"groups": ("ttl", "tti"), "owners": ("priority", "budget")}
 
 
 class Setting(NamedTuple):
@@ -105,8 +106,8 @@ def _settings(
 def _shown(name: str, value: Any, *, given: bool) -> Any:
     if name in SECRETS:
         return HIDDEN if given or value is not None else None
-    if name == "groups":
-        return {pattern: {"ttl": ttl, "tti": tti} for pattern, ttl, tti in value}
+    if name in BY_PATTERN:
+        return {pattern: dict(zip(BY_PATTERN[name], said, strict=True)) for pattern, *said in value}
     if isinstance(value, str | int | float | bool | None):
         return hidden(value) if isinstance(value, str) else value
     return [hidden(str(each)) for each in value] if isinstance(value, list | tuple) else hidden(str(value))
@@ -124,12 +125,13 @@ def _text(option: Option, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, dict):
-        return "\n".join(f"{pattern}: {_times(times)}" for pattern, times in value.items())
+        return "\n".join(f"{pattern}: {_said(said)}" for pattern, said in value.items())
     return ", ".join(value) if isinstance(value, list) else str(value) or '""'
 
 
-def _times(times: Mapping[str, float | None]) -> str:
-    return ", ".join(f"{name} {duration_text(time)}" for name, time in times.items() if time is not None) or "none"
+def _said(said: Mapping[str, Any]) -> str:
+    units = {"ttl": duration_text, "tti": duration_text, "budget": size_text}
+    return ", ".join(f"{name} {units.get(name, str)(value)}" for name, value in said.items() if value is not None) or "none"
 
 
 def _table(tier: str, rows: list[Setting]) -> Table:

@@ -37,6 +37,8 @@ pub struct Meta {
     pub cost: f32,
     /// Who stored it.
     pub owner: u32,
+    /// Where its owner's entries are kept: see [`Rooms`](crate::rooms::Rooms).
+    pub room: u16,
     /// Its key group: a small number for keys of one shape; 0 where unknown.
     pub group: u16,
     /// Nanoseconds it may live; `u64::MAX` for ever.
@@ -51,7 +53,7 @@ pub struct Meta {
 impl Meta {
     /// An entry of this weight of which nothing else is known.
     pub fn of_weight(weight: u64) -> Self {
-        Meta { weight, cost: 1.0, owner: 0, group: 0, time_to_live: u64::MAX, now: 0, address: None }
+        Meta { weight, cost: 1.0, owner: 0, room: 0, group: 0, time_to_live: u64::MAX, now: 0, address: None }
     }
 }
 

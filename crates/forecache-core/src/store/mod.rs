@@ -11,8 +11,9 @@ use crate::groups::Groups;
 use crate::index::Index;
 use crate::list::{Slot, grow};
 use crate::owners::Owners;
-use crate::policy::{AnyPolicy, Cause, Change, Meta, Policy};
+use crate::policy::{AnyPolicy, Cause, Change, Meta};
 use crate::record::Tape;
+use crate::rooms::Rooms;
 use crate::tags::Tags;
 pub use entry::{Budget, Counters, New, Options, Outcome, Removed, Rest};
 use entry::{Entry, IDLE, IMMUTABLE, Idle, PINNED};
@@ -42,7 +43,7 @@ pub struct Store<K: Key, V> {
     entries: Vec<Option<Entry<K, V>>>,
     free: Vec<Slot>,
     idle: Vec<Idle>,
-    policy: AnyPolicy,
+    policy: Rooms,
     budget: Budget,
     by_entries: bool,
     weight: u64,
@@ -87,7 +88,7 @@ impl<K: Key, V> Store<K, V> {
             entries: Vec::new(),
             free: Vec::new(),
             idle: Vec::new(),
-            policy,
+            policy: Rooms::new(policy),
             budget,
             by_entries: budget.max_entries.is_some(),
             weight: 0,
@@ -127,7 +128,7 @@ impl<K: Key, V> Store<K, V> {
 
     /// The policy.
     pub fn policy(&self) -> &AnyPolicy {
-        &self.policy
+        self.policy.base()
     }
 
     /// Nanoseconds by the store's clock.
@@ -270,7 +271,12 @@ impl<K: Key, V> Store<K, V> {
             }
             self.make_room_to_grow(slot, fingerprint, weight, gone);
             gone.push(self.overwrite(slot, key, value, weight));
+            let room = self.owners.room_of(self.entry(slot).owner);
             self.describe(slot, options);
+            if room != meta.room && self.entry(slot).flags & PINNED == 0 {
+                self.policy.on_remove(slot, Cause::Explicit);
+                self.policy.on_insert(slot, fingerprint, &meta);
+            }
             self.counters.sets += 1;
             return Outcome::Stored;
         }
@@ -433,12 +439,12 @@ impl<K: Key, V> Store<K, V> {
                 self.reap(SWEEP, gone);
                 continue;
             }
-            let Some(victim) = self.policy.victim(newcomer.map(|(fingerprint, _)| fingerprint)) else {
+            let Some(victim) = self.policy.victim(newcomer, &self.owners) else {
                 return false;
             };
             let cause = self.ended(victim).unwrap_or(Cause::Size);
             if let (Cause::Size, Some((fingerprint, meta))) = (cause, newcomer) {
-                if !self.policy.admit(fingerprint, meta, victim) {
+                if !self.policy.admit(fingerprint, meta, victim, &self.owners) {
                     return false;
                 }
             }
@@ -458,7 +464,7 @@ impl<K: Key, V> Store<K, V> {
                 self.reap(SWEEP, gone);
                 continue;
             }
-            match self.policy.victim(None) {
+            match self.policy.victim(None, &self.owners) {
                 None => break,
                 Some(victim) if victim == slot => {
                     self.policy.on_remove(slot, Cause::Explicit);
@@ -482,6 +488,7 @@ impl<K: Key, V> Store<K, V> {
             weight: self.policy_weight(weight),
             cost: options.cost,
             owner: options.owner,
+            room: self.owners.room_of(options.owner),
             group: options.group,
             time_to_live: options.time_to_live,
             now: self.time_beside(options.time_to_live),
@@ -496,6 +503,7 @@ impl<K: Key, V> Store<K, V> {
             weight: self.policy_weight(entry.weight),
             cost: 1.0,
             owner: entry.owner,
+            room: self.owners.room_of(entry.owner),
             group: entry.group,
             time_to_live: if entry.deadline == NEVER { NEVER } else { entry.deadline.saturating_sub(self.clock.now()) },
             now: self.time_beside(entry.deadline),

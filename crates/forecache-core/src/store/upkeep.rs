@@ -5,7 +5,8 @@ use super::{Key, Lookup, Store};
 use crate::expiry::NEVER;
 use crate::index::Index;
 use crate::list::{Slot, grow};
-use crate::policy::{AnyPolicy, Cause, Change, Meta, Policy};
+use crate::policy::{AnyPolicy, Cause, Change, Meta};
+use crate::rooms::Rooms;
 
 impl<K: Key, V> Store<K, V> {
     /// Removes a live entry by request.
@@ -98,7 +99,7 @@ impl<K: Key, V> Store<K, V> {
         }
         (self.index, self.entries, self.free, self.idle) = Default::default();
         (self.wheel, self.tags, self.sweep) = Default::default();
-        self.policy = AnyPolicy::named(self.policy.name()).expect("it has a known name");
+        self.policy = Rooms::new(AnyPolicy::named(self.policy.base().name()).expect("it has a known name"));
         if let Some(tape) = &mut tape {
             tape.clear(self.clock.now());
         }
@@ -190,9 +191,8 @@ impl<K: Key, V> Store<K, V> {
     /// Slots of the live entries in the order in which a like store has to be filled to be as this one, each with the hits it needs then:
     /// those that leave first come first, and those of which the policy knows nothing last.
     pub fn order(&self) -> Vec<(Slot, u64)> {
-        let policy = self.policy.inspect();
-        let candidates = policy.candidates(self.entries.len());
-        let mut order: Vec<_> = candidates.into_iter().map(|slot| (slot, policy.hits(slot))).collect();
+        let candidates = self.policy.candidates(self.entries.len(), &self.owners);
+        let mut order: Vec<_> = candidates.into_iter().map(|slot| (slot, self.policy.hits(slot))).collect();
         let mut listed = vec![false; self.entries.len()];
         order.iter().for_each(|&(slot, _)| listed[slot as usize] = true);
         order.extend((0..self.entries.len() as Slot).filter(|&slot| !listed[slot as usize]).map(|slot| (slot, 0)));
@@ -257,7 +257,7 @@ impl<K: Key, V> Store<K, V> {
             + self.entries.capacity() * size_of::<Option<Entry<K, V>>>()
             + self.free.capacity() * size_of::<Slot>()
             + self.idle.capacity() * size_of::<Idle>()
-            + self.policy.inspect().allocated()
+            + self.policy.allocated()
             + self.wheel.allocated()
     }
 }

@@ -1,0 +1,364 @@
+//! Rooms: owners with a priority or a budget of their own are kept apart from the others, each room under a policy of its own.
+//!
+//! Room 0 is of all owners of whom nothing is said, and usually the only one. Which room gives the next victim is told by [`Turn`];
+//! which of its entries, by its policy. Policies number the entries of their rooms without gaps, so that many rooms take little.
+
+use crate::list::{Slot, grow};
+use crate::owners::Owners;
+use crate::policy::{AnyPolicy, Cause, Change, Inspect, Meta, Policy};
+
+/// When it is a room's turn to give a victim: the least comes first.
+///
+/// Owners over their budgets come before all others, then those of the lowest priority; among equals those without a budget, and then
+/// whoever has used the most of it.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+struct Turn {
+    within: bool,
+    priority: i16,
+    bounded: bool,
+    /// The negative share of the budget that is used.
+    unused: f64,
+}
+
+impl Turn {
+    /// That of a room, if its owner had `more` than it has.
+    fn of(owners: &Owners, room: u16, more: u64) -> Turn {
+        let (claim, weight) = owners.room(room);
+        let used = claim.budget.map(|budget| (weight.saturating_add(more)) as f64 / budget.max(1) as f64);
+        Turn {
+            within: used.is_none_or(|used| used <= 1.0),
+            priority: claim.priority,
+            bounded: used.is_some(),
+            unused: -used.unwrap_or(0.0),
+        }
+    }
+
+    /// Whether it has to give before `other` may be asked to.
+    fn yields_to(self, other: Turn) -> bool {
+        (self.within, self.priority) < (other.within, other.priority)
+    }
+}
+
+/// Where an entry is: its room, and its number there, which in room 0 is its slot.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    room: u16,
+    number: Slot,
+}
+
+/// A room beside room 0.
+#[derive(Debug)]
+struct Room {
+    policy: AnyPolicy,
+    /// The slot of each number; of those that are free, the one that had it last.
+    slots: Vec<Slot>,
+    free: Vec<Slot>,
+}
+
+impl Room {
+    fn is_empty(&self) -> bool {
+        self.slots.len() == self.free.len()
+    }
+
+    fn number(&mut self, slot: Slot) -> Slot {
+        let number = self.free.pop().unwrap_or(self.slots.len() as Slot);
+        grow(&mut self.slots, number, slot);
+        self.slots[number as usize] = slot;
+        number
+    }
+}
+
+/// The policies of a store.
+#[derive(Debug)]
+pub struct Rooms {
+    base: AnyPolicy,
+    others: Vec<Room>,
+    /// By slot, as far as entries were put into other rooms; whoever is beyond is in room 0.
+    places: Vec<Place>,
+}
+
+impl Rooms {
+    /// One room, under this policy.
+    pub fn new(policy: AnyPolicy) -> Self {
+        Rooms { base: policy, others: Vec::new(), places: Vec::new() }
+    }
+
+    /// The policy of room 0; the others are of the same kind.
+    pub fn base(&self) -> &AnyPolicy {
+        &self.base
+    }
+
+    /// See [`Policy::on_insert`]; `meta` tells the room.
+    #[inline]
+    pub fn on_insert(&mut self, slot: Slot, fingerprint: u64, meta: &Meta) {
+        if meta.room == 0 { self.base.on_insert(slot, fingerprint, meta) } else { self.put(slot, fingerprint, meta) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn put(&mut self, slot: Slot, fingerprint: u64, meta: &Meta) {
+        while self.others.len() < meta.room as usize {
+            let policy = AnyPolicy::named(self.base.name()).expect("it has a known name");
+            self.others.push(Room { policy, slots: Vec::new(), free: Vec::new() });
+        }
+        let room = &mut self.others[meta.room as usize - 1];
+        let number = room.number(slot);
+        room.policy.on_insert(number, fingerprint, meta);
+        grow(&mut self.places, slot, Place::default());
+        self.places[slot as usize] = Place { room: meta.room, number };
+    }
+
+    /// See [`Policy::on_hit`].
+    #[inline(always)]
+    pub fn on_hit(&mut self, slot: Slot) {
+        if self.others.is_empty() { self.base.on_hit(slot) } else { self.hit(slot) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hit(&mut self, slot: Slot) {
+        let Place { room, number } = self.place(slot);
+        self.policy(room).on_hit(number);
+    }
+
+    /// See [`Policy::on_remove`].
+    pub fn on_remove(&mut self, slot: Slot, cause: Cause) {
+        let Place { room, number } = self.place(slot);
+        self.policy(room).on_remove(number, cause);
+        if room > 0 {
+            self.others[room as usize - 1].free.push(number);
+            self.places[slot as usize].room = 0;
+        }
+    }
+
+    /// See [`Policy::victim`]; of the room whose turn it is.
+    pub fn victim(&mut self, newcomer: Option<(u64, &Meta)>, owners: &Owners) -> Option<Slot> {
+        if self.others.is_empty() {
+            return self.base.victim(newcomer.map(|(fingerprint, _)| fingerprint));
+        }
+        let brings = newcomer.map_or((0, 0), |(_, meta)| (meta.room, meta.weight));
+        let first = self.turn(owners, 0, brings).unwrap_or(0);
+        let of = |room: u16| newcomer.filter(|(_, meta)| meta.room == room).map(|(fingerprint, _)| fingerprint);
+        if let Some(number) = self.policy(first).victim(of(first)) {
+            return Some(self.slot(first, number));
+        }
+        // Only room 0 doesn't tell beforehand that it is empty.
+        let next = self.turn(owners, 1, brings)?;
+        let number = self.policy(next).victim(of(next))?;
+        Some(self.slot(next, number))
+    }
+
+    /// The room whose turn it is, of those from `least` on that have something to give, if a room is brought that much.
+    fn turn(&self, owners: &Owners, least: u16, (to, more): (u16, u64)) -> Option<u16> {
+        let filled = (least..=self.others.len() as u16).filter(|&room| room == 0 || !self.others[room as usize - 1].is_empty());
+        let turns = filled.map(|room| (Turn::of(owners, room, if room == to { more } else { 0 }), room));
+        turns.min_by(|(one, _), (other, _)| one.partial_cmp(other).expect("no part is NaN")).map(|(_, room)| room)
+    }
+
+    /// See [`Policy::admit`]. A newcomer of another room is taken unless its own would have to give first.
+    pub fn admit(&mut self, fingerprint: u64, meta: &Meta, victim: Slot, owners: &Owners) -> bool {
+        let Place { room, number } = self.place(victim);
+        if room == meta.room {
+            return self.policy(room).admit(fingerprint, meta, number);
+        }
+        !Turn::of(owners, meta.room, meta.weight).yields_to(Turn::of(owners, room, 0))
+    }
+
+    /// See [`Policy::configure`].
+    pub fn configure(&mut self, change: Change) {
+        let slot = match change {
+            Change::Weight(slot, _) | Change::Deadline(slot, _) => slot,
+        };
+        let Place { room, number } = self.place(slot);
+        self.policy(room).configure(match change {
+            Change::Weight(_, weight) => Change::Weight(number, weight),
+            Change::Deadline(_, deadline) => Change::Deadline(number, deadline),
+        });
+    }
+
+    /// See [`Inspect::candidates`]: room by room, in the order of their turns now.
+    pub fn candidates(&self, n: usize, owners: &Owners) -> Vec<Slot> {
+        let mut rooms: Vec<u16> = (0..=self.others.len() as u16).collect();
+        let turn = |room: u16| Turn::of(owners, room, 0);
+        rooms.sort_by(|&one, &other| turn(one).partial_cmp(&turn(other)).expect("no part is NaN"));
+        let mut candidates = Vec::new();
+        for room in rooms {
+            let numbers = self.inspect(room).candidates(n - candidates.len());
+            candidates.extend(numbers.into_iter().map(|number| self.slot(room, number)));
+        }
+        candidates
+    }
+
+    /// See [`Inspect::hits`].
+    pub fn hits(&self, slot: Slot) -> u64 {
+        let Place { room, number } = self.place(slot);
+        self.inspect(room).hits(number)
+    }
+
+    /// Bytes that are allocated for all of it.
+    pub fn allocated(&self) -> usize {
+        let numbers = |room: &Room| (room.slots.capacity() + room.free.capacity()) * size_of::<Slot>();
+        let others = self.others.iter().map(|room| numbers(room) + room.policy.inspect().allocated());
+        self.base.inspect().allocated() + others.sum::<usize>() + self.places.capacity() * size_of::<Place>()
+    }
+
+    #[inline]
+    fn place(&self, slot: Slot) -> Place {
+        self.places.get(slot as usize).copied().filter(|place| place.room > 0).unwrap_or(Place { room: 0, number: slot })
+    }
+
+    fn slot(&self, room: u16, number: Slot) -> Slot {
+        if room == 0 { number } else { self.others[room as usize - 1].slots[number as usize] }
+    }
+
+    fn policy(&mut self, room: u16) -> &mut AnyPolicy {
+        if room == 0 { &mut self.base } else { &mut self.others[room as usize - 1].policy }
+    }
+
+    fn inspect(&self, room: u16) -> &dyn Inspect {
+        if room == 0 { self.base.inspect() } else { self.others[room as usize - 1].policy.inspect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::owners::Claim;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const CAPACITY: u64 = 100;
+
+    /// What a store does with rooms, and nothing else: entries weigh 1, and a slot is never used again.
+    struct Store {
+        rooms: Rooms,
+        owners: Owners,
+        held: BTreeMap<Slot, u32>,
+        next: Slot,
+    }
+
+    impl Store {
+        fn new(policy: &str) -> Self {
+            let claim = |priority, budget| Claim { priority, budget };
+            let claims = [
+                ("low*", claim(-1, None)),
+                ("high", claim(3, None)),
+                ("tenant*", claim(0, Some(20))),
+                ("poor*", claim(3, Some(5))),
+            ];
+            let policy = AnyPolicy::named(policy).unwrap();
+            Store { rooms: Rooms::new(policy), owners: Owners::new(claims), held: BTreeMap::new(), next: 0 }
+        }
+
+        fn meta(&mut self, owner: &str) -> Meta {
+            let owner = self.owners.number(0, owner);
+            Meta { owner, room: self.owners.room_of(owner), ..Meta::of_weight(1) }
+        }
+
+        /// Whether it was taken.
+        fn set(&mut self, owner: &str) -> bool {
+            let (slot, meta) = (self.next, self.meta(owner));
+            let fingerprint = crate::fingerprint::fingerprint(&slot.to_le_bytes(), 1);
+            self.next += 1;
+            if self.held.len() as u64 == CAPACITY {
+                let victim = self.rooms.victim(Some((fingerprint, &meta)), &self.owners).unwrap();
+                if !self.rooms.admit(fingerprint, &meta, victim, &self.owners) {
+                    return false;
+                }
+                self.remove(victim, Cause::Size);
+            }
+            self.rooms.on_insert(slot, fingerprint, &meta);
+            self.owners.add(meta.owner, 1);
+            self.held.insert(slot, meta.owner);
+            true
+        }
+
+        fn remove(&mut self, slot: Slot, cause: Cause) {
+            let owner = self.held.remove(&slot).expect("rooms name slots that are held");
+            self.rooms.on_remove(slot, cause);
+            self.owners.subtract(owner, self.owners.generation(owner), 1);
+        }
+
+        fn fill(&mut self, owner: &str, times: usize) {
+            (0..times).for_each(|_| assert!(self.set(owner)));
+        }
+
+        fn has(&mut self, owner: &str) -> usize {
+            let owner = self.owners.number(0, owner);
+            self.held.values().filter(|&&held| held == owner).count()
+        }
+    }
+
+    #[test]
+    fn the_lowest_priority_leaves_first_and_comes_in_only_where_there_is_room() {
+        let mut store = Store::new("lru");
+        store.fill("low", 60);
+        store.fill("anybody", 40);
+        store.fill("high", 50);
+        assert_eq!((store.has("low"), store.has("anybody"), store.has("high")), (10, 40, 50));
+        store.fill("high", 60);
+        assert_eq!((store.has("low"), store.has("anybody"), store.has("high")), (0, 0, 100));
+        assert!(!store.set("low") && !store.set("anybody") && store.set("high"));
+    }
+
+    #[test]
+    fn who_is_over_its_budget_gives_before_all_others_whatever_its_priority() {
+        let mut store = Store::new("lru");
+        store.fill("poor", 50);
+        store.fill("low", 50);
+        assert_eq!(store.has("poor"), 50, "there was room");
+        store.fill("anybody", 60);
+        assert_eq!((store.has("poor"), store.has("low"), store.has("anybody")), (5, 35, 60));
+    }
+
+    #[test]
+    fn who_is_at_its_budget_gives_of_its_own_for_what_it_brings() {
+        let mut store = Store::new("lru");
+        store.fill("anybody", 90);
+        store.fill("tenant-1", 50);
+        assert_eq!((store.has("tenant-1"), store.has("anybody")), (20, 80));
+        assert!(store.held.keys().any(|&slot| slot == store.next - 1), "the newest stays");
+    }
+
+    #[test]
+    fn of_those_within_their_budgets_whoever_used_most_of_it_gives() {
+        let mut store = Store::new("lru");
+        for tenant in 0..6 {
+            store.fill(&format!("tenant-{tenant}"), 10 + tenant * 2);
+        }
+        store.fill("tenant-9", 20);
+        let has: Vec<_> = (0..6).map(|tenant| store.has(&format!("tenant-{tenant}"))).collect();
+        assert_eq!(has.iter().sum::<usize>() + store.has("tenant-9"), CAPACITY as usize);
+        assert!(has.iter().all(|&has| has <= 16) && has[0] == 10, "{has:?}");
+    }
+
+    proptest! {
+        /// Whatever is done under whatever policy, victims are held, none is named twice, and the order names each once.
+        #[test]
+        fn rooms_name_what_is_held(
+            policy in prop::sample::select(AnyPolicy::NAMES),
+            steps in prop::collection::vec((0u8..6, 0usize..6, any::<prop::sample::Index>()), 1..400),
+        ) {
+            let mut store = Store::new(policy);
+            let names = ["", "low-1", "high", "tenant-1", "tenant-2", "poor"];
+            for (step, name, which) in steps {
+                match step {
+                    0..=3 => { store.set(names[name]); }
+                    _ if store.held.is_empty() => {}
+                    4 => { let slot = *which.get(&store.held.keys().copied().collect::<Vec<_>>()); store.rooms.on_hit(slot) }
+                    _ => { let slot = *which.get(&store.held.keys().copied().collect::<Vec<_>>()); store.remove(slot, Cause::Explicit) }
+                }
+                let mut order = store.rooms.candidates(usize::MAX, &store.owners);
+                order.sort_unstable();
+                let known: Vec<_> = order.iter().copied().filter(|slot| store.held.contains_key(slot)).collect();
+                prop_assert_eq!(&known, &order);
+                order.dedup();
+                prop_assert_eq!(known, order);
+            }
+            while let Some(victim) = store.rooms.victim(None, &store.owners) {
+                store.remove(victim, Cause::Size);
+            }
+            prop_assert!(store.held.is_empty());
+        }
+    }
+}

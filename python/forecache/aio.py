@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,13 +12,13 @@ from forecache.config import Config
 from forecache.decorators import CachedMethods
 from forecache.events import Listener
 from forecache.flow import arun
-from forecache.recording import Recording
-from forecache.stats import Stats
 from forecache.units import Duration, Size
 from forecache.views import batches
 
 if TYPE_CHECKING:
     from forecache.cache import Cache
+    from forecache.recording import Recording
+    from forecache.stats import Stats
 
 
 class AsyncCache(CachedMethods):
@@ -27,6 +26,7 @@ class AsyncCache(CachedMethods):
 
     Methods do what their namesakes of `Cache` do. They may be awaited in any event loop, in several at a time too.
 
+    >>> import asyncio
     >>> async def main():
     ...     async with AsyncCache("10MB") as cache:
     ...         await cache.set("a", 1)
@@ -203,6 +203,8 @@ class AsyncCache(CachedMethods):
 
     async def scan(self, pattern: str | None = None) -> AsyncIterator[str]:
         """Like `Cache.scan`, for `async for`; lets others run between batches."""
+        import asyncio
+
         for batch in batches(self.sync, pattern):
             for key, _ in batch:
                 yield key

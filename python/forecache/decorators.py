@@ -13,7 +13,6 @@ from forecache import engine
 from forecache._core import MISSING
 from forecache.checks import is_async
 from forecache.flow import Call, Flow, arun, run
-from forecache.keys import Binder, Template, key_maker
 from forecache.units import Duration, wrong
 
 if TYPE_CHECKING:
@@ -155,6 +154,8 @@ class _Maker:
             raise wrong("function", function, "a function; write @cache.cached(ttl=…) with names")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise wrong("function", function, "a function that returns its result: a generator can be read only once")
+        from forecache.keys import Binder, Template, key_maker
+
         cache, get, negative_ttl = self.cache, self.cache._near, self.negative_ttl
         binder = Binder(function)
         name = cache._names.new(f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(function))}")

@@ -8,12 +8,10 @@ import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from copy import deepcopy
-from decimal import Decimal
 from numbers import Number
 from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from forecache import reads, writes
 from forecache._core import MISSING
 from forecache.boarding import Board, Join, Lead
 from forecache.errors import CacheClosed
@@ -65,6 +63,8 @@ def _load(cache: Cache, key: str, call: Call, options: Options, empty: Options |
             return _apart(cache, value)
         stack = getattr(cache, "_stack", None)
         if stack is not None:
+            from forecache import reads, writes
+
             value = yield from reads.get(cache, key, MISSING)  # type: ignore[arg-type]
             if value is not MISSING:
                 return value
@@ -180,5 +180,5 @@ def setdefault(cache: Cache, key: str, default: Any) -> Any:
 
 def number(what: str, value: Any) -> None:
     """Raises `TypeError` for what can't be counted with."""
-    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, Number | Decimal)):
+    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, Number)):
         raise TypeError(f"{what} must be a number, not {type(value).__name__}")

@@ -6,7 +6,6 @@ over the flights of all caches, so that a wait that could never end is a `Reentr
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import os
 import threading
@@ -15,11 +14,14 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from forecache.errors import ReentrantLoad
 
-Loop: TypeAlias = asyncio.AbstractEventLoop
+if TYPE_CHECKING:
+    import asyncio
+
+    Loop: TypeAlias = asyncio.AbstractEventLoop
 
 loading: ContextVar[Flight | None] = ContextVar("forecache_loading", default=None)
 """The flight that the code at hand loads for; threads and tasks that a loader starts with its context inherit it."""

@@ -71,7 +71,10 @@ def test_what_is_imported_late_is_there():
 
 @pytest.mark.parametrize("name", ["advise", "replay"])
 def test_a_function_stays_a_function_whatever_was_imported_before(name):
-    program = f"import forecache.cli.app, forecache; from forecache import {name}; assert {name} is forecache.{name} and callable({name})"
+    program = f"""
+import forecache, forecache.cli.app
+from forecache import {name}
+assert callable({name}) and callable(forecache.{name})"""
     assert "forecache.replays" in imported(program)
 
 

@@ -6,12 +6,10 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from forecache import engine
 from forecache._core import MISSING
 from forecache.config import Config
 from forecache.decorators import CachedMethods
 from forecache.events import Listener
-from forecache.flow import arun
 from forecache.units import Duration, Size
 from forecache.views import batches
 
@@ -190,8 +188,10 @@ class AsyncCache(CachedMethods):
         value = self.sync._near(key, MISSING)
         if value is not MISSING:
             return value
-        options = engine.Options(ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
-        return await arun(engine.get_or_load(self.sync, key, engine.call_of(loader, key), negative_ttl, options))
+        from forecache import flow, loads
+
+        options = loads.Options(ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
+        return await flow.arun(loads.get_or_load(self.sync, key, loads.call_of(loader, key), negative_ttl, options))
 
     async def incr(self, key: str, amount: float = 1, *, initial: float = 0, ttl: Duration | None = None) -> Any:
         """See `Cache.incr`."""

@@ -14,7 +14,6 @@ from forecache.config import Config, Groups, Weigher
 from forecache.decorators import CachedMethods, Names
 from forecache.events import Hub, Listener, OnRemove
 from forecache.flight import Flights
-from forecache.flow import run
 from forecache.units import Duration, Size
 from forecache.views import Items, Values, batches
 
@@ -198,8 +197,10 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         value = self._near(key, MISSING)
         if value is not MISSING:
             return value
-        options = engine.Options(ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
-        return run(engine.get_or_load(self, key, engine.call_of(loader, key), negative_ttl, options))
+        from forecache import flow, loads
+
+        options = loads.Options(ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
+        return flow.run(loads.get_or_load(self, key, loads.call_of(loader, key), negative_ttl, options))
 
     def incr(self, key: str, amount: float = 1, *, initial: float = 0, ttl: Duration | None = None) -> Any:
         """Adds `amount` in one step and returns the sum; a missing key counts as `initial`, and gets `ttl`.

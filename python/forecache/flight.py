@@ -12,14 +12,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from forecache.errors import ReentrantLoad
 
 if TYPE_CHECKING:
     import asyncio
+    from concurrent.futures import Future
 
     Loop: TypeAlias = asyncio.AbstractEventLoop
 
@@ -35,7 +35,7 @@ class Abandoned(Exception):
     """The leader died without a result; whoever waits may lead in its place. Never leaves the package."""
 
 
-NOBODY: Future[Any] = Future()
+NOBODY = cast("Future[Any]", object())
 """The landing of a flight that nobody waits for: most of them, and a future takes time to make."""
 
 
@@ -106,6 +106,8 @@ class Flights:
                 raise ReentrantLoad(f"the loader of {me.key!r} asks the cache for {chain}; load one without the other")
             flight.waiters += 1
             if flight.landing is NOBODY and not (leads and loop is None):
+                from concurrent.futures import Future
+
                 flight.landing = Future()
             if me is not None:
                 me.waits_for.append(flight)

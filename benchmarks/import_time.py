@@ -1,4 +1,4 @@
-"""How long `import forecache` takes: `import_time.py [--starts N] [--check]`, in new processes, and which modules take the most of it."""
+"""How long `import forecache` takes in new processes, and its slowest modules: `import_time.py [--starts N] [--check]`."""
 
 import argparse
 import re

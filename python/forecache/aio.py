@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from forecache import engine
 from forecache._core import MISSING
 from forecache.config import Config
 from forecache.decorators import CachedMethods
 from forecache.events import Listener
-from forecache.flow import arun
-from forecache.recording import Recording
-from forecache.stats import Stats
 from forecache.units import Duration, Size
 from forecache.views import batches
 
 if TYPE_CHECKING:
     from forecache.cache import Cache
+    from forecache.recording import Recording
+    from forecache.stats import Stats
 
 
 class AsyncCache(CachedMethods):
@@ -27,6 +24,7 @@ class AsyncCache(CachedMethods):
 
     Methods do what their namesakes of `Cache` do. They may be awaited in any event loop, in several at a time too.
 
+    >>> import asyncio
     >>> async def main():
     ...     async with AsyncCache("10MB") as cache:
     ...         await cache.set("a", 1)
@@ -190,8 +188,10 @@ class AsyncCache(CachedMethods):
         value = self.sync._near(key, MISSING)
         if value is not MISSING:
             return value
-        options = engine.Options(ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
-        return await arun(engine.get_or_load(self.sync, key, engine.call_of(loader, key), negative_ttl, options))
+        from forecache import flow, loads
+
+        options = loads.Options(ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
+        return await flow.arun(loads.get_or_load(self.sync, key, loads.call_of(loader, key), negative_ttl, options))
 
     async def incr(self, key: str, amount: float = 1, *, initial: float = 0, ttl: Duration | None = None) -> Any:
         """See `Cache.incr`."""
@@ -203,6 +203,8 @@ class AsyncCache(CachedMethods):
 
     async def scan(self, pattern: str | None = None) -> AsyncIterator[str]:
         """Like `Cache.scan`, for `async for`; lets others run between batches."""
+        import asyncio
+
         for batch in batches(self.sync, pattern):
             for key, _ in batch:
                 yield key

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as StillWaiting
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from forecache.flight import Abandoned, Flight, Flights, Loop, block, loading, own, unblock
+from forecache.flight import Abandoned, Flight, Flights, block, loading, own, unblock
 from forecache.flow import Flow, arun, run
+from forecache.threads import running_loop
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from forecache.flight import Loop
 
 WATCH = 0.5
 """Seconds between two looks at whether the loop of a task that is waited for still lives."""
@@ -27,7 +32,7 @@ class Board:
         return self.flights.board(self.key, None)
 
     async def arun(self) -> tuple[Flight, bool]:
-        return self.flights.board(self.key, asyncio.get_running_loop())
+        return self.flights.board(self.key, running_loop())
 
 
 @dataclass(slots=True)
@@ -38,7 +43,7 @@ class Join:
     flight: Flight
 
     def run(self) -> Any:
-        loop = asyncio._get_running_loop()
+        loop = running_loop()
         if loop is not None:
             block(self.flight, loop)
         try:
@@ -58,6 +63,8 @@ class Join:
                 return landing
 
     async def arun(self) -> Any:
+        import asyncio
+
         loop = asyncio.get_running_loop()
         landing = self.flight.landing
         woken = loop.create_future()
@@ -118,6 +125,8 @@ class Lead:
             self.flights.land(self.flight, error=Abandoned())  # unless it has
 
     async def arun(self) -> Any:
+        import asyncio
+
         flight = self.flight
         try:
             flight.task = asyncio.get_running_loop().create_task(self._fly())
@@ -150,5 +159,7 @@ class Lead:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() and not self.flight.landed:
-            self.error = asyncio.CancelledError()
+            from asyncio import CancelledError
+
+            self.error = CancelledError()
         self.flights.land(self.flight, error=Abandoned())  # unless it has

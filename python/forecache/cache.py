@@ -5,25 +5,25 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from forecache import control as reach
-from forecache import engine, recording
+from forecache import engine
 from forecache._core import MISSING, FakeClock, Memory
 from forecache.aio import AsyncCache
-from forecache.codec import Codec
 from forecache.config import Config, Weigher
 from forecache.decorators import CachedMethods, Names
 from forecache.events import Hub, Listener, OnRemove
 from forecache.flight import Flights
-from forecache.flow import run
 from forecache.patterns import Groups, Owners
-from forecache.recording import Recording
-from forecache.stats import Loads, Stats
-from forecache.tiers.boundary import Boundary
-from forecache.tiers.tier import Tier
 from forecache.units import Duration, Size
 from forecache.views import Items, Values, batches
+
+if TYPE_CHECKING:
+    from forecache.codec import Codec
+    from forecache.recording import Recording
+    from forecache.stats import Stats
+    from forecache.tiers.boundary import Boundary
+    from forecache.tiers.tier import Tier
 
 C = TypeVar("C", bound="Cache")
 
@@ -116,7 +116,11 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         cache._made = cache._now()
         cache._names = Names()
         cache._furnish()
-        reach.attach(cache)
+        if config.control or os.environ.get("FORECACHE_CONTROL"):
+            from forecache import control
+
+            cache._reachable = True
+            control.attach(cache)
         if config.reserve is not None:
             from forecache.pressure import WATCHER
 
@@ -125,6 +129,13 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
 
     def _furnish(self) -> None:
         """For what a subclass needs beside."""
+
+    def _detach(self) -> None:
+        """Makes it unreachable from outside."""
+        if self._reachable:
+            from forecache import control
+
+            control.detach(self)
 
     @classmethod
     def from_url(cls: type[C], *urls: str, **options: Any) -> C:
@@ -147,6 +158,7 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     _made: float
     _aio: AsyncCache
     _names: Names
+    _reachable = False
 
     @property
     def sync(self) -> Cache:
@@ -194,8 +206,10 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         value = self._near(key, MISSING)
         if value is not MISSING:
             return value
-        options = engine.Options(ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
-        return run(engine.get_or_load(self, key, engine.call_of(loader, key), negative_ttl, options))
+        from forecache import flow, loads
+
+        options = loads.Options(ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
+        return flow.run(loads.get_or_load(self, key, loads.call_of(loader, key), negative_ttl, options))
 
     def incr(self, key: str, amount: float = 1, *, initial: float = 0, ttl: Duration | None = None) -> Any:
         """Adds `amount` in one step and returns the sum; a missing key counts as `initial`, and gets `ttl`.
@@ -232,6 +246,8 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
 
     def stats(self) -> Stats:
         """Sums, sizes and latencies at this moment."""
+        from forecache.stats import Loads, Stats
+
         flights = self._flights
         return Stats.of(self._stats(), Loads(flights.loads, flights.failures, flights.seconds), self._now() - self._made)
 
@@ -263,6 +279,8 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         Raises `ConfigError` for wrong options or if the cache is being recorded already, and `TraceError` if nothing can be
         written there.
         """
+        from forecache import recording
+
         return recording.record(self, path, sample, hash_keys, secret, max_bytes, duration)
 
     def flush(self) -> None:
@@ -271,7 +289,7 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
 
     def close(self) -> None:
         """Empties the cache and refuses all further calls. A recording under way ends, and its file is complete."""
-        reach.detach(self)
+        self._detach()
         super().close()
 
     def __enter__(self: C) -> C:

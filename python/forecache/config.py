@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from forecache import checks, patterns
 from forecache._core import POLICIES, FakeClock
-from forecache.codec import Codec, codec
 from forecache.events import OnRemove
 from forecache.patterns import Group, Groups, Owners
-from forecache.tiers.boundary import Boundary, as_boundary
-from forecache.tiers.tier import Tier
 from forecache.units import Duration, Size, parse_duration, parse_size, wrong
 
 if TYPE_CHECKING:
+    from forecache.codec import Codec
     from forecache.sources import Given
+    from forecache.tiers.boundary import Boundary
+    from forecache.tiers.tier import Tier
 
 __all__ = ["Config", "Group", "parse_count", "parse_duration", "parse_size"]
 
@@ -155,6 +154,8 @@ class Config:
         `options` (those of `Cache`) go before the file's. Raises `ConfigError` for what is wrong in it, `OSError` if it can't
         be read.
         """
+        from pathlib import Path
+
         from forecache import sources
 
         return cls._of(sources.from_toml(Path(path)), options)
@@ -218,7 +219,12 @@ def parse_count(value: int, field: str) -> int:
 def _tiers(tiers: Iterable[Any]) -> tuple[Boundary, ...]:
     if isinstance(tiers, str | Mapping) or not isinstance(tiers, Iterable):
         raise wrong("tiers", tiers, "a list of tiers, the fastest first: [Disk('/var/cache/app')]")
-    made = tuple(map(as_boundary, tiers))
+    given = tuple(tiers)
+    if not given:  # memory alone pays for no tier's module
+        return ()
+    from forecache.tiers.boundary import as_boundary
+
+    made = tuple(map(as_boundary, given))
     seen = {"memory"}
     for tier in made:
         if tier.name in seen:
@@ -229,7 +235,10 @@ def _tiers(tiers: Iterable[Any]) -> tuple[Boundary, ...]:
 
 def _codec(given: str | Codec, secret: bytes | None) -> str | Codec:
     if isinstance(given, str):
-        codec(given, secret)
+        if given != "msgpack" or secret is not None:  # the default is right, and needs nothing imported
+            from forecache.codec import codec
+
+            codec(given, secret)
         return given
     if not all(hasattr(given, name) for name in ("number", "encode", "decode")):
         raise wrong("codec", given, "msgpack, json, pickle, or an object with number, encode and decode")

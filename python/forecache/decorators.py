@@ -9,15 +9,14 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar, overload
 
-from forecache import engine
 from forecache._core import MISSING
 from forecache.checks import is_async
-from forecache.flow import Call, Flow, arun, run
-from forecache.keys import Binder, Template, key_maker
 from forecache.units import Duration, wrong
 
 if TYPE_CHECKING:
     from forecache.cache import Cache
+    from forecache.flow import Flow
+    from forecache.loads import Options
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -128,8 +127,10 @@ class CachedMethods:
         >>> square.cache_info().hits, cache.invalidate(tags=["maths"])
         (1, 1)
         """
-        options = engine.Options(ttl=ttl, tti=tti, owner=owner, cost=cost)
-        engine.check(self.sync, options, negative_ttl)  # type: ignore[attr-defined]
+        from forecache import loads
+
+        options = loads.Options(ttl=ttl, tti=tti, owner=owner, cost=cost)
+        loads.check(self.sync, options, negative_ttl)  # type: ignore[attr-defined]
         made = _Maker(self.sync, key, tags, options, negative_ttl)  # type: ignore[attr-defined]
         return made if function is None else made(function)
 
@@ -142,7 +143,7 @@ class _Maker:
         cache: Cache,
         key: str | Callable[..., str] | None,
         tags: Iterable[str],
-        options: engine.Options,
+        options: Options,
         negative_ttl: Duration | None,
     ) -> None:
         self.cache, self.key, self.options, self.negative_ttl = cache, key, options, negative_ttl
@@ -155,6 +156,10 @@ class _Maker:
             raise wrong("function", function, "a function; write @cache.cached(ttl=…) with names")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise wrong("function", function, "a function that returns its result: a generator can be read only once")
+        from forecache.flow import Call, arun, run
+        from forecache.keys import Binder, Template, key_maker
+        from forecache.loads import get_or_load
+
         cache, get, negative_ttl = self.cache, self.cache._near, self.negative_ttl
         binder = Binder(function)
         name = cache._names.new(f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(function))}")
@@ -170,7 +175,7 @@ class _Maker:
             if tag_templates:
                 values = binder(args, kwargs)
                 tags += [template(values) for template in tag_templates]
-            return engine.get_or_load(cache, key, Call(function, args, kwargs), negative_ttl, {**self.options, "tags": tags})
+            return get_or_load(cache, key, Call(function, args, kwargs), negative_ttl, {**self.options, "tags": tags})
 
         def call(*args: Any, **kwargs: Any) -> Any:
             key = key_of(args, kwargs)

@@ -1,15 +1,12 @@
 """What a cache tells its listeners: plain records, delivered outside any lock, on the thread that caused them."""
 
 import functools
-import logging
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from forecache.checks import IN_LINE, is_async
 from forecache.units import wrong
-
-_log = logging.getLogger("forecache")
 
 
 class Removed(NamedTuple):
@@ -105,5 +102,7 @@ class Hub:
                     getattr(answer, "close", lambda: None)()
                     raise TypeError("a listener can't be async: it is called in line")
             except Exception:
+                import logging
+
                 what = event.cause if isinstance(event, Removed) else type(event).__name__
-                _log.exception("a listener failed on %s of %r", what, event[0])
+                logging.getLogger("forecache").exception("a listener failed on %s of %r", what, event[0])

@@ -6,20 +6,22 @@ over the flights of all caches, so that a wait that could never end is a `Reentr
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from forecache.errors import ReentrantLoad
 
-Loop: TypeAlias = asyncio.AbstractEventLoop
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+
+    Loop: TypeAlias = asyncio.AbstractEventLoop
 
 loading: ContextVar[Flight | None] = ContextVar("forecache_loading", default=None)
 """The flight that the code at hand loads for; threads and tasks that a loader starts with its context inherit it."""
@@ -33,7 +35,7 @@ class Abandoned(Exception):
     """The leader died without a result; whoever waits may lead in its place. Never leaves the package."""
 
 
-NOBODY: Future[Any] = Future()
+NOBODY = cast("Future[Any]", object())
 """The landing of a flight that nobody waits for: most of them, and a future takes time to make."""
 
 
@@ -104,6 +106,8 @@ class Flights:
                 raise ReentrantLoad(f"the loader of {me.key!r} asks the cache for {chain}; load one without the other")
             flight.waiters += 1
             if flight.landing is NOBODY and not (leads and loop is None):
+                from concurrent.futures import Future
+
                 flight.landing = Future()
             if me is not None:
                 me.waits_for.append(flight)

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import inspect
 import itertools
-import logging
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as StillRunning
 from dataclasses import dataclass
 from functools import partial
 from time import sleep
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from forecache.checks import is_async
-from forecache.threads import in_thread
+from forecache.threads import in_thread, running_loop
+
+if TYPE_CHECKING:
+    import asyncio
+    import logging
 
 T = TypeVar("T")
 
 STALLED = 1.0
 """Seconds that a thread waits which runs an event loop: what it waits for may need that loop."""
-_log = logging.getLogger("forecache")
 _spawned: set[asyncio.Task[Any]] = set()  # a loop holds its tasks weakly
 
 
@@ -109,6 +110,8 @@ class Call:
     async def arun(self) -> Any:
         if self.timeout is None:
             return await self._await()
+        import asyncio
+
         work = asyncio.ensure_future(self._await())
         try:
             await asyncio.wait((work,), timeout=self.timeout)
@@ -124,6 +127,8 @@ class Call:
         if self.timeout is None:
             answer = await _in_thread(self._plain)
         else:
+            import asyncio
+
             answer = await asyncio.wrap_future(in_thread(self._plain))
         return await answer if inspect.isawaitable(answer) else answer
 
@@ -144,6 +149,8 @@ class Call:
 
 async def _in_thread(function: Callable[[], Any]) -> Any:
     """Like `asyncio.to_thread`, but waits for the thread even when cancelled: it goes on, and no second load may begin."""
+    import asyncio
+
     context = contextvars.copy_context()
     work = asyncio.get_running_loop().run_in_executor(None, context.run, function)
     while not work.done():
@@ -177,6 +184,8 @@ def aside(function: Callable[..., Any], *arguments: Any) -> Either:
 
 
 async def _aside(function: Callable[..., Any], *arguments: Any) -> Any:
+    import asyncio
+
     return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
@@ -202,6 +211,8 @@ class All:
         begun = [_begin(flow) for flow in self.flows]
         waiting = [(ending, flow, request) for ending, flow, request in begun if request is not None]
         if waiting:
+            import asyncio
+
             ends = await asyncio.gather(*(_ago_on(flow, request) for _, flow, request in waiting), return_exceptions=True)
             for (ending, *_), end in zip(waiting, ends, strict=True):
                 ending.set_exception(end) if isinstance(end, BaseException) else ending.set_result(end)
@@ -275,6 +286,8 @@ class First:
         ending, flow, request = _begin(self.flow)
         if request is None:
             return ending.result()
+        import asyncio
+
         tasks = [asyncio.ensure_future(_ago_on(flow, request))]
         try:
             await asyncio.wait(tasks, timeout=self.seconds)
@@ -310,6 +323,8 @@ class Sleep:
         sleep(self.seconds)
 
     async def arun(self) -> None:
+        import asyncio
+
         await asyncio.sleep(self.seconds)
 
 
@@ -326,18 +341,26 @@ class Spawn:
         try:
             run(self.flow)
         except Exception:
-            _log.exception("a flow in the background failed")
+            _log().exception("a flow in the background failed")
 
     async def arun(self) -> None:
+        import asyncio
+
         task = asyncio.ensure_future(arun(self.flow))
         _spawned.add(task)
         task.add_done_callback(_ended)
 
 
+def _log() -> logging.Logger:
+    import logging
+
+    return logging.getLogger("forecache")
+
+
 def _ended(task: asyncio.Task[Any]) -> None:
     _spawned.discard(task)
     if not task.cancelled() and task.exception() is not None:
-        _log.error("a flow in the background failed", exc_info=task.exception())
+        _log().error("a flow in the background failed", exc_info=task.exception())
 
 
 @dataclass(slots=True)
@@ -348,11 +371,13 @@ class Until:
 
     def run(self) -> bool:
         try:
-            self.future.result(None if asyncio._get_running_loop() is None else STALLED)
+            self.future.result(None if running_loop() is None else STALLED)
         except StillRunning:
             return False
         return True
 
     async def arun(self) -> bool:
+        import asyncio
+
         await asyncio.wrap_future(self.future)
         return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Any
 
@@ -28,6 +27,8 @@ def hides(field: str) -> bool:
     >>> hides("redis.password"), hides("FORECACHE_REDIS_PASWORD"), hides("disk.path"), hides("FORECACHE_OBJECT_SECRET_KEY")
     (True, True, False, True)
     """
+    import difflib
+
     words = re.findall(r"[a-z]+", field.lower())
     names = {*words, "_".join(words[-2:])}
     return any(difflib.get_close_matches(name, _ALIKE, n=1, cutoff=0.75) for name in names)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextvars
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import asyncio
 
 KEPT = 10.0
 """Seconds that an idle thread waits for another call."""
@@ -28,6 +32,13 @@ def in_thread(function: Callable[[], Any]) -> Future[Any]:
         threading.Thread(target=_serve, args=(inbox,), name="forecache-call", daemon=True).start()
     inbox.put(job)
     return ending
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that this thread runs. Where nobody has imported asyncio, none runs, and it isn't imported to say so."""
+    loops = sys.modules.get("asyncio.events")
+    running = getattr(loops, "_get_running_loop", None)  # absent while another thread is importing it
+    return None if running is None else running()
 
 
 def _serve(inbox: queue.SimpleQueue[_Job]) -> None:

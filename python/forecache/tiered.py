@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
-from forecache import control as reach
 from forecache import decisions, drain, reads, writes
 from forecache._core import MISSING, Memory
 from forecache.aio import AsyncCache
@@ -204,7 +203,7 @@ def _close(cache: TieredCache) -> Flow[None]:
         yield from drain.flush(cache, time.monotonic() + PATIENCE)
     finally:
         cache._worker.stop()
-        reach.detach(cache)
+        cache._detach()
         Memory.close(cache)
         stack.signal.wake()
         for depth, tier in enumerate(stack.tiers):

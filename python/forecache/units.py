@@ -1,6 +1,5 @@
 """Sizes and durations as people write them."""
 
-import difflib
 import math
 import re
 from collections.abc import Iterable
@@ -35,6 +34,8 @@ def wrong(field: str, given: object, allowed: str) -> ConfigError:
 
 def nearest(given: object, allowed: Iterable[str], shown: Iterable[str] | None = None) -> str:
     """The allowed names (of many those that are `shown`), and the one that was probably meant."""
+    import difflib
+
     names = list(allowed)
     close = difflib.get_close_matches(str(given), names, n=1)
     return ", ".join(names if shown is None else shown) + (f" (did you mean {close[0]}?)" if close else "")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from forecache.advise import Advice
+from forecache.advice import Advice
 from forecache.curves import BELADY, Curve
 from forecache.splits import Split
 from forecache.units import printable

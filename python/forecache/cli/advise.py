@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from forecache.advise import advise as run
+from forecache.advice import advise as run
 from forecache.cli import advice, output, plots, reading
 from forecache.cli.progress import progress
 from forecache.curves import REQUESTS

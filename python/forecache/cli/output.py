@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from forecache.errors import ConfigError
-from forecache.replay import Row
+from forecache.replays import Row
 from forecache.units import printable
 
 CSV_COLUMNS = ("trace", "size_fraction", "policy", "miss_ratio", "byte_miss_ratio")

@@ -7,9 +7,9 @@ from math import ceil, log10, sqrt
 from pathlib import Path
 from typing import Any
 
-from forecache.advise import Advice
+from forecache.advice import Advice
 from forecache.errors import ConfigError
-from forecache.replay import BELADY, Row
+from forecache.replays import BELADY, Row
 
 POINTS = 16
 FORMATS = (".png", ".pdf", ".svg")

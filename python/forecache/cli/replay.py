@@ -8,8 +8,8 @@ import typer
 
 from forecache.cli import output, plots, reading
 from forecache.cli.progress import progress
-from forecache.replay import SIZES, SIZES_ALLOWED, Row
-from forecache.replay import replay as run
+from forecache.replays import SIZES, SIZES_ALLOWED, Row
+from forecache.replays import replay as run
 from forecache.units import wrong
 
 TRY, OUTPUT = "What to try", "Output"

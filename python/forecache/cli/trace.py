@@ -11,7 +11,7 @@ from rich.console import Console
 from forecache import _core
 from forecache.cli import output, reading, record
 from forecache.errors import ConfigError
-from forecache.replay import ALL_KEYS
+from forecache.replays import ALL_KEYS
 from forecache.traces import open_trace
 from forecache.units import parse_size
 

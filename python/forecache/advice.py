@@ -15,7 +15,7 @@ from forecache._core import POLICIES, Trace, curve
 from forecache.curves import BELADY, REQUESTS, Checks, Curve, measure, thinned
 from forecache.errors import TraceError
 from forecache.optimum import Counts
-from forecache.replay import SIZES_ALLOWED
+from forecache.replays import SIZES_ALLOWED
 from forecache.splits import Prices, Split
 from forecache.traces import TracePath, open_trace
 from forecache.units import Duration, Size, parse_duration, parse_size, wrong

@@ -220,15 +220,8 @@ class Memory:
         """A ticket for what tiers have, if nothing is on its way to them; else ticket, mask of the tiers that have nothing
         valid, and what
         was found: `MISSING`, an `Entry`, a value in a tuple, or None if the queue of the mask's tier has to be settled first."""
-    def _look_many(self, keys: Iterable[str], found: dict[str, Any], tickets: dict[str, int]) -> list[str]:
-        """Gives `tickets` one for each key that isn't in `found`, or 0 if something of it is on its way: those are answered."""
-    def _promote_many(
-        self, entries: dict[str, Entry], tickets: dict[str, int], found: dict[str, Any], now: int, depth: int
-    ) -> list[str]:
-        """Adds to `found` what of the entries of the tier at `depth` is bytes as they are, and stores it; the keys of the
-        others are answered. What has no ticket is left out."""
-    def _forget_many(self, tickets: dict[str, int]) -> None:
-        """Takes announcements back."""
+    def _read_many(self, keys: Iterable[str]) -> tuple[dict[str, Any], Reading | None]:
+        """The values of those keys that are there, and the reading of the others; None if there are none."""
     def _fetch(self, key: str) -> int:
         """Announces that the value of `key` is being read from tiers: a ticket, shared by all who do so at a time."""
     def _promote(self, key: str, value: Any, ticket: int, entry: Entry, now: int, depth: int = 0) -> None:

@@ -296,6 +296,22 @@ class Memory:
     ) -> Recorder:
         """Begins to record what is asked for. `sampled` are keys of a million; None for `secret` is one that nobody knows."""
 
+class Reading:
+    """What a call reads from tiers: each key that memory doesn't have, once. Its end takes announcements back."""
+
+    def keys(self) -> list[str]: ...
+    def on_the_way(self) -> list[tuple[int, str]]:
+        """Keys of which something is on its way to tiers, with their places: `Memory._look` tells of them."""
+    def hold(self, at: int, ticket: int) -> None:
+        """The ticket of the key at that place, which ends with the others."""
+    def promote(
+        self, entries: dict[str, Entry], found: dict[str, Any], now: int, depth: int, trusted: bool
+    ) -> list[tuple[str, int, Entry]]:
+        """Adds to `found` what of the entries of the tier at `depth` is bytes as they are, and stores it, if the tier is
+        `trusted`; keys, tickets and entries of the others are answered. What nobody asked for is left out."""
+    def end(self) -> None:
+        """Takes announcements back."""
+
 class Taken:
     """Operations in flight to a tier. Left by an interrupt, or dropped, what wasn't ended waits again; left by an error, the tier
     has to delete what was to be written."""
@@ -406,8 +422,17 @@ class Entry:
         """The record that a read-only buffer holds from `start` to its end, taken apart without a copy of it before. Raises
         `CodecError` as `open` does, and `BufferError` for what can be written to."""
 
+def are_entries(answer: object) -> bool:
+    """Whether something is a dict of entries."""
+
 def ask_served(base: bytes, keys: Sequence[str]) -> bytes:
     """What is sent to a Redis server to ask for the generation and the values of keys."""
+
+def open_reply(
+    namespace: str, keys: Sequence[str], buffer: bytes | bytearray, size: int, now: int
+) -> tuple[dict[str, Entry], list[str], list[str]] | Literal[False] | None:
+    """What `open_served` tells, of the reply to `ask_served` as it came, of which a buffer holds `size` bytes. Nobody may write to
+    that meanwhile. False: there is more to come. None: something is unusual, as an error or a long value, and nothing is told."""
 
 @overload
 def open_served(

@@ -7,7 +7,7 @@ use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicPtr, AtomicU32};
 
@@ -298,8 +298,15 @@ impl Entry {
     }
 }
 
+/// Whether something is a dict of entries.
+#[pyfunction]
+fn are_entries(answer: &Bound<'_, PyAny>) -> bool {
+    answer.cast::<PyDict>().is_ok_and(|entries| entries.iter().all(|(_, entry)| entry.is_exact_instance_of::<Entry>()))
+}
+
 /// Adds what this file offers.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Entry>()?;
-    module.add_class::<Packing>()
+    module.add_class::<Packing>()?;
+    module.add_function(wrap_pyfunction!(are_entries, module)?)
 }

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, Literal, TypeVar, overload
 
 D = TypeVar("D")
 
@@ -414,6 +414,10 @@ class Entry:
     ) -> None: ...
     def seal(self, namespace: str, key: str, packing: Packing) -> bytes:
         """The record of the entry, to be read under the same namespace and key only."""
+    def seal_pieces(self, namespace: str, key: str, packing: Packing) -> list[bytes]:
+        """The same in pieces, which are no copy of a large payload that isn't compressed."""
+    def versioned(self, version: int, payload: bytes | None = None) -> Entry:
+        """The same entry under another version, or with another payload."""
     @staticmethod
     def open(namespace: str, key: str, record: bytes) -> Entry:
         """A record taken apart. Raises `CodecError` if it is damaged, was stored under another key, or by a newer forecache."""
@@ -431,8 +435,8 @@ def ask_served(base: bytes, keys: Sequence[str]) -> bytes:
 def open_reply(
     namespace: str, keys: Sequence[str], buffer: bytes | bytearray, size: int, now: int
 ) -> tuple[dict[str, Entry], list[str], list[str]] | Literal[False] | None:
-    """What `open_served` tells, of the reply to `ask_served` as it came, of which a buffer holds `size` bytes. Nobody may write to
-    that meanwhile. False: there is more to come. None: something is unusual, as an error or a long value, and nothing is told."""
+    """What `open_served` tells, of the reply to `ask_served` as it came, of which a buffer holds `size` bytes. Nobody may write
+    to it meanwhile. False: there is more to come. None: something is unusual, as an error or a long value, and nothing is told."""
 
 @overload
 def open_served(

@@ -112,9 +112,7 @@ def _waiting(cache: TieredCache, key: str, entry: Entry) -> Any:
     return _value(cache, None, key, entry)
 
 
-def _climb_all(
-    cache: TieredCache, depth: int, entries: dict[str, Entry], reading: Reading, found: dict[str, Any]
-) -> Flow[None]:
+def _climb_all(cache: TieredCache, depth: int, entries: dict[str, Entry], reading: Reading, found: dict[str, Any]) -> Flow[None]:
     """Adds the values of what a tier had to `found`, and puts them in memory."""
     stack = cache._stack
     now = stack.now()

@@ -17,7 +17,19 @@ from weakref import WeakSet
 
 from forecache.errors import TierUnavailable
 from forecache.tiers.redis_url import Address
-from forecache.tiers.redis_wire import AwaitedLink, Busy, Command, Dial, PlainLink, Reply, answers, expected, failed, opening, packed
+from forecache.tiers.redis_wire import (
+    AwaitedLink,
+    Busy,
+    Command,
+    Dial,
+    PlainLink,
+    Reply,
+    answers,
+    expected,
+    failed,
+    opening,
+    packed,
+)
 
 __all__ = ["Awaited", "Plain", "Requests"]
 

@@ -27,7 +27,20 @@ from forecache.tiers.redis_url import Address, Target, shown
 if TYPE_CHECKING:
     from forecache.tiers.redis_scripts import Script
 
-__all__ = ["AwaitedLink", "Busy", "Command", "Dial", "PlainLink", "Reply", "answers", "expected", "failed", "is_error", "opening", "packed"]
+__all__ = [
+    "AwaitedLink",
+    "Busy",
+    "Command",
+    "Dial",
+    "PlainLink",
+    "Reply",
+    "answers",
+    "expected",
+    "failed",
+    "is_error",
+    "opening",
+    "packed",
+]
 
 Reply: TypeAlias = Any
 """Bytes, a number, a list of replies, None, or an error of the server; or what a command's `opens` made of it."""

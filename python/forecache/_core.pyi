@@ -436,7 +436,7 @@ def open_reply(
     namespace: str, keys: Sequence[str], buffer: bytes | bytearray, size: int, now: int
 ) -> tuple[dict[str, Entry], list[str], list[str]] | Literal[False] | None:
     """What `open_served` tells, of the reply to `ask_served` as it came, of which a buffer holds `size` bytes. Nobody may write
-    to it meanwhile. False: there is more to come. None: something is unusual, as an error or a long value, and nothing is told."""
+    to it meanwhile. False: there is more to come. None: something is unusual, as an error or a long value."""
 
 @overload
 def open_served(

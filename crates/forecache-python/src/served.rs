@@ -156,7 +156,10 @@ fn taken_apart(mut bytes: &[u8], count: usize) -> Result<Vec<Option<&[u8]>>, Sto
     if header(&mut bytes, b'*')? != count as i64 {
         return Err(Stop::Unusual);
     }
-    let values = (0..count).map(|_| string(&mut bytes)).collect::<Result<Vec<_>, _>>()?;
+    let mut values = Vec::with_capacity(count);
+    for _ in 0..count {
+        values.push(string(&mut bytes)?);
+    }
     if bytes.is_empty() { Ok(values) } else { Err(Stop::Unusual) }
 }
 

@@ -35,8 +35,11 @@ impl Memory {
     ) -> PyResult<(Bound<'py, PyDict>, Option<Bound<'py, Reading>>)> {
         let (py, cache) = (slf.py(), slf.get());
         let (found, keys) = (PyDict::new(py), crate::methods::listed(keys)?);
-        let names = keys.iter().map(Name::of).collect::<PyResult<Vec<_>>>()?;
-        let mut asked = Vec::new();
+        let mut names = Vec::with_capacity(keys.len());
+        for key in &keys {
+            names.push(Name::of(key)?);
+        }
+        let mut asked = Vec::with_capacity(keys.len());
         for name in &names {
             match cache.hit(py, name)? {
                 Some(value) => found.set_item(name.string(), value)?,

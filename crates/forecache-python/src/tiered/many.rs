@@ -19,6 +19,9 @@ struct Asked {
     ticket: AtomicU64,
 }
 
+/// Key, ticket and entry of what Python has to see to.
+type Other<'py> = (Bound<'py, PyAny>, u64, Bound<'py, Entry>);
+
 /// What a call reads from tiers: each key once. Its end takes announcements back.
 #[pyclass(frozen, module = "forecache._core")]
 pub struct Reading {
@@ -98,7 +101,7 @@ impl Reading {
         now: u64,
         depth: usize,
         trusted: bool,
-    ) -> PyResult<Vec<(Bound<'py, PyAny>, u64, Bound<'py, Entry>)>> {
+    ) -> PyResult<Vec<Other<'py>>> {
         let (cache, mut others) = (self.cache.bind(py), Vec::new());
         let stored = self.asked.iter().try_for_each(|Asked { key, group, ticket }| {
             let (key, ticket) = (key.0.bind(py).as_any(), ticket.load(Relaxed));

@@ -76,8 +76,8 @@ fmt: $(VENV)/bin/pip $(VENV)/.group-lint
 docs: $(VENV)/.installed
 	@$(RUN) scripts/tables.py
 
-bench: $(VENV)/.installed $(VENV)/.group-bench
-	@scripts/setup.sh "$(PYTHON)" "$(OLDEST_CARGO)" "$(VENV)" valgrind
+bench: $(VENV)/.installed $(VENV)/.group-bench $(VENV)/.servers
+	@scripts/setup.sh "$(PYTHON)" "$(OLDEST_CARGO)" "$(VENV)" valgrind redis-server memcached
 	$(RUN) benchmarks/memory.py --plot benchmarks/memory.png
 	$(RUN) benchmarks/budget.py
 	$(RUN) benchmarks/instructions.py --check
@@ -86,6 +86,9 @@ bench: $(VENV)/.installed $(VENV)/.group-bench
 	$(RUN) benchmarks/recording.py --check
 	$(RUN) benchmarks/tiers.py
 	$(RUN) benchmarks/lag.py
+	$(RUN) benchmarks/remote.py
+	$(RUN) benchmarks/objects.py
+	$(RUN) benchmarks/memcached.py
 	cargo run --quiet --release --locked --package forecache-core --example replay_speed recordings/database.fctrace
 
 campaign: $(VENV)/.installed $(VENV)/.group-test

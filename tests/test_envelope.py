@@ -1,5 +1,7 @@
 """The record that every tier below memory stores: what goes in comes out, and nothing else ever does."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,9 +37,28 @@ def test_what_is_sealed_comes_back(payload, codec, algorithm, times, owner, tags
     }
     made = Entry(payload, codec=codec, **said)
     assert {name: getattr(made, name) for name in said} == said
-    opened = Entry.open("n", "kü", made.seal("n", "kü", Packing(algorithm)))
+    record = made.seal("n", "kü", Packing(algorithm))
+    assert b"".join(made.seal_pieces("n", "kü", Packing(algorithm))) == record
+    opened = Entry.open("n", "kü", record)
     assert (opened.payload, opened.codec) == (payload, codec)
     assert {name: getattr(opened, name) for name in said} == said
+    other = opened.versioned(11)
+    assert (other.payload, other.codec) == (payload, codec)
+    assert {name: getattr(other, name) for name in said} == said | {"version": 11}
+    assert opened.versioned(12, b"other").payload == b"other"
+
+
+@pytest.mark.parametrize("size", [2**14 - 1, 2**14, 2**20])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_large_record_is_the_same_in_pieces(size, algorithm):
+    for payload in (random.randbytes(size), bytes(size)):
+        made = Entry(payload, owner="o")
+        record = made.seal("n", "k", Packing(algorithm))
+        pieces = made.seal_pieces("n", "k", Packing(algorithm))
+        assert b"".join(pieces) == record
+        assert Entry.open("n", "k", record).payload == payload
+        kept = algorithm == "none" or payload != bytes(size)
+        assert any(piece is payload for piece in pieces) == (size >= 2**14 and kept)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS[1:])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecache import Cache, Memcached, ObjectStore, Redis, ZMemory
-from forecache._core import Entry, Packing, ask_served, open_served
+from forecache._core import Entry, Packing, ask_served, open_reply, open_served
 from forecache.tiers.remote import OPENED, PACKED
 
 names = (f"stack {os.getpid()}:{number}" for number in itertools.count())
@@ -111,3 +111,55 @@ def test_served_values_are_opened_up_to_so_many_bytes_and_with_versions_that_are
         found, idle, damaged = told
         assert [(entry.payload, entry.version) for entry in found.values()] == list(zip(payloads, versions, strict=True))
         assert (list(found), idle, damaged) == (keys, [], [])
+
+
+GENERATION = b"fc1:" + bytes(8)
+
+
+def reply_of(*values):
+    """A server's reply: strings, and None for what isn't there."""
+    told = (b"$-1\r\n" if value is None else b"$%d\r\n%b\r\n" % (len(value), value) for value in values)
+    return b"*%d\r\n" % len(values) + b"".join(told)
+
+
+def plain(served):
+    found, idle, damaged = served
+    return {key: (entry.payload, entry.version, entry.hard) for key, entry in found.items()}, idle, damaged
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.binary(max_size=60), st.integers(0, 50).map(bytes)), max_size=6),
+    st.sampled_from([GENERATION, b"fc1:another.", None]),
+    st.integers(0, 20),
+    st.data(),
+)
+def test_a_reply_tells_the_same_where_it_lies_as_what_hiredis_makes_of_it(payloads, generation, now, data):
+    keys = [str(number) for number in range(len(payloads))]
+    values = []
+    for key, payload in zip(keys, payloads, strict=True):
+        head = GENERATION + (7).to_bytes(8, "little") + data.draw(st.sampled_from([10, 2**53])).to_bytes(8, "little")
+        idle = data.draw(st.sampled_from([None, 5]))
+        record = None if payload is None else head + Entry(payload, time_to_idle=idle).seal("space", key, Packing())
+        values.append(payload if record and data.draw(st.booleans()) else record)
+    reply = reply_of(generation, *values)
+    here = open_reply("space", keys, reply, len(reply), now)
+    there = ({}, [], []) if generation is None else open_served("space", keys, values, generation, now)
+    assert plain(here) == plain(there)
+    buffer = bytearray(reply + b"of no account")
+    assert plain(open_reply("space", keys, buffer, len(reply), now)) == plain(there)
+    assert open_reply("space", keys, buffer, len(reply) + 1, now) is None
+    for size in range(1, len(reply)):
+        assert open_reply("space", keys, reply, size, now) is False
+
+
+@pytest.mark.parametrize(
+    "reply", [b"-NOAUTH no\r\n", b"*-1\r\n", reply_of(GENERATION), reply_of(GENERATION, bytes(2**14)), b"*2\r\n:1\r\n"]
+)
+def test_an_unusual_reply_is_left_to_hiredis(reply):
+    assert open_reply("space", ["key"], reply, len(reply), 0) is None
+
+
+@pytest.mark.parametrize("size", [0, 5])
+def test_a_reply_is_not_read_beyond_its_buffer(size):
+    with pytest.raises(BufferError, match=f"{size} bytes were asked for of a buffer of 4"):
+        open_reply("space", [], b"*1\r\n", size, 0)

@@ -102,6 +102,17 @@ def test_a_hit_climbs_with_its_times_tags_and_owner(colour, clock):
     second.close()
 
 
+def test_get_many_asks_for_a_key_once_that_is_given_twice(colour):
+    upper, lower = Noted(name="upper"), Noted(name="lower")
+    face = made((upper, "through"), (lower, "through"), colour=colour)
+    face.set("b", 1, write="around")
+    upper.asked.clear()
+    lower.asked.clear()
+    assert face.get_many(["a", "b", "a", "b"]) == {"b": 1}
+    assert (upper.of("get"), lower.of("get")) == ([["a", "b"]], [["a"]])
+    face.close()
+
+
 def test_get_many_touches_each_tier_once(colour):
     upper, lower = Noted(name="upper"), Noted(name="lower")
     face = made((upper, "through"), (lower, "through"), colour=colour)

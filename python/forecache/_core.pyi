@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, Literal, TypeVar, overload
 
 D = TypeVar("D")
 
@@ -220,15 +220,8 @@ class Memory:
         """A ticket for what tiers have, if nothing is on its way to them; else ticket, mask of the tiers that have nothing
         valid, and what
         was found: `MISSING`, an `Entry`, a value in a tuple, or None if the queue of the mask's tier has to be settled first."""
-    def _look_many(self, keys: Iterable[str], found: dict[str, Any], tickets: dict[str, int]) -> list[str]:
-        """Gives `tickets` one for each key that isn't in `found`, or 0 if something of it is on its way: those are answered."""
-    def _promote_many(
-        self, entries: dict[str, Entry], tickets: dict[str, int], found: dict[str, Any], now: int, depth: int
-    ) -> list[str]:
-        """Adds to `found` what of the entries of the tier at `depth` is bytes as they are, and stores it; the keys of the
-        others are answered. What has no ticket is left out."""
-    def _forget_many(self, tickets: dict[str, int]) -> None:
-        """Takes announcements back."""
+    def _read_many(self, keys: Iterable[str]) -> tuple[dict[str, Any], Reading | None]:
+        """The values of those keys that are there, and the reading of the others; None if there are none."""
     def _fetch(self, key: str) -> int:
         """Announces that the value of `key` is being read from tiers: a ticket, shared by all who do so at a time."""
     def _promote(self, key: str, value: Any, ticket: int, entry: Entry, now: int, depth: int = 0) -> None:
@@ -302,6 +295,22 @@ class Memory:
         description: str,
     ) -> Recorder:
         """Begins to record what is asked for. `sampled` are keys of a million; None for `secret` is one that nobody knows."""
+
+class Reading:
+    """What a call reads from tiers: each key that memory doesn't have, once. Its end takes announcements back."""
+
+    def keys(self) -> list[str]: ...
+    def on_the_way(self) -> list[tuple[int, str]]:
+        """Keys of which something is on its way to tiers, with their places: `Memory._look` tells of them."""
+    def hold(self, at: int, ticket: int) -> None:
+        """The ticket of the key at that place, which ends with the others."""
+    def promote(
+        self, entries: dict[str, Entry], found: dict[str, Any], now: int, depth: int, trusted: bool
+    ) -> list[tuple[str, int, Entry]]:
+        """Adds to `found` what of the entries of the tier at `depth` is bytes as they are, and stores it, if the tier is
+        `trusted`; keys, tickets and entries of the others are answered. What nobody asked for is left out."""
+    def end(self) -> None:
+        """Takes announcements back."""
 
 class Taken:
     """Operations in flight to a tier. Left by an interrupt, or dropped, what wasn't ended waits again; left by an error, the tier
@@ -405,6 +414,10 @@ class Entry:
     ) -> None: ...
     def seal(self, namespace: str, key: str, packing: Packing) -> bytes:
         """The record of the entry, to be read under the same namespace and key only."""
+    def seal_pieces(self, namespace: str, key: str, packing: Packing) -> list[bytes]:
+        """The same in pieces, which are no copy of a large payload that isn't compressed."""
+    def versioned(self, version: int, payload: bytes | None = None) -> Entry:
+        """The same entry under another version, or with another payload."""
     @staticmethod
     def open(namespace: str, key: str, record: bytes) -> Entry:
         """A record taken apart. Raises `CodecError` if it is damaged, was stored under another key, or by a newer forecache."""
@@ -413,8 +426,17 @@ class Entry:
         """The record that a read-only buffer holds from `start` to its end, taken apart without a copy of it before. Raises
         `CodecError` as `open` does, and `BufferError` for what can be written to."""
 
+def are_entries(answer: object) -> bool:
+    """Whether something is a dict of entries."""
+
 def ask_served(base: bytes, keys: Sequence[str]) -> bytes:
     """What is sent to a Redis server to ask for the generation and the values of keys."""
+
+def open_reply(
+    namespace: str, keys: Sequence[str], buffer: bytes | bytearray, size: int, now: int
+) -> tuple[dict[str, Entry], list[str], list[str]] | Literal[False] | None:
+    """What `open_served` tells, of the reply to `ask_served` as it came, of which a buffer holds `size` bytes. Nobody may write
+    to it meanwhile. False: there is more to come. None: something is unusual, as an error or a long value."""
 
 @overload
 def open_served(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from copy import deepcopy
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from forecache.flow import Flow
 from forecache.stack import FAILURES
 
 if TYPE_CHECKING:
-    from forecache._core import Entry
+    from forecache._core import Entry, Reading
     from forecache.tiered import TieredCache
 
 
@@ -113,38 +112,34 @@ def _waiting(cache: TieredCache, key: str, entry: Entry) -> Any:
     return _value(cache, None, key, entry)
 
 
-def _climb_all(
-    cache: TieredCache, depth: int, entries: dict[str, Entry], tickets: dict[str, int], found: dict[str, Any]
-) -> Flow[None]:
+def _climb_all(cache: TieredCache, depth: int, entries: dict[str, Entry], reading: Reading, found: dict[str, Any]) -> Flow[None]:
     """Adds the values of what a tier had to `found`, and puts them in memory."""
     stack = cache._stack
     now = stack.now()
     trusted = stack.counters is None or stack.tiers[depth].shared
-    for key in (
-        cache._promote_many(entries, tickets, found, now, depth) if trusted else [key for key in entries if key in tickets]
-    ):
-        value = yield from _checked(cache, depth, key, entries[key])
+    for key, ticket, entry in reading.promote(entries, found, now, depth, trusted):
+        value = yield from _checked(cache, depth, key, entry)
         if value is not MISSING:
             found[key] = value
-            cache._promote(key, value, tickets[key], entries[key], now, depth)
+            cache._promote(key, value, ticket, entry, now, depth)
 
 
-def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> Flow[dict[str, Any]]:
-    """Adds to `found` those of `keys` that are below memory; each tier is touched once."""
+def get_many(cache: TieredCache, found: dict[str, Any], reading: Reading) -> Flow[dict[str, Any]]:
+    """Adds to `found` those keys of a reading that are below memory; each tier is touched once."""
     stack = cache._stack
-    tickets: dict[str, int] = {}
     hidden: dict[str, int] = {}
     try:
-        for key in cache._look_many(keys, found, tickets):  # what is on its way, as nearly nothing ever is
+        for at, key in reading.on_the_way():
             ticket, mask, thing = yield from _look(cache, key)
-            tickets[key], hidden[key] = ticket, mask
+            reading.hold(at, ticket)
+            hidden[key] = mask
             value = _on_the_way(cache, key, ticket, thing)
             if value is not MISSING:
                 found[key] = value
             elif thing is not MISSING:
                 hidden[key] = -1  # it has ended, and what tiers have is older
         for depth in stack.depths:
-            asked = list(tickets)
+            asked = reading.keys()
             if depth or hidden:
                 asked = [key for key in asked if key not in found and not hidden.get(key, 0) >> depth & 1]
             if not asked:
@@ -156,10 +151,10 @@ def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> 
                 continue
             if stack.counters is None:
                 stack.attached(cache)
-            yield from _climb_all(cache, depth, entries, tickets, found)
+            yield from _climb_all(cache, depth, entries, reading, found)
         return found
     finally:
-        cache._forget_many(tickets)
+        reading.end()
 
 
 def entry_of(cache: TieredCache, key: str, skip: int | None = None) -> Flow[tuple[Any, Entry | None]]:

@@ -88,9 +88,8 @@ class TieredCache(Cache):
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """See `Cache.get_many`."""
-        keys = keys if isinstance(keys, str) else list(keys)
-        found = Memory.get_many(self, keys)
-        return found if len(found) == len(keys) else run(reads.get_many(self, keys, found))
+        found, reading = self._read_many(keys)
+        return found if reading is None else run(reads.get_many(self, found, reading))
 
     def scan(self, pattern: str | None = None) -> Iterator[str]:
         """See `Cache.scan`."""
@@ -255,9 +254,8 @@ class TieredFace(AsyncCache):
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """See `Cache.get_many`."""
-        keys = keys if isinstance(keys, str) else list(keys)
-        found = Memory.get_many(self.sync, keys)
-        return found if len(found) == len(keys) else await arun(reads.get_many(self.sync, keys, found))
+        found, reading = self.sync._read_many(keys)
+        return found if reading is None else await arun(reads.get_many(self.sync, found, reading))
 
     async def scan(self, pattern: str | None = None) -> AsyncIterator[str]:
         """See `Cache.scan`."""

@@ -11,7 +11,8 @@
 
 use crate::compress::{Algorithm, Compression};
 use crate::number::{push, take};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use std::borrow::Cow;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 /// The version that is written, and the latest that is read.
 pub const VERSION: u8 = 1;
@@ -133,23 +134,66 @@ pub fn seal_onto(
     binding: u64,
 ) -> Option<()> {
     let packed = compression.pack(payload);
-    let algorithm = if packed.is_some() { compression.algorithm } else { Algorithm::None };
     let body = packed.as_deref().unwrap_or(payload);
     let start = out.len();
     out.reserve(body.len() + SHORTEST + 48);
+    let algorithm = if packed.is_some() { compression.algorithm } else { Algorithm::None };
+    push_head(out, (codec, algorithm), fields, payload.len(), body.len())?;
+    out.extend_from_slice(body);
+    let check = xxh3_64_with_seed(&out[start..], binding);
+    out.extend(check.to_le_bytes());
+    Some(())
+}
+
+/// A record in pieces, which are no copy of a payload that isn't compressed.
+pub struct Pieces<'a> {
+    /// What comes before the payload.
+    pub head: Vec<u8>,
+    /// The payload as it is stored.
+    pub body: Cow<'a, [u8]>,
+    /// What comes behind it.
+    pub check: [u8; CHECK],
+}
+
+/// The record that [`seal`] gives, in pieces. `None` if it would be longer than 4 GiB.
+pub fn seal_pieces<'a>(
+    codec: u8,
+    compression: &Compression,
+    fields: &Fields,
+    payload: &'a [u8],
+    binding: u64,
+) -> Option<Pieces<'a>> {
+    let (body, algorithm) = match compression.pack(payload) {
+        Some(packed) => (Cow::Owned(packed), compression.algorithm),
+        None => (Cow::Borrowed(payload), Algorithm::None),
+    };
+    let mut head = Vec::with_capacity(SHORTEST + 48);
+    push_head(&mut head, (codec, algorithm), fields, payload.len(), body.len())?;
+    let mut check = Xxh3::with_seed(binding);
+    check.update(&head);
+    check.update(&body);
+    let check = check.digest().to_le_bytes();
+    Some(Pieces { head, body, check })
+}
+
+/// Appends what comes before a payload of `length` bytes that takes `stored`.
+fn push_head(
+    out: &mut Vec<u8>,
+    (codec, algorithm): (u8, Algorithm),
+    fields: &Fields,
+    length: usize,
+    stored: usize,
+) -> Option<()> {
+    let start = out.len();
     out.extend([0; LENGTH]);
     out.extend([VERSION, codec, algorithm as u8]);
     if algorithm != Algorithm::None {
-        push_number(out, RAW, payload.len() as u64);
+        push_number(out, RAW, length as u64);
     }
     push_fields(out, fields);
     push(out, END);
-    out.extend_from_slice(body);
-    let record = &mut out[start..];
-    let length = u32::try_from(record.len() - LENGTH + CHECK).ok()?;
-    record[..LENGTH].copy_from_slice(&length.to_le_bytes());
-    let check = xxh3_64_with_seed(record, binding);
-    out.extend(check.to_le_bytes());
+    let all = u32::try_from(out.len() - start - LENGTH + stored + CHECK).ok()?;
+    out[start..start + LENGTH].copy_from_slice(&all.to_le_bytes());
     Some(())
 }
 
@@ -347,7 +391,9 @@ mod tests {
             let record = seal(codec, &compression, &fields, &payload, 7).unwrap();
             let envelope = open(&record, 7).unwrap();
             prop_assert_eq!((envelope.codec, &envelope.fields, envelope.length), (codec, &fields, payload.len()));
-            prop_assert_eq!(envelope.unpack().unwrap(), payload);
+            prop_assert_eq!(envelope.unpack().unwrap(), &payload[..]);
+            let pieces = seal_pieces(codec, &compression, &fields, &payload, 7).unwrap();
+            prop_assert_eq!([&pieces.head[..], &pieces.body, &pieces.check].concat(), record);
         }
     }
 }

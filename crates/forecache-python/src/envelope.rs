@@ -2,12 +2,13 @@
 
 use crate::errors::{codec_error, config_error};
 use forecache_core::compress::{Algorithm, Compression};
-use forecache_core::envelope::{self, Envelope, Fields, Unreadable};
+use forecache_core::envelope::{self, Envelope, Fields, Pieces, Unreadable};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict};
+use std::borrow::Cow;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicPtr, AtomicU32};
 
@@ -94,6 +95,9 @@ pub struct Entry {
 
 /// The payload of a record that was taken apart, unpacked right to where Python has it, a large one without the GIL; `None` if it can't be.
 pub fn payload(py: Python<'_>, record: &Envelope<'_>) -> Option<Py<PyBytes>> {
+    if record.length >= LARGE && record.algorithm == Algorithm::None {
+        return (record.packed.len() == record.length).then(|| joined(py, &[record.packed]).ok())?.map(Bound::unbind);
+    }
     if record.length >= LARGE {
         return filled(py, record.length, |bytes| record.unpack_into(bytes).is_ok()).ok().map(Bound::unbind);
     }
@@ -104,18 +108,24 @@ pub fn payload(py: Python<'_>, record: &Envelope<'_>) -> Option<Py<PyBytes>> {
     PyBytes::new_with(py, record.length, unpack).ok().map(Bound::unbind)
 }
 
-/// Bytes that are filled without the GIL. Raises `MemoryError` without memory for them, and `ValueError` if `fill` says that it failed.
-fn filled<'py>(py: Python<'py>, length: usize, fill: impl FnOnce(&mut [u8]) -> bool + Send) -> PyResult<Bound<'py, PyBytes>> {
+/// Bytes that are yet to be set, and where they begin: so many from there on, as long as the object lives. Nobody else knows of it yet (the
+/// garbage collector doesn't look at bytes). Raises `MemoryError` without memory for them.
+fn allocated(py: Python<'_>, length: usize) -> PyResult<(Bound<'_, PyBytes>, AtomicPtr<u8>)> {
     let size = isize::try_from(length)?;
     // SAFETY: without contents to copy it allocates a bytes object of that size, or gives null and sets an error.
     let made = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(std::ptr::null(), size)) };
     let bytes = made?.cast_into::<PyBytes>()?;
     // SAFETY: it is a bytes object.
     let start = AtomicPtr::new(unsafe { ffi::PyBytes_AsString(bytes.as_ptr()) }.cast::<u8>());
+    Ok((bytes, start))
+}
+
+/// Bytes that are filled without the GIL. Raises `MemoryError` without memory for them, and `ValueError` if `fill` says that it failed.
+fn filled<'py>(py: Python<'py>, length: usize, fill: impl FnOnce(&mut [u8]) -> bool + Send) -> PyResult<Bound<'py, PyBytes>> {
+    let (bytes, start) = allocated(py, length)?;
     let done = py.detach(|| {
         let start = start.into_inner();
-        // SAFETY: the object has `length` bytes from there on, it lives until `bytes` is dropped, and nobody else knows of it yet (the
-        // garbage collector doesn't look at bytes). They are set before they are lent.
+        // SAFETY: see `allocated`. They are set before they are lent.
         let contents = unsafe {
             start.write_bytes(0, length);
             std::slice::from_raw_parts_mut(start, length)
@@ -123,6 +133,22 @@ fn filled<'py>(py: Python<'py>, length: usize, fill: impl FnOnce(&mut [u8]) -> b
         fill(contents)
     });
     if done { Ok(bytes) } else { Err(PyValueError::new_err("damaged")) }
+}
+
+/// Bytes that are pieces in a row, copied without the GIL.
+fn joined<'py>(py: Python<'py>, pieces: &[&[u8]]) -> PyResult<Bound<'py, PyBytes>> {
+    let (bytes, start) = allocated(py, pieces.iter().map(|piece| piece.len()).sum())?;
+    py.detach(|| {
+        let mut at = start.into_inner();
+        for piece in pieces {
+            // SAFETY: see `allocated`. All pieces together are as long as the object, and what is new overlaps none of them.
+            unsafe {
+                at.copy_from_nonoverlapping(piece.as_ptr(), piece.len());
+                at = at.add(piece.len());
+            }
+        }
+    });
+    Ok(bytes)
 }
 
 fn never(time: Option<u64>) -> u64 {
@@ -178,17 +204,42 @@ impl Entry {
         key: &str,
         packing: &Bound<'py, Packing>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let (packing, binding) = (&packing.get().0, envelope::binding(namespace, key));
-        let (payload, fields) = (self.payload.as_bytes(py), self.fields());
-        let work = || envelope::seal(self.codec, packing, &fields, payload, binding);
-        let record = if payload.len() < LARGE { work() } else { py.detach(work) };
-        let record =
-            record.ok_or_else(|| codec_error(py, format!("a value of {} bytes; at most 4 GiB can be stored", payload.len())))?;
-        let copied = |bytes: &mut [u8]| {
-            bytes.copy_from_slice(&record);
-            true
+        let payload = self.payload.as_bytes(py);
+        if payload.len() >= LARGE {
+            let Pieces { head, body, check } = self.pieces(py, namespace, key, packing)?;
+            return joined(py, &[&head, &body, &check]);
+        }
+        let binding = envelope::binding(namespace, key);
+        let record = envelope::seal(self.codec, &packing.get().0, &self.fields(), payload, binding);
+        Ok(PyBytes::new(py, &record.ok_or_else(|| self.too_long(py))?))
+    }
+
+    /// The same in pieces, which are no copy of a large payload that isn't compressed.
+    fn seal_pieces<'py>(
+        &self,
+        py: Python<'py>,
+        namespace: &str,
+        key: &str,
+        packing: &Bound<'py, Packing>,
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        if self.payload.as_bytes(py).len() < LARGE {
+            return Ok(vec![self.seal(py, namespace, key, packing)?]);
+        }
+        let Pieces { head, body, check } = self.pieces(py, namespace, key, packing)?;
+        let body = match body {
+            Cow::Borrowed(_) => self.payload.bind(py).clone(),
+            Cow::Owned(packed) => joined(py, &[&packed])?,
         };
-        if record.len() < LARGE { Ok(PyBytes::new(py, &record)) } else { filled(py, record.len(), copied) }
+        Ok(vec![PyBytes::new(py, &head), body, PyBytes::new(py, &check)])
+    }
+
+    /// The same entry under another version, or with another payload.
+    #[pyo3(signature = (version, payload=None))]
+    fn versioned(&self, py: Python<'_>, version: u64, payload: Option<Py<PyBytes>>) -> Self {
+        let payload = payload.unwrap_or_else(|| self.payload.clone_ref(py));
+        let (compression, stored_bytes, mark) = (Algorithm::None.name(), 0, AtomicU32::new(0));
+        let (owner, tags) = (self.owner.clone(), self.tags.clone());
+        Entry { payload, version, compression, stored_bytes, mark, owner, tags, ..*self }
     }
 
     /// A record taken apart.
@@ -235,6 +286,18 @@ impl Entry {
 }
 
 impl Entry {
+    /// The record of a large payload, made without the GIL.
+    fn pieces<'a>(&'a self, py: Python<'a>, namespace: &str, key: &str, packing: &Bound<'_, Packing>) -> PyResult<Pieces<'a>> {
+        let (packing, binding) = (&packing.get().0, envelope::binding(namespace, key));
+        let (payload, fields) = (self.payload.as_bytes(py), self.fields());
+        let pieces = py.detach(|| envelope::seal_pieces(self.codec, packing, &fields, payload, binding));
+        pieces.ok_or_else(|| self.too_long(py))
+    }
+
+    fn too_long(&self, py: Python<'_>) -> PyErr {
+        codec_error(py, format!("a value of {} bytes; at most 4 GiB can be stored", self.payload.as_bytes(py).len()))
+    }
+
     /// An entry on its way to a tier: `written`, `hard` and time to idle, owner and tags, cost and whether it is immutable and pinned,
     /// epoch and mark.
     pub fn made(
@@ -298,8 +361,15 @@ impl Entry {
     }
 }
 
+/// Whether something is a dict of entries.
+#[pyfunction]
+fn are_entries(answer: &Bound<'_, PyAny>) -> bool {
+    answer.cast::<PyDict>().is_ok_and(|entries| entries.iter().all(|(_, entry)| entry.is_exact_instance_of::<Entry>()))
+}
+
 /// Adds what this file offers.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Entry>()?;
-    module.add_class::<Packing>()
+    module.add_class::<Packing>()?;
+    module.add_function(wrap_pyfunction!(are_entries, module)?)
 }

@@ -140,7 +140,7 @@ impl Memory {
         let (value, wakes);
         if entry.codec == RAW {
             value = entry.payload.clone_ref(py).into_bound(py).into_any();
-            wakes = self.climb(name.string(), &value, ticket, &entry, now)?;
+            wakes = self.climb(name.string(), &value, ticket, &entry, now, None)?;
         } else {
             let entry = Bound::new(py, entry)?;
             let decoded = match foreign::call(express.decode.bind(py), (name.string(), &entry)) {
@@ -150,7 +150,7 @@ impl Memory {
                 Err(error) => return Err(error),
             };
             value = decoded;
-            wakes = self.climb(name.string(), &value, ticket, entry.get(), now)?;
+            wakes = self.climb(name.string(), &value, ticket, entry.get(), now, None)?;
         }
         if wakes {
             foreign::call(express.wake.bind(py), ())?;

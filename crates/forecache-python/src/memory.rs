@@ -389,21 +389,31 @@ impl Memory {
         }
     }
 
-    /// What a read that found nothing has to do.
+    /// What a read that found nothing has to do. Gives the group of the key, if there is one.
     #[cold]
-    fn missed(&self, py: Python<'_>, name: &Name) -> PyResult<()> {
+    pub fn missed(&self, py: Python<'_>, name: &Name) -> PyResult<Option<u16>> {
         let utf8 = name.utf8().ok();
         self.change(py, |state, _| {
-            let group = utf8.as_ref().and_then(|key| state.store.groups.known(key)).unwrap_or(0);
-            state.store.groups.get(group).misses += 1;
+            let group = utf8.as_ref().and_then(|key| state.store.groups.known(key));
+            state.store.groups.get(group.unwrap_or(0)).misses += 1;
             if state.store.tape.is_some() {
                 state.note_missed(utf8.as_deref().unwrap_or_default());
             }
+            group
         })
     }
 
     #[inline]
     pub fn found<'py>(&self, py: Python<'py>, name: &Name) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match self.hit(py, name)? {
+            Some(value) => Ok(Some(value)),
+            None => self.missed(py, name).map(|_| None),
+        }
+    }
+
+    /// The same, for a caller who sees to what a miss has to do.
+    #[inline]
+    pub fn hit<'py>(&self, py: Python<'py>, name: &Name) -> PyResult<Option<Bound<'py, PyAny>>> {
         let lookup = name.lookup(NAMESPACE);
         let mut gone = Vec::new();
         let found = self.state.with(py, |state| {
@@ -416,7 +426,7 @@ impl Memory {
             Some(value) => self.given(value.into_bound(py)).map(Some),
             None => {
                 self.let_go(py, gone);
-                self.missed(py, name).map(|()| None)
+                Ok(None)
             }
         }
     }

@@ -32,7 +32,7 @@ fn expected(field: &str, allowed: &str, given: &Bound<'_, PyAny>) -> PyErr {
 }
 
 /// Keys from any iterable that isn't itself a `str`.
-fn listed<'py>(keys: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+pub fn listed<'py>(keys: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
     if keys.is_instance_of::<PyString>() {
         return Err(expected("keys", "an iterable of str", keys));
     }

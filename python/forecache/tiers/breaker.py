@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from forecache._core import Entry, Gate
+from forecache._core import Entry, Gate, are_entries
 from forecache.errors import TierUnavailable
 from forecache.events import TierClosed, TierOpened
 from forecache.flow import Call, Flow
@@ -45,7 +45,6 @@ NEARLY = 900
 SEVERAL = 256
 """Keys for which a tier may have its `timeout` once more: it may take them in several exchanges, each of which it bounds."""
 _FAILED: Any = object()
-_ENTRIES = frozenset((Entry,))
 _alive: weakref.WeakSet[Breaker] = weakref.WeakSet()
 _log = logging.getLogger("forecache")
 
@@ -103,7 +102,7 @@ class Breaker(Layer):
 
     def get_many(self, keys: Sequence[str]) -> Flow[dict[str, Entry]]:
         """See `Tier`. What can't be read is a miss, and so is what came to be owed meanwhile."""
-        found = yield from self._ask(_is_entries, self.tier.get_many, keys, keys=keys)
+        found = yield from self._ask(are_entries, self.tier.get_many, keys, keys=keys)
         if found is _FAILED:
             return {}
         return {key: entry for key, entry in found.items() if not self._owed.hides(key, entry)} if self._owed else found
@@ -362,10 +361,6 @@ def _text(error: Exception) -> str:
 def _check(fits: Callable[[Any], bool], answer: object) -> None:
     if not fits(answer):
         raise TierUnavailable(f"its answer was {answer!r:.100}")
-
-
-def _is_entries(answer: object) -> bool:
-    return isinstance(answer, dict) and _ENTRIES.issuperset(map(type, answer.values()))
 
 
 def _is_stored(answer: object) -> bool:

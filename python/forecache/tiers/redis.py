@@ -12,11 +12,12 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from forecache import checks
-from forecache._core import Entry, ask_served, open_served
+from forecache._core import Entry, ask_served, open_reply, open_served
 from forecache.flow import Flow, aside
 from forecache.tiers import redis_scripts as scripts
 from forecache.tiers.boundary import Compressed
@@ -229,20 +230,18 @@ class RedisTier:
         if len(keys) > READ_KEYS:
             groups = list(_pieces(groups, READ_KEYS))
         for bucket, names in groups:
-            commands.append(self._command(bucket, ask_served(self._bases[bucket], names)))
+            commands.append(self._command(bucket, ask_served(self._bases[bucket], names), opens=partial(self._opened, names)))
         replies = yield from self._servers.exchange(tending + commands)
         now = self._now()
         self._tended(tending, replies)
-        for (_, names), (generation, *values) in zip(groups, replies[len(tending) :], strict=True):
-            if generation is not None:
-                served = self._records.namespace, names, values, generation, now
-                some, resting, broken = open_served(*served, OPENED) or (yield aside(open_served, *served))
-                if found:
-                    found.update(some)
-                else:
-                    found = some
-                idle += resting
-                damaged += broken
+        for (_, names), reply in zip(groups, replies[len(tending) :], strict=True):
+            some, resting, broken = reply if type(reply) is tuple else (yield from self._open(names, reply, now))
+            if found:
+                found.update(some)
+            else:
+                found = some
+            idle += resting
+            damaged += broken
         self._counts["hits"] += len(found)
         self._counts["misses"] += len(keys) - len(found)
         if self._capacity:
@@ -254,6 +253,18 @@ class RedisTier:
             self._records.corrupt += len(damaged)
             yield from self._change(dict.fromkeys(damaged), ANY)
         return found
+
+    def _opened(self, names: list[str], buffer: bytes | bytearray, size: int) -> Any:
+        """See `redis_wire.Opens`."""
+        return open_reply(self._records.namespace, names, buffer, size, self._now())
+
+    def _open(self, names: list[str], reply: Reply, now: int) -> Flow[tuple[dict[str, Entry], list[str], list[str]]]:
+        """What `open_served` tells of a reply that hiredis has read."""
+        generation, *values = reply
+        if generation is None:
+            return {}, [], []
+        served = self._records.namespace, names, values, generation, now
+        return open_served(*served, OPENED) or (yield aside(open_served, *served))
 
     def _put_off(self, found: dict[str, Entry], keys: list[str], now: int) -> Flow[None]:
         """The ends of entries with a time to idle, which were read now."""

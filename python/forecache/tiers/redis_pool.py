@@ -17,7 +17,19 @@ from weakref import WeakSet
 
 from forecache.errors import TierUnavailable
 from forecache.tiers.redis_url import Address
-from forecache.tiers.redis_wire import AwaitedLink, Busy, Command, Dial, PlainLink, Reply, answers, expected, failed, packed
+from forecache.tiers.redis_wire import (
+    AwaitedLink,
+    Busy,
+    Command,
+    Dial,
+    PlainLink,
+    Reply,
+    answers,
+    expected,
+    failed,
+    opening,
+    packed,
+)
 
 __all__ = ["Awaited", "Plain", "Requests"]
 
@@ -116,7 +128,7 @@ class Plain(Pool[PlainLink]):
                 link.send(link.packed(commands, ends))
             replies = []
             for link, (address, commands) in zip(links, requests, strict=True):  # noqa: B007  who failed is told
-                replies.append(answers(commands, link.receive(expected(commands), ends)))
+                replies.append(answers(commands, link.receive(expected(commands), ends, opening(commands))))
         except BaseException as error:
             for link in links:
                 self.lose(link)
@@ -228,7 +240,7 @@ class Awaited(Pool[AwaitedLink]):
                 await link.send(link.packed(commands, ends))
             replies = []
             for link, (address, commands) in zip(links, requests, strict=True):  # noqa: B007  who failed is told
-                replies.append(answers(commands, await link.receive(expected(commands), ends)))
+                replies.append(answers(commands, await link.receive(expected(commands), ends, opening(commands))))
         except BaseException as error:
             for link in links:
                 self.lose(link)

@@ -27,15 +27,32 @@ from forecache.tiers.redis_url import Address, Target, shown
 if TYPE_CHECKING:
     from forecache.tiers.redis_scripts import Script
 
-__all__ = ["AwaitedLink", "Busy", "Command", "Dial", "PlainLink", "Reply", "answers", "expected", "failed", "is_error", "packed"]
+__all__ = [
+    "AwaitedLink",
+    "Busy",
+    "Command",
+    "Dial",
+    "PlainLink",
+    "Reply",
+    "answers",
+    "expected",
+    "failed",
+    "is_error",
+    "opening",
+    "packed",
+]
 
 Reply: TypeAlias = Any
-"""Bytes, a number, a list of replies, None, or an error of the server."""
+"""Bytes, a number, a list of replies, None, or an error of the server; or what a command's `opens` made of it."""
+Opens: TypeAlias = Callable[[bytes | bytearray, int], Any]
+"""Opens a reply in a buffer that holds so many bytes of it: `_MORE` if that isn't all, None if hiredis is to read it."""
 
-READ = 65_536
+READ = 2**17
+"""Bytes that are read at a time, and of a reply that may be opened where they lie."""
 PIECE = 2**17
 """Bytes that are handed to a loop at a time: the system takes a while to copy them."""
-_MORE = object()
+_MORE = False
+"""What stands for a reply of which there is more to come. The protocol has no such value."""
 
 
 _pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
@@ -58,13 +75,22 @@ class Busy(TierUnavailable):
 class Command:
     """What is asked of a bucket: a command, in words or as it is sent, or a script and its arguments."""
 
-    __slots__ = ("arguments", "asking", "base", "bucket", "elsewhere", "script", "whole")
+    __slots__ = ("arguments", "asking", "base", "bucket", "elsewhere", "opens", "script", "whole")
 
-    def __init__(self, bucket: int, arguments: tuple[Any, ...] | bytes, script: Script | None = None, base: bytes = b"") -> None:
+    def __init__(
+        self,
+        bucket: int,
+        arguments: tuple[Any, ...] | bytes,
+        script: Script | None = None,
+        base: bytes = b"",
+        opens: Opens | None = None,
+    ) -> None:
         self.bucket = bucket
         self.arguments = arguments
         self.script = script
         self.base = base
+        self.opens = opens
+        """What may open the reply, if it comes alone."""
         self.whole = False
         """Whether the server is to be told the text of the script."""
         self.asking = False
@@ -204,6 +230,11 @@ def expected(commands: Sequence[Command]) -> int:
     return len(commands) + sum(command.asking for command in commands)
 
 
+def opening(commands: Sequence[Command]) -> Opens | None:
+    """What opens the reply, if there will be one only."""
+    return commands[0].opens if len(commands) == 1 and not commands[0].asking else None
+
+
 def answers(commands: Sequence[Command], replies: list[Reply]) -> list[Reply]:
     """The replies, without those that only say that a server was asked for what moves to it."""
     if len(commands) == len(replies):
@@ -231,27 +262,33 @@ class PlainLink(Link):
         """Sends all of it within the timeout."""
         self._socket.sendall(data)
 
-    def receive(self, count: int, ends: float | None) -> list[Reply]:
+    def receive(self, count: int, ends: float | None, opens: Opens | None = None) -> list[Reply]:
         """So many replies: the first until then, or a little later; each of the others within the timeout."""
         gets, replies = self._reader.gets, []
         for _ in range(count):
             reply = gets()
             if reply is _MORE:
-                reply = self._wait(ends)
+                reply = self._wait(ends, opens)
                 ends = None
             replies.append(reply)
         return self._in_step(replies)
 
-    def _wait(self, ends: float | None) -> Reply:
+    def _wait(self, ends: float | None, opens: Opens | None) -> Reply:
         sock, reader, buffer = self._socket, self._reader, self._buffer
         limited = False
+        held = 0
         try:
             while True:
-                size = sock.recv_into(buffer)
+                size = sock.recv_into(memoryview(buffer)[held:] if held else buffer)
                 if not size:
                     raise EOFError("the server closed the connection")
-                reader.feed(buffer, 0, size)  # type: ignore[arg-type] # its stub knows no bytearray
-                reply = reader.gets()
+                held += size
+                reply = None if opens is None else opens(buffer, held)
+                if reply is None or (reply is _MORE and held == READ):
+                    opens = None
+                    reader.feed(buffer, 0, held)  # type: ignore[arg-type] # its stub knows no bytearray
+                    reply = reader.gets()
+                    held = 0
                 if reply is not _MORE:
                     return reply
                 if self.timeout is not None:  # all parts together may take as long as one
@@ -304,20 +341,21 @@ class AwaitedLink(Link):
             self._writer.write(memoryview(data)[at : at + PIECE])
             await asyncio.sleep(0)
 
-    async def receive(self, count: int, ends: float | None) -> list[Reply]:
+    async def receive(self, count: int, ends: float | None, opens: Opens | None = None) -> list[Reply]:
         """See `PlainLink`. Who is cancelled drops the link."""
         gets, replies = self._reader.gets, []
         for _ in range(count):
             reply = gets()
             if reply is _MORE:
-                reply = await self._wait(self.timeout if ends is None else left(ends))
+                reply = await self._wait(self.timeout if ends is None else left(ends), opens)
                 ends = None
             replies.append(reply)
         return self._in_step(replies)
 
-    async def _wait(self, timeout: float | None) -> Reply:
+    async def _wait(self, timeout: float | None, opens: Opens | None) -> Reply:
         reader, stream = self._reader, self._stream
         late = False
+        held = b""
 
         def give_up() -> None:
             nonlocal late
@@ -330,8 +368,13 @@ class AwaitedLink(Link):
                 data = await stream.read(READ)
                 if not data:
                     raise EOFError("the server closed the connection")
-                reader.feed(data)
-                reply = reader.gets()
+                held = held + data if held else data
+                reply = None if opens is None else opens(held, len(held))
+                if reply is None or (reply is _MORE and len(held) >= READ):
+                    opens = None
+                    reader.feed(held)
+                    reply = reader.gets()
+                    held = b""
                 if reply is not _MORE:
                     return reply
         except (EOFError, OSError):

@@ -83,6 +83,10 @@ class Records:
         """The record of an entry."""
         return entry.seal(self.namespace, key, self._packing)
 
+    def seal_pieces(self, key: str, entry: Entry) -> list[bytes]:
+        """The same in pieces, one of which may be the payload itself."""
+        return entry.seal_pieces(self.namespace, key, self._packing)
+
     def open(self, key: str, record: bytes) -> Entry | None:
         """The entry of a record; None if it is damaged, foreign, or another key's."""
         return self.open_from(key, record, 0)

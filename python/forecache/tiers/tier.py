@@ -27,7 +27,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from forecache._core import Counters, Disk, Entry, FakeClock, Gate, ZMemory
 from forecache.flow import Flow
@@ -246,21 +246,4 @@ def lives(entry: Entry, used: int, now: int) -> bool:
 
 def versioned(entry: Entry, version: int, payload: bytes | None = None) -> Entry:
     """The same entry under another version, or with another payload: for tiers, which give versions of their own."""
-    rest: dict[str, Any] = {name: getattr(entry, name) for name in _BESIDE}
-    return Entry(entry.payload if payload is None else payload, version=version, **rest)
-
-
-_BESIDE = (
-    "codec",
-    "written",
-    "soft",
-    "hard",
-    "time_to_idle",
-    "owner",
-    "generation",
-    "epoch",
-    "tags",
-    "cost",
-    "immutable",
-    "pinned",
-)
+    return entry.versioned(version, payload)

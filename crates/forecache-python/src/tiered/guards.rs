@@ -3,6 +3,7 @@
 //! An exception may fall between any two steps of Python. What is in flight, or being decided, is therefore held by one of these from the
 //! very step that began it; a caller ends it by a `with`, and if that was never reached the object's own end does.
 
+use super::many::Reading;
 use super::take::Taking;
 use super::told;
 use crate::below::{self, Mark, OVERHEAD, Operation, What};
@@ -182,7 +183,7 @@ fn is_error(kind: &Bound<'_, PyType>) -> bool {
 }
 
 /// Does what a last reference leaves to do, and keeps the exception that may be on its way.
-fn at_last(body: impl FnOnce(Python<'_>) -> PyResult<()>) {
+pub fn at_last(body: impl FnOnce(Python<'_>) -> PyResult<()>) {
     // An interpreter that ends needs nothing any more.
     Python::try_attach(|py| {
         let raised = PyErr::take(py);
@@ -281,6 +282,7 @@ impl Memory {
 
 /// Adds what this file offers.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Reading>()?;
     module.add_class::<Taken>()?;
     module.add_class::<Changing>()
 }

@@ -173,7 +173,7 @@ impl Memory {
         depth: usize,
     ) -> PyResult<()> {
         slf.get().fill(key, ticket, entry, depth)?;
-        slf.get().climb(key, value, ticket, entry.get(), now)?;
+        slf.get().climb(key, value, ticket, entry.get(), now, None)?;
         super::wake(slf)
     }
 
@@ -230,7 +230,7 @@ impl Memory {
         })
     }
 
-    /// See `_promote`. Says whether the thread that writes behind has to be woken.
+    /// See `_promote`. Says whether the thread that writes behind has to be woken. The key's `group` needn't be known.
     pub fn climb(
         &self,
         key: &Bound<'_, PyAny>,
@@ -238,6 +238,7 @@ impl Memory {
         ticket: u64,
         entry: &Entry,
         now: u64,
+        group: Option<u16>,
     ) -> PyResult<bool> {
         let py = key.py();
         let item = self.item(key, value)?;
@@ -252,7 +253,7 @@ impl Memory {
             if state.store.peek(&lookup).is_some() || entry.hard.is_some_and(|hard| hard <= now) {
                 return false;
             }
-            let group = state.store.groups.of(&utf8);
+            let group = group.unwrap_or_else(|| state.store.groups.of(&utf8));
             let owner = if entry.owner.is_empty() { 0 } else { state.store.owners.number(NAMESPACE, &entry.owner) };
             let options = Options {
                 time_to_live: below::nanoseconds(entry.hard.map(|hard| hard - now)),

@@ -1,95 +1,147 @@
-//! The way up of many keys at once: `_look`, `_promote` and `_forget`, each in one call.
+//! The way up of many keys at once: what memory has of them, and what is announced, stored and taken back of the others.
 
+use super::guards::at_last;
 use crate::envelope::Entry;
 use crate::express::RAW;
-use crate::foreign;
-use crate::key::Name;
-use crate::memory::{Memory, NAMESPACE};
+use crate::key::{self, Name, Text};
+use crate::memory::{Memory, NAMESPACE, Spread};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList, PyString};
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A key that memory doesn't have.
+struct Asked {
+    key: Text,
+    group: Option<u16>,
+    /// Its announcement; 0 as long as something of it lies in the queues, and when it was taken back.
+    ticket: AtomicU64,
+}
+
+/// Key, ticket and entry of what Python has to see to.
+type Other<'py> = (Bound<'py, PyAny>, u64, Bound<'py, Entry>);
+
+/// What a call reads from tiers: each key once. Its end takes announcements back.
+#[pyclass(frozen, module = "forecache._core")]
+pub struct Reading {
+    cache: Py<Memory>,
+    asked: Vec<Asked>,
+}
 
 #[pymethods]
 impl Memory {
-    /// Gives `tickets`, which has none yet, one for each of `keys` that isn't in `found`, or 0 if something of it lies in the queues: those keys are the
-    /// answer, and `_look` tells of them.
-    fn _look_many<'py>(
-        &self,
-        py: Python<'py>,
+    /// The values of those keys that are there, and the reading of the others; None if there are none.
+    fn _read_many<'py>(
+        slf: &Bound<'py, Self>,
         keys: &Bound<'py, PyAny>,
-        found: &Bound<'py, PyDict>,
-        tickets: &Bound<'py, PyDict>,
-    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let mut asked = Vec::new();
-        for key in foreign::list(keys)?.iter() {
-            if found.is_empty() || !found.contains(&key)? {
-                let before = tickets.len();
-                tickets.set_item(&key, 0)?;
-                if tickets.len() > before {
-                    asked.push(key);
-                }
+    ) -> PyResult<(Bound<'py, PyDict>, Option<Bound<'py, Reading>>)> {
+        let (py, cache) = (slf.py(), slf.get());
+        let (found, keys) = (PyDict::new(py), crate::methods::listed(keys)?);
+        let mut names = Vec::with_capacity(keys.len());
+        for key in &keys {
+            names.push(Name::of(key)?);
+        }
+        let mut asked = Vec::with_capacity(keys.len());
+        for name in &names {
+            match cache.hit(py, name)? {
+                Some(value) => found.set_item(name.string(), value)?,
+                None => asked.push((name, cache.missed(py, name)?, cache.mark(py, name)?)),
             }
         }
-        let named = |key| Name::of(key).and_then(|name| self.mark(py, &name).map(|mark| (name, mark)));
-        let names = asked.iter().map(named).collect::<PyResult<Vec<_>>>()?;
-        let given = self.change(py, |state, _| {
-            let mut given = Vec::with_capacity(names.len());
-            for (name, mark) in &names {
+        if asked.is_empty() {
+            return Ok((found, None));
+        }
+        let asked = cache.change(py, |state, _| {
+            let mut seen = HashMap::with_capacity_and_hasher(asked.len(), Spread::default());
+            let mut announced = Vec::with_capacity(asked.len());
+            for (name, group, mark) in asked {
                 let lookup = name.lookup(NAMESPACE);
+                let again = |announced: &[Asked]| announced.iter().any(|asked| (lookup.equal)(&asked.key));
+                if seen.insert(lookup.hash, ()).is_some() && again(&announced) {
+                    continue;
+                }
                 let idle = state.below.depths.iter().all(|depth| depth.queue.get(&lookup).is_none());
-                given.push(if idle { state.announce(lookup.hash, *mark) } else { 0 });
+                let ticket = AtomicU64::new(if idle { state.announce(lookup.hash, mark) } else { 0 });
+                announced.push(Asked { key: name.text(), group, ticket });
             }
-            given
+            announced
         })?;
-        drop(names);
-        let mut others = Vec::new();
-        for (key, ticket) in asked.into_iter().zip(given) {
-            if ticket == 0 {
-                others.push(key);
-            } else {
-                tickets.set_item(key, ticket)?;
-            }
-        }
-        Ok(others)
+        Ok((found, Some(Bound::new(py, Reading { cache: slf.clone().unbind(), asked })?)))
+    }
+}
+
+#[pymethods]
+impl Reading {
+    /// What memory doesn't have.
+    fn keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(py, self.asked.iter().map(|asked| &asked.key.0))
     }
 
-    /// Adds to `found` what of the `entries` of the tier at `depth` is bytes as they are, and stores it; the keys of the others are the answer.
-    fn _promote_many<'py>(
-        slf: &Bound<'py, Self>,
+    /// Keys of which something lies in the queues, with their places: `Memory._look` tells of them.
+    fn on_the_way<'py>(&self, py: Python<'py>) -> Vec<(usize, Bound<'py, PyString>)> {
+        let asked = self.asked.iter().enumerate().filter(|(_, asked)| asked.ticket.load(Relaxed) == 0);
+        asked.map(|(at, asked)| (at, asked.key.0.bind(py).clone())).collect()
+    }
+
+    /// The announcement of the key at that place, which ends with the others.
+    fn hold(&self, at: usize, ticket: u64) {
+        if let Some(asked) = self.asked.get(at) {
+            asked.ticket.store(ticket, Relaxed);
+        }
+    }
+
+    /// Adds to `found` what of the `entries` of the tier at `depth` is bytes as they are, and stores it, if the tier is `trusted`; of the
+    /// others keys, tickets and entries are the answer. What nobody asked for is left out.
+    fn promote<'py>(
+        &self,
+        py: Python<'py>,
         entries: &Bound<'py, PyDict>,
-        tickets: &Bound<'py, PyDict>,
         found: &Bound<'py, PyDict>,
         now: u64,
         depth: usize,
-    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let mut others = Vec::new();
-        // A list, because weighers and listeners run meanwhile, and the dictionary is the tier's.
-        let entries: Vec<_> = entries.iter().collect();
-        let stored = entries.into_iter().try_for_each(|(key, entry)| {
-            let entry = entry.cast::<Entry>()?;
-            let Some(ticket) = tickets.get_item(&key)? else { return Ok(()) }; // nobody asked for it
-            if entry.get().codec == RAW {
-                let (value, ticket) = (entry.get().payload.bind(slf.py()).as_any(), ticket.extract()?);
-                found.set_item(&key, value)?;
-                slf.get().fill(&key, ticket, entry, depth)?;
-                slf.get().climb(&key, value, ticket, entry.get(), now)?;
+        trusted: bool,
+    ) -> PyResult<Vec<Other<'py>>> {
+        let (cache, mut others) = (self.cache.bind(py), Vec::new());
+        let stored = self.asked.iter().try_for_each(|Asked { key, group, ticket }| {
+            let (key, ticket) = (key.0.bind(py).as_any(), ticket.load(Relaxed));
+            let Some(entry) = entries.get_item(key)? else { return Ok(()) };
+            let entry = entry.cast_into::<Entry>()?;
+            if trusted && entry.get().codec == RAW {
+                let value = entry.get().payload.bind(py).as_any();
+                found.set_item(key, value)?;
+                cache.get().fill(key, ticket, &entry, depth)?;
+                cache.get().climb(key, value, ticket, entry.get(), now, *group)?;
             } else {
-                others.push(key);
+                others.push((key.clone(), ticket, entry));
             }
             Ok(())
         });
-        super::wake(slf)?;
+        super::wake(cache)?;
         stored.map(|()| others)
     }
 
     /// Takes announcements back.
-    fn _forget_many(&self, py: Python<'_>, tickets: &Bound<'_, PyDict>) -> PyResult<()> {
-        let all = tickets.iter().map(|(key, ticket)| Ok((key, ticket.extract()?))).collect::<PyResult<Vec<(_, u64)>>>()?;
-        let named = |(key, ticket): &_| Ok((Name::of(key)?.lookup(NAMESPACE).hash, *ticket));
-        let all = all.iter().map(named).collect::<PyResult<Vec<_>>>()?;
-        self.change(py, |state, _| {
-            for (hash, ticket) in all {
-                state.redeem(hash, ticket);
+    fn end(&self, py: Python<'_>) {
+        // A closed cache has none.
+        self.cache.get().state.with(py, |state| {
+            for Asked { key, ticket, .. } in &self.asked {
+                match ticket.swap(0, Relaxed) {
+                    0 => {}
+                    ticket => _ = state.redeem(key::lookup(key).hash, ticket),
+                }
             }
-        })
+        });
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if self.asked.iter().any(|asked| asked.ticket.load(Relaxed) > 0) {
+            at_last(|py| {
+                self.end(py);
+                Ok(())
+            });
+        }
     }
 }

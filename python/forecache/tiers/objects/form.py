@@ -73,11 +73,11 @@ class Head(NamedTuple):
 
 
 def pack(records: Records, key: str, entry: Entry, version: int, times: tuple[int, int, int]) -> list[bytes]:
-    """The object of an entry, in two parts; `times` are `stored`, `sent`, `within`. Raises `CodecError` for what is too long."""
+    """The object of an entry, in parts; `times` are `stored`, `sent`, `within`. Raises `CodecError` for what is too long."""
     entry = versioned(entry, version)
-    record = records.seal(key, entry)
-    kind = PACKED if record[ALGORITHM] else PLAIN
-    return [_head(records.namespace, key, entry, (*times, len(entry.payload), kind)), record]
+    record = records.seal_pieces(key, entry)
+    kind = PACKED if record[0][ALGORITHM] else PLAIN
+    return [_head(records.namespace, key, entry, (*times, len(entry.payload), kind)), *record]
 
 
 def grave(namespace: str, key: str, version: int, times: tuple[int, int, int]) -> list[bytes]:

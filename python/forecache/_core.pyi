@@ -482,8 +482,8 @@ class Disk:
         """Some keys, those that match `pattern` (`*` and `?`) of about `most`, and the next cursor, None at the end. Begin
         with 0. A key that is there all the while comes once."""
     def clear(self, tags: Sequence[str], owner: str | None = None, now: int = 0) -> int:
-        """Removes all entries of the namespace, or those that carry any of the tags or are the owner's; says how many, of
-        those that have not expired at `now`."""
+        """Removes all entries of the namespace, or those that carry any of the tags or are the owner's; says how many. Where
+        only some are removed, those are counted that have not expired at `now`."""
     def flush(self) -> None:
         """Waits until all that was stored would survive a crash of the machine."""
     def close(self) -> None: ...
@@ -537,7 +537,8 @@ class ZMemory:
     def swap(self, key: str, version: int | None, entry: Entry | None, now: int) -> bool: ...
     def scan(self, cursor: int, most: int, pattern: str | None, now: int) -> tuple[int | None, list[str]]:
         """Keys of the next `most` places and where to go on."""
-    def clear(self, tags: Sequence[str], owner: str | None, now: int) -> int: ...
+    def clear(self, tags: Sequence[str], owner: str | None, now: int) -> int:
+        """As that of `Disk`, but all that is counted lived at `now`."""
     def resize(self, capacity: int, now: int) -> dict[str, Entry]:
         """What was evicted."""
     def stats(self) -> dict[str, int]: ...

@@ -247,7 +247,7 @@ class DiskTier:
         return (yield Call(disk.scan, (cursor, SCANNED, pattern, self._now())))  # type: ignore[no-any-return]
 
     def clear(self, *, tags: Sequence[str] = (), owner: str | None = None) -> Flow[int | None]:
-        """See `Tier`."""
+        """See `Tier`. Without tags and owner it takes the same short time however much there is, and counts what expired, too."""
         disk = yield from self._opened()
         return (yield Call(disk.clear, (tags, owner, self._now())))  # type: ignore[no-any-return]
 

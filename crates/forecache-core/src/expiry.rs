@@ -45,6 +45,16 @@ fn coarse() -> u64 {
     START.elapsed().as_nanos() as u64
 }
 
+/// Milliseconds since 1970, by a clock as coarse as [`Clock::Coarse`].
+#[inline]
+pub fn wall_time() -> u64 {
+    #[cfg(target_os = "linux")]
+    let since = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse).try_into();
+    #[cfg(not(target_os = "linux"))]
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since: std::time::Duration| since.as_millis() as u64)
+}
+
 const LEVELS: usize = 5;
 /// Buckets a level, as a power of two.
 const BITS: u32 = 6;

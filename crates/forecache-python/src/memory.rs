@@ -394,6 +394,9 @@ impl Memory {
     fn missed(&self, py: Python<'_>, name: &Name) -> PyResult<()> {
         let utf8 = name.utf8().ok();
         self.change(py, |state, _| {
+            if let (Some(express), Some(key)) = (&state.below.express, &utf8) {
+                express.prefetch(py, key);
+            }
             let group = utf8.as_ref().and_then(|key| state.store.groups.known(key)).unwrap_or(0);
             state.store.groups.get(group).misses += 1;
             if state.store.tape.is_some() {

@@ -3,6 +3,7 @@
 //! What a process remembers of a key it remembers together with the stripe's *epoch*, a number of its own that moves when
 //! others moved the shared counter. Its own changes move the counter, not the epoch: they don't make it forget what it knows.
 
+use super::mapped::prefetch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -59,6 +60,12 @@ impl Counters {
         let shared = self.shared.words()[usize::from(stripe)].load(Ordering::Acquire);
         let seen = self.seen[usize::from(stripe)].load(Ordering::Acquire);
         if counter(seen) == shared { epoch(seen) } else { self.catch_up(stripe) }
+    }
+
+    /// The epoch will be asked for.
+    pub fn prefetch(&self, stripe: u16) {
+        prefetch(&self.shared.words()[usize::from(stripe)]);
+        prefetch(&self.seen[usize::from(stripe)]);
     }
 
     #[cold]

@@ -58,6 +58,17 @@ impl Mapped {
     }
 }
 
+/// Has the processor bring what lies there into its cache while it does something else.
+#[inline]
+pub fn prefetch<T>(_place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: it is a hint only, for an address of something that is there.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(_place).cast());
+    }
+}
+
 /// Gives a file the bytes `from..to`, zeroed where it was shorter, with blocks of the disk behind them.
 pub fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     if to <= from {

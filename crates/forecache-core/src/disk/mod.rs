@@ -280,6 +280,17 @@ impl Disk {
         self.counters.stripe(&self.options.namespace, key)
     }
 
+    /// Looks something up in the current index.
+    #[inline]
+    fn indexed<T>(&self, look: impl FnOnce(&Index) -> T) -> Result<T> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        if !index.superseded() {
+            return Ok(look(&index));
+        }
+        drop(index);
+        Ok(look(&*self.index()?))
+    }
+
     /// The current index.
     fn index(&self) -> Result<Arc<Index>> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner).clone();

@@ -15,7 +15,7 @@ mod tests;
 pub use slot::{LARGE, NEVER, Place, Slot};
 
 use super::error::{Error, Result};
-use super::mapped::{BLOCK, Mapped, allocate, blocks};
+use super::mapped::{BLOCK, Mapped, allocate, blocks, prefetch};
 use slot::WORDS;
 use std::fs::File;
 use std::path::Path;
@@ -168,6 +168,11 @@ impl Index {
         }
         let words: [u64; WORDS] = std::array::from_fn(|word| if word == 0 { fingerprint } else { slot[word].load(Acquire) });
         Slot::from_words(words).map_or(Found::Torn, Found::Entry)
+    }
+
+    /// The entry of a fingerprint will be asked for.
+    pub fn prefetch(&self, fingerprint: u64) {
+        prefetch(&self.at(self.home(fingerprint))[0]);
     }
 
     /// Where a fingerprint is.

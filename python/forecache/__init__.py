@@ -26,6 +26,7 @@ from forecache.errors import (
     ForecacheError,
     ImmutableError,
     ReentrantLoad,
+    TierReadOnly,
     TierUnavailable,
     TraceError,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "Stats",
     "TierClosed",
     "TierOpened",
+    "TierReadOnly",
     "TierUnavailable",
     "TraceError",
     "ZMemory",

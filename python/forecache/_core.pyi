@@ -457,10 +457,13 @@ class Disk:
         admission: str = "doorkeeper",
         packing: Packing | None = None,
         seed: int | None = None,
+        or_read: bool = False,
     ) -> None:
         """Opens a directory, and makes it if there is none. `capacity` is in bytes, of all namespaces, and at least 8 MiB.
         `policy` is lru, lfu or adaptive. `admission`: `"doorkeeper"` has a full directory take only keys that it was given
-        lately (and immutable and pinned entries), `"all"` takes all. `seed` fixes hashing and sampling. Raises `OSError` with
+        lately (and immutable and pinned entries), `"all"` takes all. `seed` fixes hashing and sampling. With `or_read` one
+        that can't be written to is opened all the same: it is only read, and what would change something raises `OSError`,
+        until it can be written to. Raises `OSError` with
         the reason if the directory can't be used (another's, a newer format, a network file system), `ConfigError` for a
         wrong option."""
     def get(self, key: str, now: int, most: int | None = None) -> Entry | int | None:
@@ -489,6 +492,8 @@ class Disk:
     def close(self) -> None: ...
     def stats(self) -> dict[str, int]:
         """Entries of the namespace, bytes of the directory and repairs, and what this process did."""
+    def read_only(self) -> str | None:
+        """That it can't be written to, and why; None if it can be."""
     def counters(self) -> Counters:
         """The directory's counters of changes."""
     def forked(self) -> None:

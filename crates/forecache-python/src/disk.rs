@@ -74,6 +74,7 @@ fn failed(py: Python<'_>, error: Error) -> PyErr {
         Error::Large(..) => PyValueError::new_err(message),
         Error::None(_)
         | Error::Gone(_)
+        | Error::ReadOnly { .. }
         | Error::Foreign { .. }
         | Error::Newer { .. }
         | Error::Remote { .. }
@@ -216,7 +217,8 @@ fn item<'a>(py: Python<'a>, key: &'a str, entry: &'a Entry) -> Item<'a> {
 #[pymethods]
 impl Disk {
     #[new]
-    #[pyo3(signature = (path, *, namespace="", capacity=1 << 30, policy="adaptive", admission="doorkeeper", packing=None, seed=None))]
+    #[pyo3(signature = (path, *, namespace="", capacity=1 << 30, policy="adaptive", admission="doorkeeper", packing=None, seed=None,
+        or_read=false))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments are the interface")]
     fn new(
         py: Python<'_>,
@@ -227,6 +229,7 @@ impl Disk {
         admission: &str,
         packing: Option<&Bound<'_, Packing>>,
         seed: Option<u64>,
+        or_read: bool,
     ) -> PyResult<Self> {
         let admission = match admission {
             "doorkeeper" => true,
@@ -235,7 +238,7 @@ impl Disk {
         };
         let compression = packing.map(|packing| packing.get().0).unwrap_or_default();
         let (namespace, policy) = (namespace.into(), policy.into());
-        let options = disk::Options { namespace, capacity, policy, admission, compression, seed };
+        let options = disk::Options { namespace, capacity, policy, admission, compression, seed, or_read };
         let disk = py.detach(|| disk::Disk::open(path, options)).map_err(|error| failed(py, error))?;
         let opened = Opened { disk: Arc::new(disk), process: fork::process() };
         Ok(Disk { open: Guarded::new(Some(opened)) })
@@ -357,6 +360,10 @@ impl Disk {
         stats.set_item("repairs", disk.repairs())?;
         disk.tally.all().into_iter().try_for_each(|(name, number)| stats.set_item(name, number))?;
         Ok(stats)
+    }
+
+    fn read_only(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        Ok(self.disk(py)?.read_only().map(|error| error.to_string()))
     }
 
     fn counters(&self, py: Python<'_>) -> PyResult<Counters> {

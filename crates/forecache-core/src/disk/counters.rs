@@ -17,6 +17,11 @@ const EPOCHS: u64 = u32::MAX as u64;
 pub trait Words: Send + Sync {
     /// All of them.
     fn words(&self) -> &[AtomicU32];
+
+    /// Whether others see what is stored there.
+    fn writable(&self) -> bool {
+        true
+    }
 }
 
 impl Words for Vec<AtomicU32> {
@@ -79,6 +84,9 @@ impl Counters {
 
     /// This process changed a key of the stripe, and the change can be seen.
     pub fn bump(&self, stripe: u16) {
+        if !self.shared.writable() {
+            return;
+        }
         let old = self.shared.words()[usize::from(stripe)].fetch_add(1, Ordering::AcqRel);
         let new = old.wrapping_add(1);
         self.update(stripe, |seen| match counter(seen) {

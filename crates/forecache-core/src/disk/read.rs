@@ -72,6 +72,9 @@ impl Disk {
     }
 
     fn used(&self, position: u64, slot: &Slot, expiry: u64) {
+        if self.forbidden.is_some() {
+            return;
+        }
         let (mut access, tick) = (access(slot), self.tick());
         self.judge.request(Some(&access), tick);
         access.touch(tick);
@@ -173,10 +176,11 @@ impl Disk {
     /// Removes an entry whose record is damaged, unless the lock is taken: then the next reader will.
     fn remove_damaged(&self, slot: &Slot) -> Result<()> {
         count(&self.tally.corrupt);
-        if let Some(mut writing) = self.lock(false)? {
-            writing.drop_version(slot)?;
+        match self.lock(false) {
+            Ok(Some(mut writing)) => writing.drop_version(slot).map(drop),
+            Ok(None) | Err(Error::ReadOnly { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     /// Whether a key is there. Looks into the index only.

@@ -173,14 +173,16 @@ impl Disk {
         }
     }
 
-    /// Removes an entry whose record is damaged, unless the lock is taken: then the next reader will.
+    /// Removes an entry whose record is damaged, unless the lock is taken, or nothing can be written: then the next reader will who can.
     fn remove_damaged(&self, slot: &Slot) -> Result<()> {
         count(&self.tally.corrupt);
-        match self.lock(false) {
-            Ok(Some(mut writing)) => writing.drop_version(slot).map(drop),
-            Ok(None) | Err(Error::ReadOnly { .. }) => Ok(()),
-            Err(error) => Err(error),
+        if self.forbidden.is_some() {
+            return Ok(());
         }
+        if let Some(mut writing) = self.lock(false)? {
+            writing.drop_version(slot)?;
+        }
+        Ok(())
     }
 
     /// Whether a key is there. Looks into the index only.

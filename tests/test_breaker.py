@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecache import TierClosed, TierOpened, TierUnavailable
+from forecache import TierClosed, TierOpened, TierReadOnly, TierUnavailable
 from forecache._core import Entry
 from forecache.flow import arun, run
 from forecache.testing import Delay, DictTier, FakeClock, FaultyTier, Garble, Hang, Lose, Raise
@@ -111,6 +111,63 @@ def test_failures_count_whoever_meets_them(crew):
     crew.back()
     assert scene.stats().state == "down"
     scene.tier.release()
+
+
+class Frozen(DictTier):
+    """Takes no changes while it is `frozen`."""
+
+    frozen, knows = True, True
+
+    def _refuse(self, *keys):
+        if self.frozen:
+            error = TierReadOnly("it can only be read")
+            error.holds = set(keys) & set(self.entries) if self.knows else None
+            raise error
+
+    def set_many(self, entries, *, absent=False):
+        self._refuse(*entries)
+        return super().set_many(entries, absent=absent)
+
+    def delete_many(self, keys):
+        self._refuse(*keys)
+        return super().delete_many(keys)
+
+    def clear(self, **what):
+        self._refuse()
+        return super().clear(**what)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_tier_that_can_only_be_read_stays_up_and_shows_nothing_that_was_changed(scene, knows):
+    for key in "abcd":
+        scene.set(key, b"old", tags=["red"] if key == "d" else [])
+    frozen = scene.breaker.tier = Frozen(scene.held.entries, now=wall_time(scene.clock))
+    frozen.knows = knows
+    for _ in range(5):
+        scene.set("a", b"new")
+        assert scene.delete("b", "absent") == set()
+    assert scene.get("a", "b", "c", "d") == {"c": b"old", "d": b"old"}
+    assert scene.do(scene.breaker.clear(tags=["red"])) is None
+    assert scene.get("a", "b", "c", "d") == {"c": b"old"}
+    assert (scene.stats().state, scene.stats().owed, scene.stats().dropped) == ("up", 2 if knows else 3, 5)
+    assert {(event.tier, event.verb, event.keys) for event in scene.events} == {
+        ("dict", "set_many", ("a",)),
+        ("dict", "delete_many", ("b", "absent")),
+        ("dict", "clear", ()),
+    }
+    frozen.frozen = False
+    scene.set("c", b"new")
+    assert set(frozen.entries) == {"c"}
+    assert (scene.stats().reason, scene.stats().owed) == (None, 0)
+
+
+def test_a_tier_that_was_down_and_can_only_be_read_is_up_again(scene):
+    scene.set("a", b"old")
+    scene.fall()
+    scene.breaker.tier = Frozen(scene.held.entries, now=wall_time(scene.clock))
+    scene.clock.advance(10)
+    scene.set("b", b"new")
+    assert (scene.stats().state, scene.get("a")) == ("up", {"a": b"old"})
 
 
 def test_while_it_is_open_the_tier_is_not_asked(scene):

@@ -25,6 +25,7 @@ from forecache.errors import (
     ForecacheError,
     ImmutableError,
     ReentrantLoad,
+    TierReadOnly,
     TierUnavailable,
     TraceError,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "Stats",
     "TierClosed",
     "TierOpened",
+    "TierReadOnly",
     "TierUnavailable",
     "TraceError",
     "ZMemory",

@@ -479,10 +479,13 @@ class Disk:
         admission: str = "doorkeeper",
         packing: Packing | None = None,
         seed: int | None = None,
+        or_read: bool = False,
     ) -> None:
         """Opens a directory, and makes it if there is none. `capacity` is in bytes, of all namespaces, and at least 8 MiB.
         `policy` is lru, lfu or adaptive. `admission`: `"doorkeeper"` has a full directory take only keys that it was given
-        lately (and immutable and pinned entries), `"all"` takes all. `seed` fixes hashing and sampling. Raises `OSError` with
+        lately (and immutable and pinned entries), `"all"` takes all. `seed` fixes hashing and sampling. With `or_read` one
+        that can't be written to is opened all the same: it is only read, and what would change something raises `OSError`,
+        until it can be written to. Raises `OSError` with
         the reason if the directory can't be used (another's, a newer format, a network file system), `ConfigError` for a
         wrong option."""
     def get(self, key: str, now: int, most: int | None = None) -> Entry | int | None:
@@ -504,13 +507,15 @@ class Disk:
         """Some keys, those that match `pattern` (`*` and `?`) of about `most`, and the next cursor, None at the end. Begin
         with 0. A key that is there all the while comes once."""
     def clear(self, tags: Sequence[str], owner: str | None = None, now: int = 0) -> int:
-        """Removes all entries of the namespace, or those that carry any of the tags or are the owner's; says how many, of
-        those that have not expired at `now`."""
+        """Removes all entries of the namespace, or those that carry any of the tags or are the owner's; says how many. Where
+        only some are removed, those are counted that have not expired at `now`."""
     def flush(self) -> None:
         """Waits until all that was stored would survive a crash of the machine."""
     def close(self) -> None: ...
     def stats(self) -> dict[str, int]:
         """Entries of the namespace, bytes of the directory and repairs, and what this process did."""
+    def read_only(self) -> str | None:
+        """That it can't be written to, and why; None if it can be."""
     def counters(self) -> Counters:
         """The directory's counters of changes."""
     def forked(self) -> None:
@@ -559,7 +564,8 @@ class ZMemory:
     def swap(self, key: str, version: int | None, entry: Entry | None, now: int) -> bool: ...
     def scan(self, cursor: int, most: int, pattern: str | None, now: int) -> tuple[int | None, list[str]]:
         """Keys of the next `most` places and where to go on."""
-    def clear(self, tags: Sequence[str], owner: str | None, now: int) -> int: ...
+    def clear(self, tags: Sequence[str], owner: str | None, now: int) -> int:
+        """As that of `Disk`, but all that is counted lived at `now`."""
     def resize(self, capacity: int, now: int) -> dict[str, Entry]:
         """What was evicted."""
     def stats(self) -> dict[str, int]: ...

@@ -7,6 +7,7 @@ ForecacheError
  ├── ImmutableError  (ValueError)    other content for an entry that was stored with `immutable=True`
  ├── CodecError      (ValueError)    a value can't be stored below memory, or a stored one can't be read
  ├── TierUnavailable (ConnectionError) a tier below memory can't answer: names it and why
+ │    └── TierReadOnly                 it answers reads, and takes no changes
  ├── CacheClosed     (RuntimeError)  the cache was closed before
  └── ReentrantLoad   (RuntimeError)  a loader waits, directly or through others, for the key that it loads;
                                      or an atomic verb, by a value's own method, for the key that it changes
@@ -14,6 +15,13 @@ ForecacheError
 
 A key that isn't a `str` and a loader of the wrong colour are a plain `TypeError`.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 class ForecacheError(Exception):
@@ -43,6 +51,14 @@ class TierUnavailable(ForecacheError, ConnectionError):
     """Whether the connection was refused or broke off: asked again, the tier may answer."""
     unsent = False
     """Whether nothing was sent, so that nothing can have been done."""
+
+
+class TierReadOnly(TierUnavailable):
+    """A tier answers reads and takes no changes now; the message says why. What it has under a key that was to be changed, this
+    process doesn't get."""
+
+    holds: Collection[str] | None = None
+    """Those of the keys of the change under which it holds something; None if it can't tell."""
 
 
 class CacheClosed(ForecacheError, RuntimeError):

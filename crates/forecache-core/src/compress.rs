@@ -1,6 +1,8 @@
 //! Compression of stored values: which algorithms there are, and when a compressed form is kept.
 
+use lz4::liblz4::LZ4_decompress_safe;
 use std::io::{Read, Write};
+use std::mem::MaybeUninit;
 
 /// How a stored payload is compressed. The numbers are stored: they never change their meaning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -73,8 +75,11 @@ impl Algorithm {
             Algorithm::None => Some(packed.to_vec()),
             // A block never gets more than so many times longer: a length that was made up takes no memory.
             Algorithm::Lz4 if length / 255 <= packed.len() => {
-                let mut bytes = vec![0; length];
-                self.unpack_into(packed, &mut bytes).map(|()| bytes)
+                let mut bytes = Vec::with_capacity(length);
+                self.unpack_into(packed, &mut bytes.spare_capacity_mut()[..length])?;
+                // SAFETY: so many were filled.
+                unsafe { bytes.set_len(length) };
+                Some(bytes)
             }
             Algorithm::Lz4 => None,
             Algorithm::Zstd => zstd::bulk::decompress(packed, length).ok(),
@@ -92,21 +97,24 @@ impl Algorithm {
         (bytes.len() == length).then_some(bytes)
     }
 
-    /// Fills `bytes` with what `packed` was made of; `None` if that has another length, or it wasn't made of anything.
-    pub fn unpack_into(self, packed: &[u8], bytes: &mut [u8]) -> Option<()> {
+    /// Fills all of `bytes` with what `packed` was made of; `None` if that has another length, or it wasn't made of anything.
+    pub fn unpack_into(self, packed: &[u8], bytes: &mut [MaybeUninit<u8>]) -> Option<()> {
         match self {
-            Algorithm::None => (packed.len() == bytes.len()).then(|| bytes.copy_from_slice(packed)),
+            Algorithm::None => fill(bytes, packed),
             Algorithm::Lz4 => {
-                let length = i32::try_from(bytes.len()).ok()?;
-                let unpacked = lz4::block::decompress_to_buffer(packed, Some(length), bytes).ok()?;
-                (unpacked == bytes.len()).then_some(())
+                let (from, to) = (i32::try_from(packed.len()).ok()?, i32::try_from(bytes.len()).ok()?);
+                // SAFETY: whatever they are, it reads no more than `from` bytes, writes no more than `to`, and says how many it wrote.
+                let unpacked = unsafe { LZ4_decompress_safe(packed.as_ptr().cast(), bytes.as_mut_ptr().cast(), from, to) };
+                (unpacked == to).then_some(())
             }
-            _ => self
-                .unpack(packed, bytes.len())
-                .filter(|unpacked| unpacked.len() == bytes.len())
-                .map(|it| bytes.copy_from_slice(&it)),
+            _ => fill(bytes, &self.unpack(packed, bytes.len())?),
         }
     }
+}
+
+/// Copies all of `from` to all of `to`; `None` if they aren't of one length.
+pub fn fill(to: &mut [MaybeUninit<u8>], from: &[u8]) -> Option<()> {
+    (to.len() == from.len()).then(|| to.iter_mut().zip(from).for_each(|(to, from)| _ = to.write(*from)))
 }
 
 /// What to compress, and when it pays.

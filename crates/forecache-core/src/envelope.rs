@@ -12,6 +12,7 @@
 use crate::compress::{Algorithm, Compression};
 use crate::number::{push, take};
 use std::borrow::Cow;
+use std::mem::MaybeUninit;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 /// The version that is written, and the latest that is read.
@@ -248,24 +249,46 @@ pub fn check(record: &[u8], binding: u64) -> Result<(), Unreadable> {
 
 /// Takes a record apart that was found right by [`check`].
 pub fn parse(record: &[u8]) -> Result<Envelope<'_>, Unreadable> {
-    let (body, _) = record.split_last_chunk::<CHECK>().ok_or(Unreadable::Corrupt)?;
-    let rest = body.get(LENGTH..).ok_or(Unreadable::Corrupt)?;
-    let (&[version, codec, algorithm], mut rest) = rest.split_first_chunk::<3>().ok_or(Unreadable::Corrupt)?;
-    let algorithm = Algorithm::numbered(algorithm).filter(|_| version == VERSION).ok_or(Unreadable::Newer)?;
+    let (codec, algorithm, mut rest) = begin(record)?;
     let (fields, length) = read_fields(&mut rest)?;
     Ok(Envelope { codec, algorithm, fields, length: length.unwrap_or(rest.len()), packed: rest })
 }
 
+/// [`Fields::version`] of a record that was found right by [`check`]; no more of it is looked at.
+pub fn version(record: &[u8]) -> Result<u64, Unreadable> {
+    let (_, _, mut rest) = begin(record)?;
+    while let Some((field, bytes)) = read_field(&mut rest)? {
+        if field == NUMBER {
+            return number(bytes);
+        }
+    }
+    Ok(Fields::default().version)
+}
+
+/// Codec, compression, and what follows them.
+fn begin(record: &[u8]) -> Result<(u8, Algorithm, &[u8]), Unreadable> {
+    let (body, _) = record.split_last_chunk::<CHECK>().ok_or(Unreadable::Corrupt)?;
+    let rest = body.get(LENGTH..).ok_or(Unreadable::Corrupt)?;
+    let (&[version, codec, algorithm], rest) = rest.split_first_chunk::<3>().ok_or(Unreadable::Corrupt)?;
+    let algorithm = Algorithm::numbered(algorithm).filter(|_| version == VERSION).ok_or(Unreadable::Newer)?;
+    Ok((codec, algorithm, rest))
+}
+
+/// The next field and its bytes; `None` at their end.
+fn read_field<'a>(rest: &mut &'a [u8]) -> Result<Option<(u64, &'a [u8])>, Unreadable> {
+    let field = take(rest).ok_or(Unreadable::Corrupt)?;
+    if field == END {
+        return Ok(None);
+    }
+    let size = take(rest).and_then(|size| usize::try_from(size).ok()).ok_or(Unreadable::Corrupt)?;
+    let (bytes, behind) = rest.split_at_checked(size).ok_or(Unreadable::Corrupt)?;
+    *rest = behind;
+    Ok(Some((field, bytes)))
+}
+
 fn read_fields<'a>(rest: &mut &'a [u8]) -> Result<(Fields<'a>, Option<usize>), Unreadable> {
     let (mut fields, mut length) = (Fields::default(), None);
-    loop {
-        let field = take(rest).ok_or(Unreadable::Corrupt)?;
-        if field == END {
-            return Ok((fields, length));
-        }
-        let size = take(rest).and_then(|size| usize::try_from(size).ok()).ok_or(Unreadable::Corrupt)?;
-        let (bytes, behind) = rest.split_at_checked(size).ok_or(Unreadable::Corrupt)?;
-        *rest = behind;
+    while let Some((field, bytes)) = read_field(rest)? {
         match field {
             RAW => length = usize::try_from(number(bytes)?).ok(),
             WRITTEN => fields.written = number(bytes)?,
@@ -286,6 +309,7 @@ fn read_fields<'a>(rest: &mut &'a [u8]) -> Result<(Fields<'a>, Option<usize>), U
             _ => {}
         }
     }
+    Ok((fields, length))
 }
 
 fn number(bytes: &[u8]) -> Result<u64, Unreadable> {
@@ -304,8 +328,8 @@ impl Envelope<'_> {
         self.algorithm.unpack(self.packed, self.length).ok_or(Unreadable::Corrupt)
     }
 
-    /// The same, into `length` bytes that are there already.
-    pub fn unpack_into(&self, bytes: &mut [u8]) -> Result<(), Unreadable> {
+    /// The same, into `length` bytes that are there already, all of which are set then.
+    pub fn unpack_into(&self, bytes: &mut [MaybeUninit<u8>]) -> Result<(), Unreadable> {
         self.algorithm.unpack_into(self.packed, bytes).ok_or(Unreadable::Corrupt)
     }
 }

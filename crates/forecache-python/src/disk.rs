@@ -74,6 +74,7 @@ fn failed(py: Python<'_>, error: Error) -> PyErr {
         Error::Large(..) => PyValueError::new_err(message),
         Error::None(_)
         | Error::Gone(_)
+        | Error::ReadOnly { .. }
         | Error::Foreign { .. }
         | Error::Newer { .. }
         | Error::Remote { .. }
@@ -104,23 +105,38 @@ struct Borrowed {
 impl Disk {
     /// The entry of a key, if its record is short. Times are milliseconds since 1970.
     pub fn short(&self, py: Python<'_>, key: &str, now: u64) -> PyResult<Got> {
-        let disk = self.disk(py)?;
-        BUFFER.with_borrow_mut(|buffer| got(py, disk.read(key, now, LARGE, buffer)))
+        BUFFER.with_borrow_mut(|buffer| {
+            let read = self.open.with(py, |open| match open {
+                Some(opened) if opened.process == fork::process() => Some(opened.disk.read(key, now, LARGE, buffer)),
+                _ => None,
+            });
+            // In the child of a fork, or closed: the long way tells.
+            read.map_or(Ok(Got::Longer(usize::MAX)), |read| got(py, read))
+        })
     }
 
     /// Whether there is an entry, as far as the index tells. Runs no Python and keeps the GIL: in the child of a fork it knows of
     /// none until something else has opened the directory anew.
     pub fn has(&self, py: Python<'_>, key: &str, now: u64) -> bool {
-        let of_here = |opened: &&Opened| opened.process == fork::process();
-        let disk = self.open.with(py, |open| open.as_ref().filter(of_here).map(|opened| opened.disk.clone()));
-        disk.is_some_and(|disk| disk.lacks([key], now).is_ok_and(|lacking| lacking.is_empty()))
+        self.here(py, |disk| disk.has(key, now).unwrap_or(false))
     }
 
     /// Whether there is an immutable entry, with the same words as [`Disk::has`].
     pub fn is_immutable(&self, py: Python<'_>, key: &str, now: u64) -> bool {
-        let of_here = |opened: &&Opened| opened.process == fork::process();
-        let disk = self.open.with(py, |open| open.as_ref().filter(of_here).map(|opened| opened.disk.clone()));
-        disk.is_some_and(|disk| disk.is_immutable(key, now).unwrap_or(false))
+        self.here(py, |disk| disk.is_immutable(key, now).unwrap_or(false))
+    }
+
+    /// See [`disk::Disk::prefetch`].
+    pub fn prefetch(&self, py: Python<'_>, key: &str) {
+        self.here(py, |disk| disk.prefetch(key));
+    }
+
+    /// What a disk that this process has opened tells; else the usual.
+    fn here<T: Default>(&self, py: Python<'_>, tell: impl FnOnce(&disk::Disk) -> T) -> T {
+        self.open.with(py, |open| {
+            let opened = open.as_ref().filter(|opened| opened.process == fork::process());
+            opened.map_or_else(T::default, |opened| tell(&opened.disk))
+        })
     }
 
     fn disk(&self, py: Python<'_>) -> PyResult<Arc<disk::Disk>> {
@@ -201,7 +217,8 @@ fn item<'a>(py: Python<'a>, key: &'a str, entry: &'a Entry) -> Item<'a> {
 #[pymethods]
 impl Disk {
     #[new]
-    #[pyo3(signature = (path, *, namespace="", capacity=1 << 30, policy="adaptive", admission="doorkeeper", packing=None, seed=None))]
+    #[pyo3(signature = (path, *, namespace="", capacity=1 << 30, policy="adaptive", admission="doorkeeper", packing=None, seed=None,
+        or_read=false))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments are the interface")]
     fn new(
         py: Python<'_>,
@@ -212,6 +229,7 @@ impl Disk {
         admission: &str,
         packing: Option<&Bound<'_, Packing>>,
         seed: Option<u64>,
+        or_read: bool,
     ) -> PyResult<Self> {
         let admission = match admission {
             "doorkeeper" => true,
@@ -220,7 +238,7 @@ impl Disk {
         };
         let compression = packing.map(|packing| packing.get().0).unwrap_or_default();
         let (namespace, policy) = (namespace.into(), policy.into());
-        let options = disk::Options { namespace, capacity, policy, admission, compression, seed };
+        let options = disk::Options { namespace, capacity, policy, admission, compression, seed, or_read };
         let disk = py.detach(|| disk::Disk::open(path, options)).map_err(|error| failed(py, error))?;
         let opened = Opened { disk: Arc::new(disk), process: fork::process() };
         Ok(Disk { open: Guarded::new(Some(opened)) })
@@ -342,6 +360,10 @@ impl Disk {
         stats.set_item("repairs", disk.repairs())?;
         disk.tally.all().into_iter().try_for_each(|(name, number)| stats.set_item(name, number))?;
         Ok(stats)
+    }
+
+    fn read_only(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        Ok(self.disk(py)?.read_only().map(|error| error.to_string()))
     }
 
     fn counters(&self, py: Python<'_>) -> PyResult<Counters> {

@@ -1,7 +1,7 @@
 //! The stored form of values, for Python: sealing and opening records. Codecs are Python's.
 
 use crate::errors::{codec_error, config_error};
-use forecache_core::compress::{Algorithm, Compression};
+use forecache_core::compress::{self, Algorithm, Compression};
 use forecache_core::envelope::{self, Envelope, Fields, Pieces, Unreadable};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBufferError, PyValueError};
@@ -9,6 +9,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use std::borrow::Cow;
+use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicPtr, AtomicU32};
 
@@ -95,60 +96,41 @@ pub struct Entry {
 
 /// The payload of a record that was taken apart, unpacked right to where Python has it, a large one without the GIL; `None` if it can't be.
 pub fn payload(py: Python<'_>, record: &Envelope<'_>) -> Option<Py<PyBytes>> {
-    if record.length >= LARGE && record.algorithm == Algorithm::None {
-        return (record.packed.len() == record.length).then(|| joined(py, &[record.packed]).ok())?.map(Bound::unbind);
-    }
-    if record.length >= LARGE {
-        return filled(py, record.length, |bytes| record.unpack_into(bytes).is_ok()).ok().map(Bound::unbind);
-    }
-    if record.algorithm == Algorithm::None {
-        return Some(PyBytes::new(py, record.packed).unbind());
-    }
-    let unpack = |bytes: &mut [u8]| record.unpack_into(bytes).map_err(|_| PyValueError::new_err("damaged"));
-    PyBytes::new_with(py, record.length, unpack).ok().map(Bound::unbind)
+    filled(py, record.length, |bytes| record.unpack_into(bytes).ok()).ok().map(Bound::unbind)
 }
 
-/// Bytes that are yet to be set, and where they begin: so many from there on, as long as the object lives. Nobody else knows of it yet (the
-/// garbage collector doesn't look at bytes). Raises `MemoryError` without memory for them.
-fn allocated(py: Python<'_>, length: usize) -> PyResult<(Bound<'_, PyBytes>, AtomicPtr<u8>)> {
+/// Bytes that are filled, large ones without the GIL. Raises `MemoryError` without memory for them, and `ValueError` if `fill` says that it
+/// failed; else it has set all of them.
+fn filled<'py>(
+    py: Python<'py>,
+    length: usize,
+    fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Option<()> + Send,
+) -> PyResult<Bound<'py, PyBytes>> {
     let size = isize::try_from(length)?;
     // SAFETY: without contents to copy it allocates a bytes object of that size, or gives null and sets an error.
     let made = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(std::ptr::null(), size)) };
     let bytes = made?.cast_into::<PyBytes>()?;
     // SAFETY: it is a bytes object.
     let start = AtomicPtr::new(unsafe { ffi::PyBytes_AsString(bytes.as_ptr()) }.cast::<u8>());
-    Ok((bytes, start))
+    let work = || {
+        // SAFETY: the object has `length` bytes from there on, it lives until `bytes` is dropped, and nobody else knows of it yet (the
+        // garbage collector doesn't look at bytes).
+        fill(unsafe { std::slice::from_raw_parts_mut(start.into_inner().cast(), length) })
+    };
+    let done = if length < LARGE { work() } else { py.detach(work) };
+    done.map(|()| bytes).ok_or_else(|| PyValueError::new_err("damaged"))
 }
 
-/// Bytes that are filled without the GIL. Raises `MemoryError` without memory for them, and `ValueError` if `fill` says that it failed.
-fn filled<'py>(py: Python<'py>, length: usize, fill: impl FnOnce(&mut [u8]) -> bool + Send) -> PyResult<Bound<'py, PyBytes>> {
-    let (bytes, start) = allocated(py, length)?;
-    let done = py.detach(|| {
-        let start = start.into_inner();
-        // SAFETY: see `allocated`. They are set before they are lent.
-        let contents = unsafe {
-            start.write_bytes(0, length);
-            std::slice::from_raw_parts_mut(start, length)
-        };
-        fill(contents)
-    });
-    if done { Ok(bytes) } else { Err(PyValueError::new_err("damaged")) }
-}
-
-/// Bytes that are pieces in a row, copied without the GIL.
+/// Bytes that are pieces in a row.
 fn joined<'py>(py: Python<'py>, pieces: &[&[u8]]) -> PyResult<Bound<'py, PyBytes>> {
-    let (bytes, start) = allocated(py, pieces.iter().map(|piece| piece.len()).sum())?;
-    py.detach(|| {
-        let mut at = start.into_inner();
+    filled(py, pieces.iter().map(|piece| piece.len()).sum(), |mut rest| {
         for piece in pieces {
-            // SAFETY: see `allocated`. All pieces together are as long as the object, and what is new overlaps none of them.
-            unsafe {
-                at.copy_from_nonoverlapping(piece.as_ptr(), piece.len());
-                at = at.add(piece.len());
-            }
+            let (place, later) = rest.split_at_mut(piece.len());
+            compress::fill(place, piece)?;
+            rest = later;
         }
-    });
-    Ok(bytes)
+        Some(())
+    })
 }
 
 fn never(time: Option<u64>) -> u64 {

@@ -8,12 +8,13 @@ use crate::disk::{Disk, Got};
 use crate::foreign;
 use crate::key::Name;
 use crate::memory::{Memory, NAMESPACE};
+use forecache_core::expiry::wall_time;
 use pyo3::exceptions::PyException;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 /// Whether the short way may be taken. Who knows how a tier is says so.
 #[pyclass(frozen, module = "forecache._core")]
@@ -54,11 +55,6 @@ pub enum Answer<'py> {
     Value(Bound<'py, PyAny>),
 }
 
-/// Milliseconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
-}
-
 impl Express {
     fn is_open(&self) -> bool {
         self.gate.get().0.load(Relaxed)
@@ -66,7 +62,12 @@ impl Express {
 
     /// Whether the disk has the key by now. Looks into its index only, and runs no Python.
     pub fn has(&self, py: Python<'_>, key: &str) -> bool {
-        self.is_open() && self.disk.get().has(py, key, now())
+        self.is_open() && self.disk.get().has(py, key, wall_time())
+    }
+
+    /// The key may be read soon. Runs no Python.
+    pub fn prefetch(&self, py: Python<'_>, key: &str) {
+        self.disk.get().prefetch(py, key);
     }
 
     /// What the garbage collector has to know of.
@@ -131,7 +132,7 @@ impl Memory {
         express: &Express,
         ticket: u64,
     ) -> PyResult<Answer<'py>> {
-        let now = now();
+        let now = wall_time();
         let entry = match express.disk.get().short(py, utf8, now) {
             Ok(Got::Entry(entry)) => entry,
             Ok(Got::Miss) => return Ok(Answer::Nothing),

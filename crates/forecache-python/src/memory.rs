@@ -394,6 +394,9 @@ impl Memory {
     pub fn missed(&self, py: Python<'_>, name: &Name) -> PyResult<Option<u16>> {
         let utf8 = name.utf8().ok();
         self.change(py, |state, _| {
+            if let (Some(express), Some(key)) = (&state.below.express, &utf8) {
+                express.prefetch(py, key);
+            }
             let group = utf8.as_ref().and_then(|key| state.store.groups.known(key));
             state.store.groups.get(group.unwrap_or(0)).misses += 1;
             if state.store.tape.is_some() {

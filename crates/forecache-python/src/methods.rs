@@ -302,7 +302,7 @@ impl Memory {
         self.change(py, |state, gone| {
             state.strike_all();
             match owner {
-                None => state.store.clear(gone),
+                None => _ = state.store.clear(gone),
                 Some(owner) => {
                     if let Some(number) = state.store.owners.known(NAMESPACE, owner) {
                         state.store.clear_owner(number);

@@ -337,10 +337,9 @@ impl ZMemory {
     fn clear(&self, py: Python<'_>, tags: Vec<String>, owner: Option<&str>, now: u64) -> usize {
         self.at(py, now, |state, gone| {
             if tags.is_empty() && owner.is_none() {
-                let before = state.store.len();
-                state.store.clear(gone);
-                return before;
+                return state.store.clear(gone);
             }
+            state.store.expire(gone);
             let tagged: usize = tags.iter().map(|tag| state.store.invalidate_tag(tag, gone)).sum();
             let owned = owner.and_then(|owner| state.store.owners.known(NAMESPACE, owner));
             tagged + owned.map_or(0, |owner| state.store.clear_owner(owner))

@@ -10,6 +10,9 @@ What the tier may have missed is a delete, or a write in whose place an older en
 are deleted before the tier answers for them again, to this process or, by its journal, to another. The same holds for what was
 changed in the last seconds when another server answers than before: it may never have heard of that. The call that finds it out
 fails, and since that server does answer the next one probes, without a pause.
+
+A tier that refuses changes and answers reads (`TierReadOnly`) stays up. What the refused changes were to replace is owed, so
+this process doesn't get to see it.
 """
 
 from __future__ import annotations
@@ -23,8 +26,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from forecache._core import Entry, Gate, are_entries
-from forecache.errors import TierUnavailable
-from forecache.events import TierClosed, TierOpened
+from forecache.errors import TierReadOnly, TierUnavailable
+from forecache.events import TierClosed, TierFailed, TierOpened
 from forecache.flow import Call, Flow
 from forecache.tiers.calls import Watch
 from forecache.tiers.layer import Layer
@@ -36,12 +39,14 @@ if TYPE_CHECKING:
 
 __all__ = ["QUIET", "Breaker"]
 
-Tell: TypeAlias = Callable[[TierOpened | TierClosed], object]
+Tell: TypeAlias = Callable[[TierOpened | TierClosed | TierFailed], object]
 
 QUIET = 60_000
 """Milliseconds between two lines in the log about one tier, at least."""
 NEARLY = 900
 """What makes seconds the milliseconds after which a failure counts as one that kept its caller waiting to the end."""
+READS = frozenset({"get_many", "scan"})
+"""What a tier that can only be read answers whatever is owed."""
 SEVERAL = 256
 """Keys for which a tier may have its `timeout` once more: it may take them in several exchanges, each of which it bounds."""
 _FAILED: Any = object()
@@ -56,7 +61,7 @@ class Breaker(Layer):
     `timeout` bounds, in seconds, each `Call` that the tier yields; what it does without yielding can't be cut short, and counts
     as a failure if it comes later. A call that was given up may still run: until it has ended the tier isn't asked, so that it
     doesn't come after what was done since. `pause` is in seconds, `now` in milliseconds since 1970. `tell` gets `TierOpened`
-    and `TierClosed`.
+    and `TierClosed`, and `TierFailed` for a change that a tier refused which can only be read.
     """
 
     def __init__(
@@ -90,6 +95,8 @@ class Breaker(Layer):
         self._in_a_row = self._failed = self._dropped = 0
         self._paused = self._fell = 0
         self._soon, self._hurried = False, 0
+        self._read_only = False
+        """Whether the tier could only be read when something was to be changed last: a read doesn't settle what is owed."""
         self._logged: int | None = None
         self.gate = Gate()
         self._hasty = True
@@ -102,7 +109,7 @@ class Breaker(Layer):
 
     def get_many(self, keys: Sequence[str]) -> Flow[dict[str, Entry]]:
         """See `Tier`. What can't be read is a miss, and so is what came to be owed meanwhile."""
-        found = yield from self._ask(are_entries, self.tier.get_many, keys, keys=keys)
+        found = yield from self._ask(are_entries, "get_many", keys, keys=keys)
         if found is _FAILED:
             return {}
         return {key: entry for key, entry in found.items() if not self._owed.hides(key, entry)} if self._owed else found
@@ -111,7 +118,7 @@ class Breaker(Layer):
         """See `Tier`. What can't be written is dropped, and what it would have replaced is owed."""
         owed = () if absent else entries
         self._change(owed)
-        stored = yield from self._ask(_is_stored, self.tier.set_many, entries, keys=entries, owed=owed, absent=absent)
+        stored = yield from self._ask(_is_stored, "set_many", entries, keys=entries, owed=owed, absent=absent)
         if stored is not _FAILED:
             return stored  # type: ignore[no-any-return]
         with self._changing:
@@ -121,20 +128,20 @@ class Breaker(Layer):
     def delete_many(self, keys: Sequence[str]) -> Flow[set[str]]:
         """See `Tier`. What can't be deleted is owed."""
         self._change(keys)
-        deleted = yield from self._ask(_is_set, self.tier.delete_many, keys, keys=keys, owed=keys)
+        deleted = yield from self._ask(_is_set, "delete_many", keys, keys=keys, owed=keys)
         return set() if deleted is _FAILED else deleted
 
     def swap(self, key: str, version: int | None, entry: Entry | None) -> Flow[bool]:
         """See `Tier`. Nothing stands for a decision: if there is none it raises `TierUnavailable`, and it may have been made."""
         self._change((key,))
-        swapped = yield from self._ask(_is_bool, self.tier.swap, key, version, entry, keys=(key,))
+        swapped = yield from self._ask(_is_bool, "swap", key, version, entry, keys=(key,))
         if swapped is _FAILED:
             raise self._unavailable()
         return swapped  # type: ignore[no-any-return]
 
     def scan(self, cursor: int, pattern: str | None) -> Flow[tuple[int | None, list[str]]]:
         """See `Tier`. A tier that can't answer has no keys."""
-        batch = yield from self._ask(_is_batch, self.tier.scan, cursor, pattern)
+        batch = yield from self._ask(_is_batch, "scan", cursor, pattern)
         end, keys = (None, []) if batch is _FAILED else batch
         return end, [key for key in keys if not self._owed.hides(key)] if self._owed else keys
 
@@ -144,7 +151,7 @@ class Breaker(Layer):
         if self._recent is not None:
             self._recent.add_clearing((tuple(tags), owner), self._now())
         try:
-            cleared = yield from self._ask(_is_count, self.tier.clear, tags=tags, owner=owner)
+            cleared = yield from self._ask(_is_count, "clear", tags=tags, owner=owner)
         finally:
             if cleared is _FAILED:
                 self._owed.add_clearing((tuple(tags), owner))
@@ -153,7 +160,7 @@ class Breaker(Layer):
 
     def flush(self) -> Flow[None]:
         """See `Tier`. What is owed is settled, too."""
-        yield from self._ask(_is_none, self.tier.flush, keys=self._owed.keys())
+        yield from self._ask(_is_none, "flush", keys=self._owed.keys())
 
     def close(self) -> Flow[None]:
         """See `Tier`. What is owed is settled before, if it can be."""
@@ -188,7 +195,7 @@ class Breaker(Layer):
     def _ask(
         self,
         fits: Callable[[Any], bool],
-        verb: Callable[..., Flow[Any]],
+        verb: str,
         *arguments: Any,
         keys: Collection[str] = (),
         owed: Iterable[str] = (),
@@ -204,9 +211,9 @@ class Breaker(Layer):
         began = 0 if timeout is None and recent is None else self._now()
         ended = False
         try:
-            if self._owed:
+            if self._owed and not (self._read_only and verb in READS):
                 yield from self._settle(keys)
-            flow = verb(*arguments, **options)
+            flow = getattr(self.tier, verb)(*arguments, **options)
             try:
                 request = next(flow)
             except StopIteration as end:  # it did without a call, as a small read of a local tier does
@@ -215,6 +222,12 @@ class Breaker(Layer):
                 answer = yield from self._watch.rest(flow, request)
             _check(fits, answer)
             ended = True
+        except TierReadOnly as error:
+            ended = True
+            self._owe(owed if error.holds is None else [key for key in owed if key in error.holds])
+            self._refused(error, probes)
+            self._tell(TierFailed(self.name, verb, tuple(keys), error))
+            return self._failed_call(error)
         except Exception as error:
             ended = True
             if isinstance(error, UnicodeEncodeError) and error.object in keys:  # the caller's key, not the tier
@@ -232,7 +245,7 @@ class Breaker(Layer):
             recent.heard = began
         if timeout is not None and (took := (self._now() - began) / 1000) > timeout * (1 + len(keys) // SEVERAL):
             self._fail(f"it took {took:g} s", probes)
-        elif probes or self._in_a_row or not self._hasty:
+        elif probes or self._reason is not None or not self._hasty:
             self._succeed(probes)
         return answer
 
@@ -245,6 +258,9 @@ class Breaker(Layer):
             if due.keys and ALL not in due.clearings:
                 _check(_is_set, (yield from self._watch.whole(self.tier.delete_many(list(due.keys)))))
             self._owed.settle(due)
+            self._read_only = False
+        except TierReadOnly:  # it stays owed, and hidden
+            self._read_only = True
         finally:
             self._owed.leave(due)
         self._tend()
@@ -334,13 +350,25 @@ class Breaker(Layer):
                     self._soon, self._hurried = False, now
                     self._paused -= self._pause
             self._tend()
+        self._warn(reason, now)
+        if opens:
+            self._tell(TierOpened(self.name, reason))
+
+    def _refused(self, error: TierReadOnly, probes: bool) -> None:
+        self._succeed(probes)  # it answers
+        self._read_only = True
+        with self._changing:
+            self._reason = str(error)
+            self._failed += 1
+        self._warn(str(error), self._now())
+
+    def _warn(self, reason: str, now: int) -> None:
+        with self._changing:
             logs = self._logged is None or not self._logged <= now < self._logged + QUIET
             if logs:
                 self._logged = now
         if logs:
             _log.warning("tier %s: %s; the cache goes on without what it can't do", self.name, reason)
-        if opens:
-            self._tell(TierOpened(self.name, reason))
 
     def _succeed(self, probes: bool) -> None:
         with self._changing:

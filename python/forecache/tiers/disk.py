@@ -6,14 +6,14 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from forecache import checks
 from forecache._core import Counters, Entry
 from forecache._core import Disk as Directory
-from forecache.errors import TierUnavailable
+from forecache.errors import TierReadOnly, TierUnavailable
 from forecache.flow import Call, Flow
 from forecache.tiers.boundary import Boundary, Compressed
 from forecache.tiers.breaker import QUIET, Tell
@@ -151,12 +151,15 @@ class DiskTier:
                         admission=options.admission,
                         packing=options.packed.packing(),
                         seed=options.seed,
+                        or_read=not options.strict,
                     )
                 except (OSError, ValueError) as error:
                     reason = str(error) if options.path in str(error) else f"{options.path}: {error}"
                     self._last = TierStats(self.name, capacity=options.capacity, state="down", reason=reason)
                     raise TierUnavailable(reason) from error
                 self._tell_damage(self._disk)
+                if told := self._disk.read_only():
+                    _log.warning("%s: %s", self.name, told)
             return self._disk
 
     def _tell_damage(self, disk: Directory) -> None:
@@ -210,7 +213,8 @@ class DiskTier:
         """See `Tier`."""
         disk = yield from self._opened()
         small = len(entries) <= BATCH and sum(len(entry.payload) for entry in entries.values()) <= INLINE
-        refused = yield from _change(disk.set_many, (dict(entries), self._now()), {"absent": absent}, small=small)
+        change = _change(disk.set_many, (dict(entries), self._now()), {"absent": absent}, small=small)
+        refused = yield from self._changed(change, entries)
         if refused:
             self._look_for_space(disk)
         return Stored(refused)
@@ -228,18 +232,34 @@ class DiskTier:
     def delete_many(self, keys: Sequence[str]) -> Flow[set[str]]:
         """See `Tier`."""
         disk = yield from self._opened()
-        return set((yield from _change(disk.delete_many, (keys, self._now()), {}, small=len(keys) <= BATCH)))
+        change = _change(disk.delete_many, (keys, self._now()), {}, small=len(keys) <= BATCH)
+        return set((yield from self._changed(change, keys)))
 
     def swap(self, key: str, version: int | None, entry: Entry | None) -> Flow[bool]:
         """See `Tier`."""
         disk = yield from self._opened()
         small = entry is None or len(entry.payload) <= INLINE
         try:
-            return (yield from _change(disk.swap, (key, version, entry, self._now()), {}, small=small))
+            change = _change(disk.swap, (key, version, entry, self._now()), {}, small=small)
+            return (yield from self._changed(change, (key,)))
         except UnicodeEncodeError:
             raise
         except ValueError:  # there is no room for it, and what was there is gone all the same
             return True
+
+    def _changed(self, change: Flow[T], keys: Iterable[str] = ()) -> Flow[T]:
+        """What a change of `keys` gives. Raises `TierReadOnly` if the directory can't be written to."""
+        try:
+            return (yield from change)
+        except OSError as error:
+            reason = None if self._disk is None else self._disk.read_only()
+            if self._disk is None or reason is None:
+                raise
+            keys = list(keys)
+            refused = TierReadOnly(reason)
+            if keys:
+                refused.holds = set(keys).difference(self._disk.lacks(keys, self._now()))
+            raise refused from error
 
     def scan(self, cursor: int, pattern: str | None) -> Flow[tuple[int | None, list[str]]]:
         """See `Tier`."""
@@ -247,9 +267,13 @@ class DiskTier:
         return (yield Call(disk.scan, (cursor, SCANNED, pattern, self._now())))  # type: ignore[no-any-return]
 
     def clear(self, *, tags: Sequence[str] = (), owner: str | None = None) -> Flow[int | None]:
-        """See `Tier`."""
+        """See `Tier`. Without tags and owner it takes the same short time however much there is, and counts what expired, too."""
         disk = yield from self._opened()
-        return (yield Call(disk.clear, (tags, owner, self._now())))  # type: ignore[no-any-return]
+
+        def clear() -> Flow[int]:
+            return (yield Call(disk.clear, (tags, owner, self._now())))  # type: ignore[no-any-return]
+
+        return (yield from self._changed(clear()))
 
     def flush(self) -> Flow[None]:
         """See `Tier`. Syncs files."""
@@ -271,7 +295,7 @@ class DiskTier:
             return self._last
         told = disk.stats()
         full = self._last_full is not None and self._last_full <= self._now() < self._last_full + QUIET
-        reason = f"{self.options.path}: {FULL}" if full else None
+        reason = f"{self.options.path}: {FULL}" if full else disk.read_only()
         return TierStats(self.name, reason=reason, **{field: told[field] for field in _TOLD if field in told})  # type: ignore[arg-type]
 
 

@@ -151,7 +151,7 @@ class Tier(Protocol):
         """
 
     def clear(self, *, tags: Sequence[str] = (), owner: str | None = None) -> Flow[int | None]:
-        """Removes all entries, or those that carry any of `tags`, or those of `owner`; how many, if it knows."""
+        """Removes all entries, or those that carry any of `tags`, or those of `owner`; how many lived, if it knows."""
 
     def flush(self) -> Flow[None]:
         """Returns when all that was stored survives a crash of the machine, as far as the tier can say so."""

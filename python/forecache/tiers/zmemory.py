@@ -133,7 +133,7 @@ class ZMemoryTier:
         return self._open().scan(cursor, SCANNED, pattern, self._now())
 
     def clear(self, *, tags: Sequence[str] = (), owner: str | None = None) -> Flow[int | None]:
-        """See `Tier`. Without tags those are counted, too, that have just expired."""
+        """See `Tier`."""
         yield from ()
         return self._open().clear(tags, owner, self._now())
 

@@ -3,6 +3,7 @@
 //! What a process remembers of a key it remembers together with the stripe's *epoch*, a number of its own that moves when
 //! others moved the shared counter. Its own changes move the counter, not the epoch: they don't make it forget what it knows.
 
+use super::mapped::prefetch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -16,6 +17,11 @@ const EPOCHS: u64 = u32::MAX as u64;
 pub trait Words: Send + Sync {
     /// All of them.
     fn words(&self) -> &[AtomicU32];
+
+    /// Whether others see what is stored there.
+    fn writable(&self) -> bool {
+        true
+    }
 }
 
 impl Words for Vec<AtomicU32> {
@@ -61,6 +67,12 @@ impl Counters {
         if counter(seen) == shared { epoch(seen) } else { self.catch_up(stripe) }
     }
 
+    /// The epoch will be asked for.
+    pub fn prefetch(&self, stripe: u16) {
+        prefetch(&self.shared.words()[usize::from(stripe)]);
+        prefetch(&self.seen[usize::from(stripe)]);
+    }
+
     #[cold]
     fn catch_up(&self, stripe: u16) -> u32 {
         let shared = &self.shared.words()[usize::from(stripe)];
@@ -72,6 +84,9 @@ impl Counters {
 
     /// This process changed a key of the stripe, and the change can be seen.
     pub fn bump(&self, stripe: u16) {
+        if !self.shared.writable() {
+            return;
+        }
         let old = self.shared.words()[usize::from(stripe)].fetch_add(1, Ordering::AcqRel);
         let new = old.wrapping_add(1);
         self.update(stripe, |seen| match counter(seen) {

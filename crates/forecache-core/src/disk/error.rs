@@ -27,6 +27,13 @@ pub enum Error {
     None(PathBuf),
     /// The directory was removed, or another one was put in its place.
     Gone(PathBuf),
+    /// The directory can be read here, and not be written to.
+    ReadOnly {
+        /// Where.
+        path: PathBuf,
+        /// Why it can't.
+        why: String,
+    },
     /// Made by a newer forecache.
     Newer {
         /// Where.
@@ -60,6 +67,12 @@ impl Error {
         matches!(self, Error::Io { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     }
 
+    /// Whether whoever tried may not write there.
+    pub fn is_forbidden(&self) -> bool {
+        let kinds = [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem];
+        matches!(self, Error::Io { source, .. } if kinds.contains(&source.kind()))
+    }
+
     /// Says what was tried and where.
     pub fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { doing, path: path.into(), source }
@@ -75,6 +88,7 @@ impl fmt::Display for Error {
             }
             Error::None(path) => write!(f, "{} is not the directory of a disk tier", path.display()),
             Error::Gone(path) => write!(f, "{} was removed, or another directory put in its place", path.display()),
+            Error::ReadOnly { path, why } => write!(f, "{} can be read here, and not be written to: {why}", path.display()),
             Error::Newer { path, format } => {
                 let known = super::shared::FORMAT;
                 write!(f, "{} has format {format}, of a newer forecache; this one reads format {known}", path.display())

@@ -35,6 +35,16 @@ impl<T> Lock<T> {
     /// The lock on that file, which is made if there is none.
     pub fn new(path: PathBuf, state: T) -> Result<Self> {
         let file = open(&path)?;
+        Lock::on(file, path, state)
+    }
+
+    /// The same where nothing is changed: nobody takes it.
+    pub fn to_read(path: PathBuf, state: T) -> Result<Self> {
+        let file = File::open(&path).map_err(Error::io("can't open", &path))?;
+        Lock::on(file, path, state)
+    }
+
+    fn on(file: File, path: PathBuf, state: T) -> Result<Self> {
         let identity = file.metadata().map(|found| (found.dev(), found.ino())).map_err(Error::io("can't open", &path))?;
         Ok(Lock { file, identity, path, state: Mutex::new(state) })
     }

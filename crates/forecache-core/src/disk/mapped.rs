@@ -24,10 +24,17 @@ impl Mapped {
         MmapOptions::new().len(length).map_raw(file).map(Mapped)
     }
 
+    /// The same of a file that may only be read. Nothing is to be stored: it would stay in this process, and hide what others store beside it.
+    pub fn to_read(file: &File, length: u64) -> io::Result<Self> {
+        let length = usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        // SAFETY: nobody but through atomics reads or writes it, as in `words`.
+        unsafe { MmapOptions::new().len(length).map_copy(file) }.map(|map| Mapped(map.into()))
+    }
+
     /// All of it.
     #[inline]
     pub fn words(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping begins at a page, is shared, readable and writable and lives as long as `self`, and nobody but through
+        // SAFETY: the mapping begins at a page, is readable and writable and lives as long as `self`, and nobody but through
         // atomics writes to it.
         unsafe { std::slice::from_raw_parts(self.0.as_mut_ptr().cast(), self.0.len() / 8) }
     }
@@ -55,6 +62,17 @@ impl Mapped {
         let (from, to) = (from * 8 / BLOCK as usize * BLOCK as usize, (to * 8).min(self.0.len()));
         // SAFETY: the pages of a shared mapping of a file stay as they are in the file's cache. A failure costs memory only.
         let _ = unsafe { self.0.unchecked_advise_range(UncheckedAdvice::DontNeed, from, to.saturating_sub(from)) };
+    }
+}
+
+/// Has the processor bring what lies there into its cache while it does something else.
+#[inline]
+pub fn prefetch<T>(_place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: it is a hint only, for an address of something that is there.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(_place).cast());
     }
 }
 

@@ -43,6 +43,7 @@ use counters::Counters;
 use index::Index;
 use judge::Judge;
 use lock::{Held, Lock};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use shared::{Control, OfNamespace, Word, name_hash};
 use slabs::{Owners, Slabs, Space};
 use std::fs::File;
@@ -74,13 +75,15 @@ pub struct Options {
     pub compression: Compression,
     /// Fixes hashing, for a new directory, and sampling.
     pub seed: Option<u64>,
+    /// Whether a directory that can't be written to is opened all the same, to be read.
+    pub or_read: bool,
 }
 
 impl Options {
     /// The usual ones.
     pub fn new(capacity: u64) -> Self {
         let (namespace, policy) = (String::new(), "adaptive".into());
-        Options { namespace, capacity, policy, admission: true, compression: Compression::default(), seed: None }
+        Options { namespace, capacity, policy, admission: true, compression: Compression::default(), seed: None, or_read: false }
     }
 }
 
@@ -136,6 +139,8 @@ pub struct Disk {
     counters: Arc<Counters>,
     /// It had to be repaired when it was opened.
     repaired: bool,
+    /// Why it can't be written to: it is only read, and what is mapped not stored to.
+    forbidden: Option<String>,
     /// What this process did.
     pub tally: Tally,
 }
@@ -174,10 +179,48 @@ impl Disk {
         if !directory.join("control").is_file() || ours(directory).is_err_and(|error| matches!(error, Error::Foreign { .. })) {
             return Err(Error::None(directory.into()));
         }
-        Disk::open_as(directory, Options::new(u64::MAX), 0)
+        Disk::open_as(directory, Options { or_read: true, ..Options::new(u64::MAX) }, 0)
     }
 
     fn open_as(directory: &Path, options: Options, hash: u64) -> Result<Self> {
+        match Disk::open_to_write(directory, options.clone(), hash) {
+            Err(error) if options.or_read && error.is_forbidden() => Disk::open_to_read(directory, options, hash, error),
+            opened => opened,
+        }
+    }
+
+    /// Opens what can't be written to. What isn't whole isn't opened: nobody here could repair it.
+    fn open_to_read(directory: &Path, options: Options, hash: u64, why: Error) -> Result<Self> {
+        let opened = || {
+            let lock = Lock::to_read(directory.join("lock"), State::default())?;
+            Ok((lock, Control::to_read(&directory.join("control"))?, Index::to_read(&directory.join("index"))?))
+        };
+        let (lock, control, index) = match opened() {
+            Ok((lock, Some(control), Some(index))) => (lock, Arc::new(control), index),
+            Err(error @ Error::Newer { .. }) => return Err(error),
+            _ => return Err(why),
+        };
+        ours(directory)?;
+        let judge = Judge::named(&options.policy).ok_or_else(|| Error::Policy(options.policy.clone()))?;
+        let namespace = if hash == 0 { 0 } else { control.find(hash).unwrap_or(0) };
+        Ok(Disk {
+            directory: directory.to_path_buf(),
+            options,
+            hash,
+            namespace: namespace.into(),
+            counters: Arc::new(Counters::new(control.clone())),
+            control,
+            index: RwLock::new(Arc::new(index)),
+            slabs: Slabs::to_read(directory),
+            lock,
+            judge,
+            repaired: false,
+            forbidden: Some(why.to_string()),
+            tally: Tally::default(),
+        })
+    }
+
+    fn open_to_write(directory: &Path, options: Options, hash: u64) -> Result<Self> {
         let judge = Judge::named(&options.policy).ok_or_else(|| Error::Policy(options.policy.clone()))?;
         ours(directory)?;
         let lock = Lock::new(directory.join("lock"), State { random: options.seed.unwrap_or_default(), ..State::default() })?;
@@ -206,14 +249,19 @@ impl Disk {
         let (index, tally) = (RwLock::new(Arc::new(index)), Tally { corrupt: u64::from(lost).into(), ..Tally::default() });
         let counters = Arc::new(Counters::new(control.clone()));
         let repaired = control.get(Word::Busy) != 0;
-        let disk = Disk { repaired, directory, options, hash, namespace, control, index, slabs, lock, judge, counters, tally };
+        #[rustfmt::skip]
+        let disk = Disk {
+            repaired, directory, options, hash, namespace, control, index, slabs, lock, judge, counters, tally, forbidden: None,
+        };
         disk.waiting()?.fit()?;
         Ok(disk)
     }
 
     /// In the child of a fork: the same directory, opened anew. The parent's object is not to be used, nor dropped, in the child.
     pub fn forked(&self) -> Result<Self> {
-        self.lock.abandon()?;
+        if self.forbidden.is_none() {
+            self.lock.abandon()?;
+        }
         let mut child = self.again()?;
         if child.control.is_same(&self.control) {
             // What memory compares with them stays comparable.
@@ -230,6 +278,9 @@ impl Disk {
 
     /// The lock; `None` if it is taken, or if a repair is called for, and `wait` isn't asked for.
     fn lock(&self, wait: bool) -> Result<Option<Writing<'_>>> {
+        if let Some(why) = &self.forbidden {
+            return Err(self.refusal(why));
+        }
         let Some(held) = self.lock.take(wait)? else { return Ok(None) };
         if !self.lock.is_there() {
             return Err(Error::Gone(self.directory.clone()));
@@ -250,6 +301,24 @@ impl Disk {
         }
         writing.broken = false;
         Ok(Some(writing))
+    }
+
+    /// What is said to who wants to change what can't be written to: [`Error::Gone`] if it should be opened anew, since it can be by now.
+    fn refusal(&self, why: &str) -> Error {
+        let writable = |name| accessat(CWD, self.directory.join(name), Access::WRITE_OK, AtFlags::EACCESS).is_ok();
+        if !self.lock.is_there() || ["", "lock", "control", "index", "slabs", "large"].into_iter().all(writable) {
+            return Error::Gone(self.directory.clone());
+        }
+        if let (false, Some(id)) = (self.settled(), self.control.find(self.hash)) {
+            // Somebody has claimed the namespace since.
+            self.namespace.store(id, Relaxed);
+        }
+        Error::ReadOnly { path: self.directory.clone(), why: why.into() }
+    }
+
+    /// That it can't be written to, and why, if it is so.
+    pub fn read_only(&self) -> Option<Error> {
+        self.forbidden.as_ref().map(|why| Error::ReadOnly { path: self.directory.clone(), why: why.clone() })
     }
 
     fn waiting(&self) -> Result<Writing<'_>> {
@@ -280,6 +349,17 @@ impl Disk {
         self.counters.stripe(&self.options.namespace, key)
     }
 
+    /// Looks something up in the current index.
+    #[inline]
+    fn indexed<T>(&self, look: impl FnOnce(&Index) -> T) -> Result<T> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        if !index.superseded() {
+            return Ok(look(&index));
+        }
+        drop(index);
+        Ok(look(&*self.index()?))
+    }
+
     /// The current index.
     fn index(&self) -> Result<Arc<Index>> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -287,8 +367,8 @@ impl Disk {
             return Ok(index);
         }
         let path = self.directory.join("index");
-        let opened =
-            Index::open(&path)?.ok_or_else(|| Error::io("can't reopen", &path)(std::io::ErrorKind::InvalidData.into()))?;
+        let open = if self.forbidden.is_some() { Index::to_read } else { Index::open };
+        let opened = open(&path)?.ok_or_else(|| Error::io("can't reopen", &path)(std::io::ErrorKind::InvalidData.into()))?;
         let opened = Arc::new(opened);
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = opened.clone();
         Ok(opened)
@@ -326,6 +406,9 @@ impl Disk {
 
     /// Waits until all that was stored so far would survive a crash of the machine, and for the lock.
     pub fn flush(&self) -> Result<()> {
+        if self.forbidden.is_some() {
+            return Ok(());
+        }
         let version = {
             let _writing = self.waiting()?;
             self.control.get(Word::Version)

@@ -1,6 +1,6 @@
 //! Reading: no lock, one system call.
 
-use super::index::{Found, LARGE, NEVER as NO_EXPIRY, Slot};
+use super::index::{Found, Index, LARGE, NEVER as NO_EXPIRY, Slot};
 use super::judge::Access;
 use super::record;
 use super::shared::Word;
@@ -72,14 +72,26 @@ impl Disk {
     }
 
     fn used(&self, position: u64, slot: &Slot, expiry: u64) {
-        let Ok(index) = self.index() else { return };
+        if self.forbidden.is_some() {
+            return;
+        }
         let (mut access, tick) = (access(slot), self.tick());
         self.judge.request(Some(&access), tick);
         access.touch(tick);
-        index.stamp(position, slot, access.to_words());
-        if expiry > slot.expiry {
-            index.expire_at(position, slot, expiry);
-        }
+        let stamp = |index: &Index| {
+            index.stamp(position, slot, access.to_words());
+            if expiry > slot.expiry {
+                index.expire_at(position, slot, expiry);
+            }
+        };
+        // A stamp that is left nowhere is a guess less.
+        let _ = self.indexed(stamp);
+    }
+
+    /// A key will be read: what lies here and there in memory may be fetched till then.
+    pub fn prefetch(&self, key: &str) {
+        self.counters.prefetch(self.stripe(key));
+        let _ = self.indexed(|index| index.prefetch(self.fingerprint(key)));
     }
 
     /// The number of a request: of one that finds or stores something. The judge counts as well, and so have ages the same unit.
@@ -92,7 +104,7 @@ impl Disk {
         if !self.settled() {
             return Ok(None);
         }
-        match self.index()?.get(fingerprint) {
+        match self.indexed(|index| index.get(fingerprint))? {
             (position, Found::Entry(slot)) if !slot.expired(now) => Ok(Some((position, slot))),
             (_, Found::Entry(_)) => {
                 count(&self.tally.expired);
@@ -161,20 +173,28 @@ impl Disk {
         }
     }
 
-    /// Removes an entry whose record is damaged, unless the lock is taken: then the next reader will.
+    /// Removes an entry whose record is damaged, unless the lock is taken, or nothing can be written: then the next reader will who can.
     fn remove_damaged(&self, slot: &Slot) -> Result<()> {
         count(&self.tally.corrupt);
+        if self.forbidden.is_some() {
+            return Ok(());
+        }
         if let Some(mut writing) = self.lock(false)? {
             writing.drop_version(slot)?;
         }
         Ok(())
     }
 
+    /// Whether a key is there. Looks into the index only.
+    pub fn has(&self, key: &str, now: u64) -> Result<bool> {
+        Ok(self.look_up(self.fingerprint(key), now)?.is_some())
+    }
+
     /// Those of the keys that aren't there. Looks into the index only.
     pub fn lacks<'k>(&self, keys: impl IntoIterator<Item = &'k str>, now: u64) -> Result<Vec<&'k str>> {
         let mut lacking = Vec::new();
         for key in keys {
-            if self.look_up(self.fingerprint(key), now)?.is_none() {
+            if !self.has(key, now)? {
                 lacking.push(key);
             }
         }

@@ -47,8 +47,8 @@ pub fn check(record: &[u8], namespace: &str, key: &str, version: u64) -> Option<
     let range = head_length(record)?..record.len();
     let whole = envelope::check(&record[range.clone()], envelope::binding(namespace, key));
     // One of a newer forecache is left to the caller, who says so.
-    match whole.and_then(|()| envelope::parse(&record[range.clone()])) {
-        Ok(found) if found.fields.version != version => None,
+    match whole.and_then(|()| envelope::version(&record[range.clone()])) {
+        Ok(found) if found != version => None,
         Ok(_) | Err(Unreadable::Newer) => Some(range),
         Err(Unreadable::Corrupt) => None,
     }

@@ -98,6 +98,7 @@ const NAME_AT: usize = 4;
 pub struct Control {
     map: Mapped,
     birth: u64,
+    writable: bool,
     /// Device and number of the file.
     identity: (u64, u64),
 }
@@ -132,17 +133,35 @@ impl Control {
         let length = if found >= least { found / BLOCK * BLOCK } else { least + doorkeeper };
         allocate(&file, 0, length).map_err(Error::io("can't allocate", path))?;
         let map = Mapped::new(&file, length).map_err(Error::io("can't map", path))?;
-        let control = Control { map, birth: birth(&metadata), identity: (metadata.dev(), metadata.ino()) };
-        let whole = found >= least && control.get(Word::Check) == control.check() && control.get(Word::Magic) == MAGIC;
-        if whole && control.get(Word::Format) > FORMAT {
-            return Err(Error::Newer { path: path.parent().unwrap_or(path).into(), format: control.get(Word::Format) });
-        }
+        let identity = (metadata.dev(), metadata.ino());
+        let control = Control { map, birth: birth(&metadata), writable: true, identity };
         // Of one that was cut off the header may be whole, but nothing else.
-        let anew = !whole || control.get(Word::Format) != FORMAT || found < least;
+        let anew = found < least || !control.is_ours(path)?;
         if anew {
             control.begin(seed);
         }
         Ok((control, anew))
+    }
+
+    /// Opens the file where it may only be read; `None` if there is nothing in it.
+    pub fn to_read(path: &Path) -> Result<Option<Self>> {
+        let file = File::open(path).map_err(Error::io("can't open", path))?;
+        let metadata = file.metadata().map_err(Error::io("can't open", path))?;
+        if metadata.len() < blocks(DOORKEEPER_AT as u64) {
+            return Ok(None);
+        }
+        let map = Mapped::to_read(&file, metadata.len() / BLOCK * BLOCK).map_err(Error::io("can't map", path))?;
+        let control = Control { map, birth: 0, writable: false, identity: (metadata.dev(), metadata.ino()) };
+        Ok(control.is_ours(path)?.then_some(control))
+    }
+
+    /// Whether the header is whole, and of our format.
+    fn is_ours(&self, path: &Path) -> Result<bool> {
+        let (format, whole) = (self.get(Word::Format), self.get(Word::Check) == self.check() && self.get(Word::Magic) == MAGIC);
+        if whole && format > FORMAT {
+            return Err(Error::Newer { path: path.parent().unwrap_or(path).into(), format });
+        }
+        Ok(whole && format == FORMAT)
     }
 
     fn begin(&self, seed: Option<u64>) {
@@ -297,6 +316,10 @@ impl Control {
 impl Words for Control {
     fn words(&self) -> &[AtomicU32] {
         self.map.halves(STRIPES_AT, STRIPES)
+    }
+
+    fn writable(&self) -> bool {
+        self.writable
     }
 }
 

@@ -54,6 +54,7 @@ pub struct Slabs {
     slabs: PathBuf,
     large: PathBuf,
     files: [OnceLock<File>; CLASSES],
+    writable: bool,
 }
 
 /// The maps of owners, for who holds the lock.
@@ -68,12 +69,17 @@ impl Default for Owners {
 impl Slabs {
     /// The files in this directory.
     pub fn open(directory: &Path) -> Result<Self> {
-        let slabs =
-            Slabs { slabs: directory.join("slabs"), large: directory.join("large"), files: [const { OnceLock::new() }; CLASSES] };
+        let slabs = Slabs { writable: true, ..Slabs::to_read(directory) };
         for path in [&slabs.slabs, &slabs.large] {
             std::fs::create_dir_all(path).map_err(Error::io("can't create", path))?;
         }
         Ok(slabs)
+    }
+
+    /// The same where they may only be read.
+    pub fn to_read(directory: &Path) -> Self {
+        let [slabs, large] = ["slabs", "large"].map(|name| directory.join(name));
+        Slabs { slabs, large, files: [const { OnceLock::new() }; CLASSES], writable: false }
     }
 
     fn path(&self, class: usize) -> PathBuf {
@@ -92,7 +98,8 @@ impl Slabs {
         if let Some(file) = self.files[class].get() {
             return Ok(file);
         }
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(self.path(class))?;
+        let writable = self.writable;
+        let file = File::options().read(true).write(writable).create(writable).truncate(false).open(self.path(class))?;
         Ok(self.files[class].get_or_init(|| file))
     }
 

@@ -65,7 +65,7 @@ impl Disk {
         Ok(Some(true))
     }
 
-    /// Removes all entries of the namespace, at once, and gives how many there were. Waits for the lock.
+    /// Removes all entries of the namespace, at once, and gives how many there were, expired ones included. Waits for the lock.
     pub fn clear(&self) -> Result<u64> {
         let writing = self.waiting()?;
         let (id, control) = (self.namespace.load(Relaxed), &self.control);
@@ -82,7 +82,7 @@ impl Disk {
         Ok(entries)
     }
 
-    /// Removes the entries of the namespace that carry any of the tags, or are the owner's. Gives how many. Waits for the lock.
+    /// Removes the entries of the namespace that carry any of the tags, or are the owner's. Gives how many lived. Waits for the lock.
     pub fn clear_some(&self, tags: &[&str], owner: Option<&str>, now: u64) -> Result<u64> {
         let labels: Vec<u32> = tags.iter().map(|tag| label(tag, 0)).chain(owner.map(owner_label)).collect();
         // What isn't here may lie in the memory of others, or be on its way from there: nothing of it is stored from now on.

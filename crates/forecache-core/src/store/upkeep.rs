@@ -88,13 +88,14 @@ impl<K: Key, V> Store<K, V> {
         }
     }
 
-    /// Removes everything, and gives the memory back.
-    pub fn clear(&mut self, gone: &mut Vec<Removed<K, V>>) {
-        let mut tape = self.tape.take();
+    /// Removes everything, gives the memory back, and says how many entries were live.
+    pub fn clear(&mut self, gone: &mut Vec<Removed<K, V>>) -> usize {
+        let (mut tape, mut live) = (self.tape.take(), 0);
         for slot in 0..self.entries.len() as Slot {
             if self.entries[slot as usize].is_some() {
-                let cause = self.ended(slot).unwrap_or(Cause::Explicit);
-                gone.push(self.take(slot, cause));
+                let ended = self.ended(slot);
+                live += usize::from(ended.is_none());
+                gone.push(self.take(slot, ended.unwrap_or(Cause::Explicit)));
             }
         }
         (self.index, self.entries, self.free, self.idle) = Default::default();
@@ -104,9 +105,11 @@ impl<K: Key, V> Store<K, V> {
             tape.clear(self.clock.now());
         }
         self.tape = tape;
+        live
     }
 
-    /// Declares all entries of an owner dead, in O(1), and says how many; the writes to come take them out, a few each.
+    /// Declares all entries of an owner dead, in O(1), and says how many, expired ones included unless [`Store::expire`] took them out; the
+    /// writes to come take them out, a few each.
     pub fn clear_owner(&mut self, owner: u32) -> usize {
         let dead = self.owners.empty(owner);
         self.dead += dead;
@@ -144,20 +147,25 @@ impl<K: Key, V> Store<K, V> {
         self.evict(0, 0, None, gone);
     }
 
-    /// Takes out what has expired, and looks for dead entries in the next `sweep` slots.
+    /// Takes out what expired 67 ms ago or earlier, and more as it comes, and looks for dead entries in the next `sweep` slots.
     pub fn maintain(&mut self, sweep: usize, gone: &mut Vec<Removed<K, V>>) {
         let now = if self.wheel.is_used() { self.clock.now() } else { 0 };
         if self.wheel.is_behind(now) {
-            let mut due = Vec::new();
-            let entries = &self.entries;
-            self.wheel.advance(now, |slot| entries[slot as usize].as_ref().map_or(NEVER, |entry| entry.deadline), &mut due);
-            for slot in due {
-                let cause = self.ended(slot).unwrap_or(Cause::Expired);
-                gone.push(self.take(slot, cause));
-            }
+            self.expire(gone);
         }
         if self.dead > 0 {
             self.reap(sweep, gone);
+        }
+    }
+
+    /// Takes out all that has expired by now.
+    pub fn expire(&mut self, gone: &mut Vec<Removed<K, V>>) {
+        let (entries, mut due) = (&self.entries, Vec::new());
+        let deadline = |slot: Slot| entries[slot as usize].as_ref().map_or(NEVER, |entry| entry.deadline);
+        self.wheel.advance(self.clock.now(), deadline, &mut due);
+        for slot in due {
+            let cause = self.ended(slot).unwrap_or(Cause::Expired);
+            gone.push(self.take(slot, cause));
         }
     }
 

@@ -15,9 +15,9 @@ mod tests;
 pub use slot::{LARGE, NEVER, Place, Slot};
 
 use super::error::{Error, Result};
-use super::mapped::{BLOCK, Mapped, allocate, blocks};
+use super::mapped::{BLOCK, Mapped, allocate, blocks, prefetch};
 use slot::WORDS;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::*, fence};
 
@@ -80,7 +80,25 @@ impl Index {
 
     /// Opens an index; `None` if there is none that could be used.
     pub fn open(path: &Path) -> Result<Option<Self>> {
-        let file = match File::options().read(true).write(true).open(path) {
+        let Some((index, file)) = Index::mapped(path, File::options().read(true).write(true), Mapped::new)? else {
+            return Ok(None);
+        };
+        // A file with holes could run out of disk at a store into it.
+        allocate(&file, 0, index.length()).map_err(Error::io("can't allocate", path))?;
+        Ok(Some(index))
+    }
+
+    /// The same where it may only be read.
+    pub fn to_read(path: &Path) -> Result<Option<Self>> {
+        Ok(Index::mapped(path, File::options().read(true), Mapped::to_read)?.map(|(index, _)| index))
+    }
+
+    fn mapped(
+        path: &Path,
+        options: &OpenOptions,
+        map: impl FnOnce(&File, u64) -> std::io::Result<Mapped>,
+    ) -> Result<Option<(Self, File)>> {
+        let file = match options.open(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             file => file.map_err(Error::io("can't open", path))?,
         };
@@ -88,15 +106,13 @@ impl Index {
         if length < Index::bytes(1) {
             return Ok(None);
         }
-        let index = Index { map: Mapped::new(&file, length).map_err(Error::io("can't map", path))?, slots: 0 };
+        let index = Index { map: map(&file, length).map_err(Error::io("can't map", path))?, slots: 0 };
         let slots = index.head(Head::Slots).load(Relaxed);
         let whole = index.head(Head::Magic).load(Acquire) == MAGIC
             && index.head(Head::Check).load(Relaxed) == slots.wrapping_mul(MULTIPLIER) ^ MAGIC
             && slots <= length / 64
             && Index::bytes(slots) == length;
-        // A file with holes could run out of disk at a store into it.
-        allocate(&file, 0, length).map_err(Error::io("can't allocate", path))?;
-        Ok(whole.then_some(Index { slots, ..index }))
+        Ok(whole.then_some((Index { slots, ..index }, file)))
     }
 
     /// Tells those who have what lies under that name open, be it an index or what is left of one, that it isn't the index any more.
@@ -168,6 +184,11 @@ impl Index {
         }
         let words: [u64; WORDS] = std::array::from_fn(|word| if word == 0 { fingerprint } else { slot[word].load(Acquire) });
         Slot::from_words(words).map_or(Found::Torn, Found::Entry)
+    }
+
+    /// The entry of a fingerprint will be asked for.
+    pub fn prefetch(&self, fingerprint: u64) {
+        prefetch(&self.at(self.home(fingerprint))[0]);
     }
 
     /// Where a fingerprint is.

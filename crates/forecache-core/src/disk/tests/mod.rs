@@ -4,6 +4,7 @@ mod entries;
 mod full;
 mod harm;
 mod model;
+mod read_only;
 
 use super::*;
 use crate::compress::Algorithm;

@@ -178,6 +178,14 @@ def proxy_to() -> Iterator[Callable[..., Proxy]]:
         proxy.close()
 
 
+LONG = ("test_disk_trials", "test_tiered_model", "test_examples", "test_model")
+"""Files that take longest, though of few tests: they come first, so that no process is at them when all others are done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown() -> None:
     """Whatever a test has done to a server, the next one finds it running."""

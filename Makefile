@@ -20,6 +20,8 @@ VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 RUN := $(VENV)/bin/python
 OLDEST_CARGO := 1.85
 SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
+# Link-time optimisation takes most of the time of a build, and only what is installed gains by it; C libraries are built once for both.
+CARGO_TEST := CARGO_PROFILE_RELEASE_LTO=off cargo test --quiet --release --locked
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests, linters and the installed package are built for the same Python, so nothing is built twice.
 export PYO3_PYTHON := $(CURDIR)/$(VENV)/bin/python
@@ -54,9 +56,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed $(VENV)/.group-test $(VENV)/.servers
 	@scripts/setup.sh "$(PYTHON)" "$(OLDEST_CARGO)" "$(VENV)" redis-server redis-sentinel memcached
-	cargo test --quiet --workspace --release --locked
+	$(CARGO_TEST) --workspace
 	$(RUN) -m coverage erase
-	$(RUN) -m coverage run -m pytest -n 4 --dist loadfile
+	$(RUN) -m coverage run -m pytest -n 4 --dist loadfile --no-loadscope-reorder # in the order of tests/conftest.py
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report
 
@@ -93,8 +95,8 @@ bench: $(VENV)/.installed $(VENV)/.group-bench $(VENV)/.servers
 
 campaign: $(VENV)/.installed $(VENV)/.group-test
 	@scripts/setup.sh "$(PYTHON)" "$(OLDEST_CARGO)" "$(VENV)" redis-server
-	PROPTEST_CASES=100000 cargo test --quiet --release --locked --package forecache-core --test store
-	PROPTEST_CASES=2000 cargo test --quiet --release --locked --package forecache-core --lib
+	PROPTEST_CASES=100000 $(CARGO_TEST) --package forecache-core --test store
+	PROPTEST_CASES=2000 $(CARGO_TEST) --package forecache-core --lib
 	FORECACHE_PROGRAMS=10000 $(RUN) -m pytest tests/test_tiered_model.py
 	FORECACHE_STRIDE=1 $(RUN) -m pytest tests/test_interrupts.py
 	$(RUN) benchmarks/campaign.py --seconds 60

@@ -3,9 +3,11 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from object_home import Home
 from servers import process
 from servers.memcached import Memcached
 from servers.proxy import Proxy
@@ -14,7 +16,9 @@ from servers.s3 import S3
 from servers.sets import Cluster, SentinelSet, start_all
 
 from forecache import Cache
+from forecache.flow import Flow, arun, run
 from forecache.testing import FakeClock
+from forecache.tiers.tier import Now, wall_time
 
 T = TypeVar("T")
 PATIENCE = 20
@@ -70,6 +74,18 @@ class Crew:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture
+def now(clock: FakeClock) -> Now:
+    """Wall time by the clock that stands."""
+    return wall_time(clock)
+
+
+@pytest.fixture(params=["sync", "async"])
+def do(request: pytest.FixtureRequest) -> Callable[[Flow[Any]], Any]:
+    """A driver of flows, of either colour."""
+    return run if request.param == "sync" else lambda flow: asyncio.run(arun(flow))
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -139,6 +155,16 @@ def s3_server() -> S3:
 
 
 @pytest.fixture
+def s3(s3_server: S3) -> Home:
+    return Home("s3", None, s3_server)
+
+
+@pytest.fixture(params=["s3", "directory"])
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
+    return Home(request.param, tmp_path, request.getfixturevalue("s3_server") if request.param == "s3" else None)
+
+
+@pytest.fixture
 def proxy_to() -> Iterator[Callable[..., Proxy]]:
     """Makes a proxy to an address: `proxy_to(redis_server.address)`."""
     proxies: list[Proxy] = []
@@ -150,6 +176,14 @@ def proxy_to() -> Iterator[Callable[..., Proxy]]:
     yield make
     for proxy in proxies:
         proxy.close()
+
+
+LONG = ("test_disk_trials", "test_tiered_model", "test_examples", "test_model")
+"""Files that take longest, though of few tests: they come first, so that no process is at them when all others are done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 @pytest.hookimpl(trylast=True)

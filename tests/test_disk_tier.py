@@ -16,11 +16,6 @@ from forecache.tiers.disk import DiskTier
 from forecache.tiers.tier import wall_time
 
 
-@pytest.fixture
-def now(clock):
-    return wall_time(clock)
-
-
 def get(tier, *keys):
     return {key: entry.payload for key, entry in run(tier.get_many(keys)).items()}
 

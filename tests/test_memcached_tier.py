@@ -18,12 +18,6 @@ from forecache.testing import check_tier
 from forecache.tiers.memcached_ports import Server
 from forecache.tiers.memcached_server import MemcachedTier
 from forecache.tiers.memcached_wire import put, read
-from forecache.tiers.tier import wall_time
-
-
-@pytest.fixture
-def now(clock):
-    return wall_time(clock)
 
 
 @pytest.fixture

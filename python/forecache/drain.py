@@ -72,7 +72,8 @@ def room(cache: TieredCache, depth: int) -> Flow[None]:
 
 
 def flush(cache: TieredCache, until: float | None = None) -> Flow[None]:
-    """Writes all that is queued now, from the top down, but below a tier with counters first; `until` that time of `time.monotonic()`."""
+    """Writes all that is queued now, from the top down, but what is below a tier with counters before it; `until` that time of
+    `time.monotonic()`."""
     for depth in cache._stack.depths:
         keys = cache._keys(depth)
         lower = [each for each in reversed(cache._stack.depths) if each > depth and cache._stack.counting >> depth & 1]

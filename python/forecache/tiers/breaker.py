@@ -79,6 +79,8 @@ class Breaker(Layer):
         if hasattr(tier, "on_replaced"):
             self._recent = Recent()
             self.on_replaced = self._replaced
+        if hasattr(tier, "on_unsure"):
+            self.on_unsure = self._hold
         self._failures = failures
         self._pause = int(pause * 1000)
         self._strict = strict
@@ -237,7 +239,7 @@ class Breaker(Layer):
 
     def _settle(self, keys: Iterable[str]) -> Flow[None]:
         """Does what is to be done before the tier answers for `keys`."""
-        due = self._owed.due(keys)
+        due = self._owed.due(keys, self._now())
         try:
             for tags, owner in due.clearings:
                 _check(_is_count, (yield from self._watch.whole(self.tier.clear(tags=tags, owner=owner))))
@@ -258,6 +260,11 @@ class Breaker(Layer):
         if self._recent is not None:
             self._recent.owe(self._owed, self._now())
             self._tend()
+
+    def _hold(self, keys: Sequence[str], until: int) -> None:
+        """A write of these was given up, and may be done until then."""
+        self._owed.hold(keys, until)
+        self._tend()
 
     def _owe(self, keys: Iterable[str], *, asked: bool = False) -> None:
         if asked and self._watch.abandoned:

@@ -18,8 +18,21 @@ if TYPE_CHECKING:
     from forecache.tiered import TieredCache
 
 
+def is_text(key: str) -> bool:
+    """Whether a key may be somewhere: nothing is stored under lone surrogates. What is no str is refused by who uses it."""
+    if not isinstance(key, str) or key.isascii():
+        return True
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def get(cache: TieredCache, key: str, default: Any = None) -> Flow[Any]:
     """What is below memory; it climbs."""
+    if not is_text(key):
+        return default
     ticket, hidden, found = yield from _look(cache, key)
     stack = cache._stack
     try:
@@ -132,6 +145,9 @@ def _climb_all(
 def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> Flow[dict[str, Any]]:
     """Adds to `found` those of `keys` that are below memory; each tier is touched once."""
     stack = cache._stack
+    keys = list(keys)
+    if not all(map(str.isascii, keys)):
+        keys = [key for key in keys if is_text(key)]
     tickets: dict[str, int] = {}
     hidden: dict[str, int] = {}
     try:
@@ -165,6 +181,8 @@ def get_many(cache: TieredCache, keys: Iterable[str], found: dict[str, Any]) -> 
 def entry_of(cache: TieredCache, key: str, skip: int | None = None) -> Flow[tuple[Any, Entry | None]]:
     """The value and entry of a key, wherever it is but in the tier `skip`, without an effect; MISSING and None if nowhere."""
     stack = cache._stack
+    if not is_text(key):
+        return MISSING, None
     held = cache._held(key, stack.now())
     value = cache._peek(key, MISSING)
     if held is not None and value is not MISSING:

@@ -9,7 +9,7 @@ from forecache._core import MISSING, Memory
 from forecache.drain import room, settle, settle_all
 from forecache.errors import ImmutableError
 from forecache.flow import Flow
-from forecache.reads import entry_of
+from forecache.reads import entry_of, is_text
 from forecache.stack import FAILURES
 from forecache.units import nearest, wrong
 
@@ -133,6 +133,7 @@ def delete_many(cache: TieredCache, keys: Iterable[str]) -> Flow[int]:
     if isinstance(keys, str):
         raise TypeError("keys: expected an iterable of str, got str")
     keys = list(dict.fromkeys(keys))
+    keys = [key for key in keys if is_text(key)]
     for key in keys:
         cache._check_key(key)
     stack = cache._stack

@@ -23,7 +23,7 @@ from forecache.tiers.boundary import Compressed
 from forecache.tiers.breaker import Tell
 from forecache.tiers.dict_tier import matcher
 from forecache.tiers.redis_url import Target, target
-from forecache.tiers.remote import OPENED, Records, Remote, large, needs
+from forecache.tiers.remote import OPENED, Records, Remote, large, marked, needs
 from forecache.tiers.retry import unsent
 from forecache.tiers.tier import SCANNED, Now, Stored, Tier, TierStats, wall_time
 from forecache.units import Duration, Size, wrong
@@ -366,6 +366,7 @@ class RedisTier:
 
     def clear(self, *, tags: Sequence[str] = (), owner: str | None = None) -> Flow[int | None]:
         """See `Tier`. All entries are gone at once; the memory that they take is freed in steps, which the caller takes."""
+        tags, owner = marked(tags, owner)
         marks = [b"t" + tag.encode() for tag in tags] + ([] if owner is None else [b"o" + owner.encode()])
         buckets = list(range(self._buckets))
         removed = 0

@@ -405,6 +405,7 @@ class RedisTier:
         units, entries = (sum(each) for each in zip(*held, strict=True)) if held else (None, None)
         return TierStats(
             self.name,
+            reason=self._servers.route.blind,
             corrupt=self._records.corrupt,
             entries=entries,
             bytes=None if units is None else units * UNIT,

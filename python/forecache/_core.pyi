@@ -157,10 +157,11 @@ class Memory:
 
     def _near(self, key: str, default: Any = None) -> Any:
         """Like `get`, from memory alone."""
-    def _attach(self, tiers: list[tuple[int, bool, bool, bool]]) -> None:
+    def _attach(self, tiers: list[tuple[int, bool, bool, bool, bool]]) -> None:
         """Makes a queue for each tier: bytes, whether a full one refuses, whether other processes see the tier, and whether it
-        gets at once what is read below it. From then on `get` asks `self._below(key, default)` for what memory doesn't have,
-        and what it has no room for is queued for the first tier, unless that one gets things at once."""
+        gets at once what is read below it, and whether it has counters that processes share. From then on `get` asks
+        `self._below(key, default)` for what memory doesn't have, and what it has no room for is queued for the first tier,
+        unless that one gets things at once."""
     def _index(self, depth: int, index: Disk | ZMemory) -> None:
         """What tells at once whether a tier has a key."""
     def _counters(self, counters: Counters | None, namespace: str) -> None:
@@ -226,8 +227,9 @@ class Memory:
         """Announces that the value of `key` is being read from tiers: a ticket, shared by all who do so at a time."""
     def _promote(self, key: str, value: Any, ticket: int, entry: Entry, now: int, depth: int = 0) -> None:
         """Stores what the tier at `depth` had, or what lay in a queue, unless the key was changed since the ticket was given."""
-    def _take(self, depth: int, keys: Sequence[str] | None, entries: int = 256, bytes: int = 4_000_000) -> Taken:
-        """Takes operations from a queue, of these keys or the next. What may leave the tier for the next is noted from now on."""
+    def _take(self, depth: int, keys: Sequence[str] | None, bytes: int = 4_000_000) -> Taken:
+        """Takes operations from a queue, of these keys or some that are due. What may leave the tier for the next is noted from
+        now on."""
     def _entry(self, depth: int, key: str, payload: bytes, codec: int, now: int) -> Entry | None:
         """The entry of a live value that was taken to be demoted, encoded."""
     def _fresh(

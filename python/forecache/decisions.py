@@ -12,7 +12,7 @@ from forecache.drain import settle, settle_all
 from forecache.engine import number
 from forecache.errors import CodecError, ImmutableError, ReentrantLoad
 from forecache.flow import Flow, Until
-from forecache.reads import entry_of, get
+from forecache.reads import entry_of, get, is_text
 from forecache.stack import FAILURES
 from forecache.units import Duration, parse_duration
 from forecache.writes import listed, put
@@ -44,6 +44,11 @@ MOST = 3
 
 def decide(cache: TieredCache, key: str, choose: Choose, options: dict[str, Any]) -> Flow[Any]:
     """What `choose` answers to the value of a key and its entry, done before anybody changes it. It may be asked again."""
+    if not is_text(key):
+        decision = choose(MISSING, None)
+        if decision.value is not MISSING:
+            cache._check_key(key)
+        return decision.answer
     with (yield from _begin(cache, key)):
         try:
             return (yield from _decided(cache, key, choose, options))
@@ -159,6 +164,9 @@ def _shared(
     others = (1 << len(stack.tiers)) - 1 & ~(1 << shared)
     if others:
         yield from settle_all(cache, others, [key])
+        if stack.counters is not None and stack.counting >> shared & 1:
+            # Who looked anew since the swap may have read what was below.
+            stack.counters.bump(stack.counters.stripe(stack.namespace, key))
     return True
 
 
@@ -217,7 +225,8 @@ def incr(cache: TieredCache, key: str, amount: float = 1, *, initial: float = 0,
 def compare_and_set(cache: TieredCache, key: str, expected: Any, value: Any, *, ttl: Duration | None = None) -> Flow[bool]:
     """See `Cache.compare_and_set`."""
     cache._check(ttl=ttl)
-    cache._stack.encode(key, value)
+    if is_text(key):
+        cache._stack.encode(key, value)
     seconds = None if ttl is None else parse_duration(ttl, "ttl")
 
     def choose(now: Any, old: Entry | None) -> Decision:

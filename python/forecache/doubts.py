@@ -15,6 +15,7 @@ from forecache.options import TIERS
 from forecache.stack import journal_places
 from forecache.tiers.boundary import Boundary, Custom
 from forecache.tiers.disk import Disk
+from forecache.tiers.object_store import ObjectStore
 from forecache.tiers.redis import Redis
 from forecache.tiers.remote import Remote
 from forecache.tiers.zmemory import ZMemory
@@ -22,6 +23,8 @@ from forecache.units import size_text
 
 __all__ = ["Doubt", "doubts"]
 
+LEAST = 4.0
+"""Seconds that the timeout of an object store should have: see `tiers.objects.bucket`."""
 OTHERS_READ = 0o044
 """Mode bits of a file that its group, or everybody, may read."""
 
@@ -38,6 +41,7 @@ def doubts(config: Config) -> list[Doubt]:
     return [
         *_memory(config),
         *_disks(config),
+        *_order(config),
         *_remote(config),
         *_shared(config),
         *_secrets(config),
@@ -61,12 +65,24 @@ def _disks(config: Config) -> Iterator[Doubt]:
             yield Doubt(f"{tier.name}.capacity", words)
 
 
+def _order(config: Config) -> Iterator[Doubt]:
+    above: list[str] = []
+    for tier in config.tiers:
+        if isinstance(tier, Remote):
+            above.append(tier.name)
+        elif isinstance(tier, Disk) and above:
+            yield Doubt("tiers", f"{tier.name} comes after {' and '.join(above)}: the network is asked before it is")
+
+
 def _remote(config: Config) -> Iterator[Doubt]:
     for tier in config.tiers:
         if not isinstance(tier, Remote):
             continue
         if tier.timeout is None:
             yield Doubt(f"{tier.name}.timeout", "none: a server that hangs keeps its callers waiting")
+        if isinstance(tier, ObjectStore) and tier.where.scheme != "file" and (tier.timeout or LEAST) < LEAST:
+            words = "a write that is given up may be carried out so shortly after that others read it"
+            yield Doubt(f"{tier.name}.timeout", f"less than {LEAST:g} s: {words}")
         if tier.capacity is None and config.ttl is None and "capacity" in TIERS.get(kind_of(tier) or "", ()):
             yield Doubt(
                 f"{tier.name}.capacity", "none, and the cache has no ttl: what is stored there stays until the server runs full"

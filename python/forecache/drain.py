@@ -57,7 +57,7 @@ def settle_all(cache: TieredCache, mask: int, keys: Sequence[str]) -> Flow[set[s
 
 
 def batch(cache: TieredCache, depth: int) -> Flow[bool]:
-    """Writes some of what waits for a tier, and says whether there was anything."""
+    """Writes some of what waits for a tier, if nothing is to be changed further down first; says whether there was any."""
     return (yield from _write(cache, depth, None, others=True))[1]
 
 
@@ -66,18 +66,22 @@ def room(cache: TieredCache, depth: int) -> Flow[None]:
     if (yield from batch(cache, depth)):
         return
     woken = cache._stack.signal.wait()
-    if cache._keys(depth):
-        yield Until(woken)
+    keys = cache._keys(depth)
+    if keys and not (yield Until(woken)):  # what it waits for further down is with a task of this very thread's loop
+        yield from _write(cache, depth, keys, others=True)
 
 
 def flush(cache: TieredCache, until: float | None = None) -> Flow[None]:
-    """Writes all that is queued now, from the top down; `until` that time of `time.monotonic()`."""
+    """Writes all that is queued now, from the top down, but what is below a tier with counters before it; `until` that time of
+    `time.monotonic()`."""
     for depth in cache._stack.depths:
         keys = cache._keys(depth)
+        lower = [each for each in reversed(cache._stack.depths) if each > depth and cache._stack.counting >> depth & 1]
         for start in range(0, len(keys), 256):
-            if until is not None and time.monotonic() > until:
-                return
-            yield from settle(cache, depth, keys[start : start + 256], others=True)
+            for each in (*lower, depth):
+                if until is not None and time.monotonic() > until:
+                    return
+                yield from settle(cache, each, keys[start : start + 256], others=True)
 
 
 def _write(cache: TieredCache, depth: int, keys: Sequence[str] | None, *, others: bool) -> Flow[tuple[set[str], bool]]:

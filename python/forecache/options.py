@@ -190,6 +190,7 @@ TIERS = {
         "region": Option("the environment's", "as the store calls it"),
         "access_key": Option("the environment's", "the name that requests are signed with; never shown"),
         "secret_key": Option("the environment's", "what they are signed with; never shown"),
+        "ca": Option("none", "a file with certificates that the store's is held against, beside the system's"),
         "min_size": Option('`"4KiB"`', "bytes below which values stay out; 0 takes all", _size, unit="bytes"),
         "concurrency": Option("16", "requests at a time, at most", _WHOLE),
         "decide": Option("true", "`add`, `incr`, `pop` and `compare_and_set` are decided here, if the store can", flag),

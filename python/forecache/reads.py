@@ -17,8 +17,21 @@ if TYPE_CHECKING:
     from forecache.tiered import TieredCache
 
 
+def is_text(key: str) -> bool:
+    """Whether a key may be somewhere: nothing is stored under lone surrogates. What is no str is refused by who uses it."""
+    if not isinstance(key, str) or key.isascii():
+        return True
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def get(cache: TieredCache, key: str, default: Any = None) -> Flow[Any]:
     """What is below memory; it climbs."""
+    if not is_text(key):
+        return default
     ticket, hidden, found = yield from _look(cache, key)
     stack = cache._stack
     try:
@@ -160,6 +173,8 @@ def get_many(cache: TieredCache, found: dict[str, Any], reading: Reading) -> Flo
 def entry_of(cache: TieredCache, key: str, skip: int | None = None) -> Flow[tuple[Any, Entry | None]]:
     """The value and entry of a key, wherever it is but in the tier `skip`, without an effect; MISSING and None if nowhere."""
     stack = cache._stack
+    if not is_text(key):
+        return MISSING, None
     held = cache._held(key, stack.now())
     value = cache._peek(key, MISSING)
     if held is not None and value is not MISSING:

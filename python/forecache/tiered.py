@@ -72,8 +72,13 @@ class TieredCache(Cache):
     def _furnish(self) -> None:
         """Makes the tiers and all that lies between them."""
         self._stack = stack = Stack(self.config, self._hub)
-        pairs = zip(stack.boundaries, stack.tiers, stack.fills, strict=True)
-        self._attach([(boundary.queue, boundary.when_full == "refuse", tier.shared, fills) for boundary, tier, fills in pairs])
+        rows = zip(stack.boundaries, stack.tiers, stack.fills, stack.depths, strict=True)
+        self._attach(
+            [
+                (boundary.queue, boundary.when_full == "refuse", tier.shared, fills, bool(stack.counting >> depth & 1))
+                for boundary, tier, fills, depth in rows
+            ]
+        )
         self._worker = Worker(self)
         stack.index(self)
         stack.attached(self)

@@ -9,7 +9,7 @@ from forecache._core import MISSING, Memory
 from forecache.drain import room, settle, settle_all
 from forecache.errors import ImmutableError
 from forecache.flow import Flow
-from forecache.reads import entry_of
+from forecache.reads import entry_of, is_text
 from forecache.stack import FAILURES
 from forecache.units import nearest, wrong
 
@@ -133,6 +133,7 @@ def delete_many(cache: TieredCache, keys: Iterable[str]) -> Flow[int]:
     if isinstance(keys, str):
         raise TypeError("keys: expected an iterable of str, got str")
     keys = list(dict.fromkeys(keys))
+    keys = [key for key in keys if is_text(key)]
     for key in keys:
         cache._check_key(key)
     stack = cache._stack
@@ -147,24 +148,11 @@ def delete_many(cache: TieredCache, keys: Iterable[str]) -> Flow[int]:
             every = (1 << len(stack.tiers)) - 1
             told = sum(1 << depth for depth in stack.depths if stack.tells(depth))
             there |= yield from settle_all(cache, told, keys)
-            yield from _once_more(cache, keys)
             if every != told:
                 yield from settle_all(cache, every & ~told, keys)
         return len(there | heard.intersection(keys))
     finally:
         stack.deleting.pop(id(heard), None)  # a fork has none
-
-
-def _once_more(cache: TieredCache, keys: list[str]) -> Flow[None]:
-    """Deletes from tiers with counters what came there from below: the thread that writes behind may have been there first."""
-    stack = cache._stack
-    if stack.counters is None or len(stack.tiers) == 1 or all(stack.counting >> depth & 1 for depth in stack.depths[1:]):
-        return
-    for depth in stack.depths:
-        if stack.counting >> depth & 1:
-            for key in keys:
-                cache._purge(depth, key)
-    yield from settle_all(cache, stack.counting, keys)
 
 
 def clear(cache: TieredCache, *, owner: str | None = None) -> Flow[None]:

@@ -33,7 +33,7 @@ class Link:
     def reset(self) -> None:
         """Ends both with RST."""
         for writer in filter(None, (self.client, self.server)):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, AttributeError):  # of TLS that has ended nothing is left
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 

@@ -64,9 +64,9 @@ impl<K: Key, O> Pending<K, O> {
         self.index.is_empty()
     }
 
-    /// Whether one may be taken.
-    pub fn is_ready(&self) -> bool {
-        !self.ready.is_empty()
+    /// Keys whose operation may be taken now, the one that has been ready longest first.
+    pub fn ready(&self) -> impl Iterator<Item = &K> {
+        self.links.iter(&self.ready).map(|slot| &self.place(slot).key)
     }
 
     /// The bytes that came with the operations that wait or are in flight.
@@ -141,21 +141,11 @@ impl<K: Key, O> Pending<K, O> {
         if self.place(slot).flying.is_some() {
             return Taken::Busy;
         }
-        Taken::Taken(self.fly(slot).1)
-    }
-
-    /// Takes the operation that has been ready longest. [`Pending::done`] or [`Pending::put_back`] has to follow.
-    pub fn take_next(&mut self) -> Option<(&K, &O)> {
-        let slot = self.ready.front()?;
-        Some(self.fly(slot))
-    }
-
-    fn fly(&mut self, slot: Slot) -> (&K, &O) {
         self.links.unlink(&mut self.ready, slot);
         self.flying += 1;
         let place = self.place_mut(slot);
         place.flying = place.waiting.take();
-        (&place.key, &place.flying.as_ref().expect("a place that is ready has an operation that waits").0)
+        Taken::Taken(&place.flying.as_ref().expect("a place that is ready has an operation that waits").0)
     }
 
     /// What was taken has been done; gives it back. What came for the key meanwhile is ready now.
@@ -300,7 +290,6 @@ mod tests {
     enum Step {
         Put(u8, u64),
         Take(u8),
-        Next,
         Done(u8),
         PutBack(u8),
         Replace(u8),
@@ -313,7 +302,6 @@ mod tests {
         let step = prop_oneof![
             6 => (key.clone(), 0..100u64).prop_map(|(key, bytes)| Step::Put(key, bytes)),
             3 => key.clone().prop_map(Step::Take),
-            3 => Just(Step::Next),
             6 => key.clone().prop_map(Step::Done),
             2 => key.clone().prop_map(Step::PutBack),
             1 => key.clone().prop_map(Step::Replace),
@@ -360,10 +348,6 @@ mod tests {
                             _ => { prop_assert_eq!(pending.take(&lookup(key)), Taken::Taken(&model.fly(key))); continue }
                         };
                         prop_assert_eq!(pending.take(&lookup(key)), expected);
-                    }
-                    Step::Next => {
-                        let next = model.ready.front().copied().map(|key| (Name(key), model.fly(key)));
-                        prop_assert_eq!(pending.take_next().map(|(key, &operation)| (key.clone(), operation)), next);
                     }
                     Step::Done(key) => {
                         let done = model.flying.remove(&key);
@@ -416,7 +400,7 @@ mod tests {
                 let all = || model.waiting.values().chain(model.flying.values());
                 prop_assert_eq!(pending.bytes(), all().map(|(_, bytes)| bytes).sum::<u64>());
                 prop_assert_eq!(pending.iter().count(), all().count());
-                prop_assert_eq!(pending.is_ready(), !model.ready.is_empty());
+                prop_assert_eq!(pending.ready().map(|key| key.0).collect::<VecDeque<_>>(), model.ready.clone());
                 prop_assert_eq!(pending.in_flight().count(), model.flying.len());
                 let keys: std::collections::BTreeSet<_> = model.waiting.keys().chain(model.flying.keys()).collect();
                 prop_assert_eq!((pending.len(), pending.is_empty()), (keys.len(), keys.is_empty()));

@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 /// Bytes that an operation takes in a queue beside key and payload.
 pub const OVERHEAD: u64 = 192;
+/// Keys of a queue that are looked at, and taken, at most in one go.
+const LOOKED: usize = 256;
 /// Reads whose ticket is a multiple of this are timed.
 pub const TIMED: u64 = 16;
 
@@ -86,6 +88,9 @@ impl Index {
     }
 }
 
+/// What a tier is: see the fields of [`Depth`], from `capacity` on.
+pub type Traits = (u64, bool, bool, bool, bool);
+
 /// The queue of one tier.
 pub struct Depth {
     pub queue: Pending<Text, Operation>,
@@ -98,6 +103,8 @@ pub struct Depth {
     /// Whether it gets at once what is read further below, and nothing that leaves the tier above: others may have changed it by then,
     /// and nothing would tell.
     pub fills: bool,
+    /// Whether its counters tell other processes that a key was changed: they look anew then, so all below it has to be changed before.
+    pub counts: bool,
     /// Writes and demotions that a full queue didn't take.
     pub refused: u64,
     /// How long hits took, in nanoseconds.
@@ -107,9 +114,9 @@ pub struct Depth {
 
 impl Depth {
     /// With an empty queue.
-    pub fn new((capacity, refuses, shared, fills): (u64, bool, bool, bool)) -> Self {
+    pub fn new((capacity, refuses, shared, fills, counts): Traits) -> Self {
         let (queue, latency) = (Pending::default(), Histogram::default());
-        Depth { queue, capacity, refuses, shared, fills, refused: 0, latency, index: None }
+        Depth { queue, capacity, refuses, shared, fills, counts, refused: 0, latency, index: None }
     }
 
     pub fn is_full(&self, bytes: u64) -> bool {
@@ -268,9 +275,22 @@ impl Below {
         }
     }
 
+    /// Keys whose operations may be taken from a queue without being asked for, some of those that have been ready longest.
+    pub fn due(&self, depth: usize) -> impl Iterator<Item = &Text> {
+        let below = if self.depths[depth].counts { &self.depths[depth + 1..] } else { &[] };
+        let waits = |key: &Text, depth: &Depth| depth.queue.get(&key::lookup(key)).is_some();
+        let ready = self.depths[depth].queue.ready().take(LOOKED);
+        ready.filter(move |key| !below.iter().any(|depth| waits(key, depth)))
+    }
+
+    /// Whether there is work for the thread that writes behind.
+    pub fn is_due(&self) -> bool {
+        (0..self.depths.len()).any(|depth| self.due(depth).next().is_some())
+    }
+
     /// Whether the thread that writes behind has to be woken for what waits.
     pub fn wakes(&self) -> bool {
-        !self.awake && self.depths.iter().any(|depth| depth.queue.is_ready())
+        !self.awake && self.is_due()
     }
 
     /// Lets go of everything, to be dropped when the guard is left.

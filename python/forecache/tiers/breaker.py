@@ -84,6 +84,8 @@ class Breaker(Layer):
         if hasattr(tier, "on_replaced"):
             self._recent = Recent()
             self.on_replaced = self._replaced
+        if hasattr(tier, "on_unsure"):
+            self.on_unsure = self._hold
         self._failures = failures
         self._pause = int(pause * 1000)
         self._strict = strict
@@ -118,7 +120,7 @@ class Breaker(Layer):
         """See `Tier`. What can't be written is dropped, and what it would have replaced is owed."""
         owed = () if absent else entries
         self._change(owed)
-        stored = yield from self._ask(_is_stored, "set_many", entries, keys=entries, owed=owed, absent=absent)
+        stored = yield from self._ask(_is_stored, "set_many", entries, keys=entries, owed=owed, stores=entries, absent=absent)
         if stored is not _FAILED:
             return stored  # type: ignore[no-any-return]
         with self._changing:
@@ -134,7 +136,7 @@ class Breaker(Layer):
     def swap(self, key: str, version: int | None, entry: Entry | None) -> Flow[bool]:
         """See `Tier`. Nothing stands for a decision: if there is none it raises `TierUnavailable`, and it may have been made."""
         self._change((key,))
-        swapped = yield from self._ask(_is_bool, "swap", key, version, entry, keys=(key,))
+        swapped = yield from self._ask(_is_bool, "swap", key, version, entry, keys=(key,), stores=(key,))
         if swapped is _FAILED:
             raise self._unavailable()
         return swapped  # type: ignore[no-any-return]
@@ -199,9 +201,10 @@ class Breaker(Layer):
         *arguments: Any,
         keys: Collection[str] = (),
         owed: Iterable[str] = (),
+        stores: Iterable[str] = (),
         **options: Any,
     ) -> Flow[Any]:
-        """What the tier answers about `keys`, or `_FAILED`; then `owed` are to be deleted."""
+        """What the tier answers about `keys`, or `_FAILED`; then `owed` are to be deleted, and what it `stores` late."""
         probes = self._enter()
         if probes is None:
             self._owe(owed)
@@ -233,13 +236,13 @@ class Breaker(Layer):
             if isinstance(error, UnicodeEncodeError) and error.object in keys:  # the caller's key, not the tier
                 self._leave(probes)
                 raise
-            self._owe(owed, asked=True)
+            self._owe(owed, stores)
             waited = isinstance(error, TimeoutError) or (timeout is not None and self._now() - began >= timeout * NEARLY)
             self._fail(_text(error), probes, (self._failures + 1) // 2 if waited else 1)
             return self._failed_call(error)
         finally:
             if not ended:  # the caller was, and what the tier did isn't known
-                self._owe(owed, asked=True)
+                self._owe(owed, stores)
                 self._leave(probes)
         if recent is not None:
             recent.heard = began
@@ -251,7 +254,7 @@ class Breaker(Layer):
 
     def _settle(self, keys: Iterable[str]) -> Flow[None]:
         """Does what is to be done before the tier answers for `keys`."""
-        due = self._owed.due(keys)
+        due = self._owed.due(keys, self._now())
         try:
             for tags, owner in due.clearings:
                 _check(_is_count, (yield from self._watch.whole(self.tier.clear(tags=tags, owner=owner))))
@@ -278,9 +281,14 @@ class Breaker(Layer):
             self._soon = not self._within(self._hurried, now)  # one that is another each time gets its pauses
             self._tend()
 
-    def _owe(self, keys: Iterable[str], *, asked: bool = False) -> None:
-        if asked and self._watch.abandoned:
-            self._unsure.update(keys)
+    def _hold(self, keys: Sequence[str], until: int) -> None:
+        """A write of these was given up, and may be done until then."""
+        self._owed.hold(keys, until)
+        self._tend()
+
+    def _owe(self, keys: Iterable[str], stores: Iterable[str] = ()) -> None:
+        if self._watch.abandoned:
+            self._unsure.update(stores)
         self._owed.add(keys)
         self._tend()
 

@@ -128,15 +128,18 @@ class Journal:
                 pass
         _write(fd, os.urandom(8), BEGUN)
 
-    def add(self, keys: Sequence[str]) -> None:
-        """Notes keys that are to be deleted."""
+    def add(self, keys: Sequence[str], until: int = 0) -> None:
+        """Notes keys that are to be deleted, and stay owed `until` that time."""
         with self._locked() as fd:
             first = self._tail + 1
             self.notes.add(keys, first)
+            if until:
+                self.notes.hold(keys, until)
             if self.notes.over():
                 self._everything(fd)
             else:
-                self._append(fd, ("k", first, [_bytes(key) for key in keys]))
+                names = [_bytes(key) for key in keys]
+                self._append(fd, ("k", first, names), *([("u", until, names)] if until else []))
 
     def add_clearing(self, clearing: Clearing) -> None:
         """Notes what is to be cleared."""
@@ -299,6 +302,7 @@ class Journal:
             begin = self._word(STARTS + 8 * (generation & 1))
             self._size = max(0, end - begin)
             self.notes.keys.clear()
+            self.notes.until.clear()
             self.notes.clearings.clear()
             everything = self._word(EVERYTHING)
             if everything:
@@ -414,6 +418,8 @@ def _records(notes: Notes) -> Iterable[tuple[str, int, list[Any]]]:
         batch.append(_bytes(key))
     if batch:
         yield "k", first, batch
+    for key, until in notes.until.items():
+        yield "u", until, [_bytes(key)]
     if notes.clearings:
         yield "c", 0, [_packed(*each) for each in notes.clearings.items()]
 
@@ -438,6 +444,8 @@ def _apply(notes: Notes, record: Any) -> None:
     kind, number, items = record
     if kind == "k":
         notes.add(map(_text, items), number)
+    elif kind == "u":
+        notes.hold(map(_text, items), number)
     elif kind == "c":
         notes.clearings.update(map(_unpacked, items))
     elif kind == "d":

@@ -37,6 +37,15 @@ class Layer:
     def on_replaced(self, owe: Callable[[], object] | None) -> None:
         self.tier.on_replaced = owe  # type: ignore[attr-defined]
 
+    @property
+    def on_unsure(self) -> Callable[[Sequence[str], int], object] | None:
+        """What the tier calls with keys of which a write was given up that may be done until then, in milliseconds since 1970."""
+        return self.tier.on_unsure  # type: ignore[attr-defined, no-any-return]
+
+    @on_unsure.setter
+    def on_unsure(self, hold: Callable[[Sequence[str], int], object] | None) -> None:
+        self.tier.on_unsure = hold  # type: ignore[attr-defined]
+
     def get_many(self, keys: Sequence[str]) -> Flow[dict[str, Entry]]:
         """See `Tier`."""
         return self.tier.get_many(keys)

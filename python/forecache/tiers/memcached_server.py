@@ -27,7 +27,7 @@ from forecache.flow import Either, Flow, aside
 from forecache.tiers.memcached_ports import Awaited, Plain, Server
 from forecache.tiers.memcached_wire import SETTINGS, Command, Exchange, Reply, delete, peek, put, read, touch
 from forecache.tiers.per_loop import PerLoop
-from forecache.tiers.remote import OPENED, Records, large
+from forecache.tiers.remote import OPENED, Records, large, marked
 from forecache.tiers.tier import Now, Stored, TierStats, lives, wall_time
 
 if TYPE_CHECKING:
@@ -193,6 +193,7 @@ class MemcachedTier:
 
     def clear(self, *, tags: Sequence[str] = (), owner: str | None = None) -> Flow[int | None]:
         """See `Tier`. Nobody knows how many there were, and the memory that they take is freed as other entries need it."""
+        tags, owner = marked(tags, owner)
         names = [self._name(TAG, tag) for tag in tags] + ([] if owner is None else [self._name(OWNER, owner)])
         yield from self._ask([put(name, _random(), 0) for name in names or (self._epoch,)], self._until())
         return None

@@ -6,6 +6,7 @@ by `objects/form.py`, how a write that came too late is known by `objects/bucket
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 from forecache import checks
@@ -27,8 +28,9 @@ class ObjectStore(Remote):
     """An object tier: `Cache(tiers=[ObjectStore("s3://bucket/app")])`.
 
     `url` is `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or `file:///directory`; for Azure, `access_key`
-    is the account's name. What isn't given of `endpoint`, `region` and keys is looked for where the cloud's own tools do. Values
-    below `min_size` stay out. `concurrency` bounds requests at a time, `sweep` is the time between two looks at what has expired.
+    is the account's name. What isn't given of `endpoint`, `region` and keys is looked for where the cloud's own tools do. `ca` is
+    a file of certificates to trust beside the system's. Values below `min_size` stay out. `concurrency` bounds requests at a
+    time, `sweep` is the time between two looks at what has expired.
 
     >>> ObjectStore("s3://bucket/app", "1TB").min_size
     4096
@@ -40,6 +42,7 @@ class ObjectStore(Remote):
     region: str | None
     access_key: str | None = field(repr=False)
     secret_key: str | None = field(repr=False)
+    ca: str | None
     min_size: int
     concurrency: int
     decide: bool
@@ -55,6 +58,7 @@ class ObjectStore(Remote):
         region: str | None = None,
         access_key: str | None = None,
         secret_key: str | None = None,
+        ca: str | os.PathLike[str] | None = None,
         min_size: Size = "4KiB",
         concurrency: int = 16,
         decide: bool = True,
@@ -71,6 +75,7 @@ class ObjectStore(Remote):
         hedge: Duration | None = None,
     ) -> None:
         name = checks.name("name", name)
+        place = where(f"{name}.url", url)
         self._take_remote(
             called=name,
             capacity=capacity,
@@ -82,17 +87,20 @@ class ObjectStore(Remote):
             strict=strict,
             timeout=timeout,
             url=url,
-            where=where(f"{name}.url", url),
+            where=place,
             endpoint=_endpoint(f"{name}.endpoint", endpoint),
             region=None if region is None else checks.text(f"{name}.region", region),
             access_key=_secret(f"{name}.access_key", access_key),
             secret_key=_secret(f"{name}.secret_key", secret_key),
+            ca=checks.path(f"{name}.ca", ca),
             min_size=parse_size(min_size, f"{name}.min_size", 0),
             concurrency=checks.whole(f"{name}.concurrency", concurrency, 1, 1000),
             decide=checks.flag(f"{name}.decide", decide),
             sweep=checks.time(f"{name}.sweep", sweep),
             packed=Compressed.checked(name, compression, level, UNPACKED, min_ratio),
         )
+        if ca is not None and (place.scheme == "file" or (endpoint or "").startswith("http://")):
+            raise wrong(f"{name}.ca", self.ca, "nothing, unless requests go by https")
 
     @property
     def address(self) -> str | None:
@@ -101,7 +109,7 @@ class ObjectStore(Remote):
 
     def access(self) -> Access:
         """How to get in."""
-        return Access(self.endpoint, self.region, self.access_key, self.secret_key, self.timeout)
+        return Access(self.endpoint, self.region, self.access_key, self.secret_key, self.timeout, self.ca)
 
     def make(self, namespace: str, now: Now, tell: Tell | None = None) -> Tier:
         """See `Boundary`. Loads obstore; contacts nobody."""

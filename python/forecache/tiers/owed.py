@@ -10,7 +10,7 @@ import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
@@ -32,6 +32,8 @@ MOST_KEYS = 100_000
 MOST_CLEARINGS = 1_000
 BESIDE = 256
 """Keys that are settled beside those that are asked for."""
+UNSTRUCK = -1
+EVER = 2**63
 LATELY = 10_000
 """Milliseconds after which a change counts as passed on, if its server still answers then: another may have lost it before."""
 
@@ -44,6 +46,8 @@ class Notes:
 
     keys: dict[str, int] = field(default_factory=dict)
     clearings: dict[Clearing, int] = field(default_factory=dict)
+    until: dict[str, int] = field(default_factory=dict)
+    """Keys of which a write that was given up may come until then, in milliseconds since 1970: they stay owed so long."""
 
     def __bool__(self) -> bool:
         return bool(self.keys or self.clearings)
@@ -52,6 +56,10 @@ class Notes:
         """Keys to be deleted, under numbers from `first` on."""
         self.keys.update(zip(keys, itertools.count(first)))
 
+    def hold(self, keys: Iterable[str], until: int) -> None:
+        """Keys that stay owed until then."""
+        self.until.update((key, max(until, self.until.get(key, 0))) for key in keys)
+
     def over(self) -> bool:
         """Whether it is more than is remembered one by one, or all is to be cleared anyway."""
         return len(self.keys) > MOST_KEYS or len(self.clearings) > MOST_CLEARINGS or ALL in self.clearings
@@ -59,12 +67,16 @@ class Notes:
     def everything(self, number: int) -> None:
         """All is to be cleared."""
         self.keys.clear()
+        self.until.clear()
         self.clearings = {ALL: number}
 
-    def due(self, keys: Iterable[str], beside: int) -> Notes:
-        """What is to be done before `keys` are answered for, and some of the rest."""
-        named = [*(key for key in keys if key in self.keys), *islice(self.keys, beside)]
-        return Notes({key: self.keys[key] for key in named}, dict(self.clearings))
+    def due(self, keys: Iterable[str], beside: int, now: int) -> Notes:
+        """What is to be done before `keys` are answered for, and some of the rest. What has to stay owed gets a number that is
+        nobody's, so that it isn't struck out."""
+        until = self.until
+        named = [key for key in keys if key in self.keys]
+        named += [key for key in islice(self.keys, beside) if until.get(key, 0) <= now]
+        return Notes({key: self.keys[key] if until.get(key, 0) <= now else UNSTRUCK for key in named}, dict(self.clearings))
 
     def settle(self, done: Notes) -> Notes:
         """Strikes out what was done, but for what was noted again since; gives what was struck out."""
@@ -74,6 +86,7 @@ class Notes:
         )
         for key in struck.keys:
             del self.keys[key]
+            self.until.pop(key, None)
         for clearing in struck.clearings:
             del self.clearings[clearing]
         return struck
@@ -225,6 +238,13 @@ class Owed:
         self._last += len(keys)
         self._bound()
 
+    def hold(self, keys: Sequence[str], until: int) -> None:
+        """These are to be deleted, and not for good before that time: a write that was given up may come until then."""
+        with self._changing:
+            if self.journal is None or not self._kept(self.journal.add, keys, until):
+                self._here.hold(keys, until)
+                self._remember(keys)
+
     def add_clearing(self, clearing: Clearing) -> None:
         """All that it names is to be deleted."""
         with self._changing:
@@ -241,8 +261,9 @@ class Owed:
         self._last += 1
         self._here.everything(self._last)
 
-    def due(self, keys: Iterable[str]) -> Due:
-        """What is to be done before `keys` are answered for, and some of the rest. `settle` or `leave` has to follow.
+    def due(self, keys: Iterable[str], now: int = EVER) -> Due:
+        """What is to be done before `keys` are answered for, and some of the rest; `now` is in milliseconds since 1970. `settle`
+        or `leave` has to follow.
 
         Raises `TierUnavailable` while what others noted can't be read: who asked all the same might get what is old, and find
         it settled when it looks again.
@@ -254,7 +275,7 @@ class Owed:
             self._beside = True
             kept = Notes() if self.journal is None else self.journal.notes
             keys, most = list(keys), BESIDE if beside else 0
-            here, there = self._here.due(keys, most), kept.due(keys, most)
+            here, there = self._here.due(keys, most, now), kept.due(keys, most, now)
             strikes = self.journal is not None and bool(there) and self._kept(self.journal.begin)
             return Due(here, there, beside, strikes)
 

@@ -24,7 +24,8 @@ from forecache.tiers.boundary import Compressed
 from forecache.tiers.breaker import Tell
 from forecache.tiers.dict_tier import matcher
 from forecache.tiers.redis_url import Target, target
-from forecache.tiers.remote import OPENED, Records, Remote, large, needs
+from forecache.tiers.remote import OPENED, Records, Remote, large, marked, needs
+from forecache.tiers.retry import unsent
 from forecache.tiers.tier import SCANNED, Now, Stored, Tier, TierStats, wall_time
 from forecache.units import Duration, Size, wrong
 
@@ -192,6 +193,8 @@ class RedisTier:
         self.options = options
         self.on_replaced: Callable[[], None] | None = None
         """Called when a server answers in the place of another, before it is asked anything."""
+        self.on_unsure: Callable[[Sequence[str], int], None] | None = None
+        """Called with keys of which a write was given up, and the time until which the servers may still do it."""
         self._now = now or wall_time()
         self._records = Records(namespace, options.packed.packing())
         self._servers = Servers(options, self._replaced)
@@ -329,13 +332,25 @@ class RedisTier:
         for batch in _batches(self._grouped(changes), changes):
             commands = [self._changing(bucket, names, changes, replaces) for bucket, names in batch]
             tending = self._tending(batch, WRITTEN)
-            replies = yield from self._servers.exchange(tending + commands)
+            try:
+                replies = yield from self._servers.exchange(tending + commands)
+            except BaseException as error:
+                self._unsure([key for _, names in batch for key in names if changes[key] is not None], error)
+                raise
             self._tended(tending, replies)
             for (bucket, names), (units, entries, evicted, flags) in zip(batch, replies[len(tending) :], strict=True):
                 done.update(zip(names, flags, strict=True))
                 self._held[bucket] = units, entries
                 self._counts["evicted"] += evicted
         return done
+
+    def _unsure(self, keys: list[str], error: BaseException) -> None:
+        """These were to be stored, and may yet be: what was sent has the time of a call, by the servers' clocks."""
+        timeout = self.options.timeout
+        # What came too late had its time; what a server refused it won't do.
+        given_up = not isinstance(error, Exception) or ("lost" in vars(error) and not (unsent(error) and self._buckets == 1))
+        if keys and given_up and timeout is not None and self.on_unsure is not None:
+            self.on_unsure(keys, self._now() + int(timeout * 1000) + 1)
 
     def _changing(self, bucket: int, names: list[str], changes: Mapping[str, Change | None], replaces: bytes) -> Command:
         arguments: list[Any] = []
@@ -362,6 +377,7 @@ class RedisTier:
 
     def clear(self, *, tags: Sequence[str] = (), owner: str | None = None) -> Flow[int | None]:
         """See `Tier`. All entries are gone at once; the memory that they take is freed in steps, which the caller takes."""
+        tags, owner = marked(tags, owner)
         marks = [b"t" + tag.encode() for tag in tags] + ([] if owner is None else [b"o" + owner.encode()])
         buckets = list(range(self._buckets))
         removed = 0
@@ -400,6 +416,7 @@ class RedisTier:
         units, entries = (sum(each) for each in zip(*held, strict=True)) if held else (None, None)
         return TierStats(
             self.name,
+            reason=self._servers.route.blind,
             corrupt=self._records.corrupt,
             entries=entries,
             bytes=None if units is None else units * UNIT,

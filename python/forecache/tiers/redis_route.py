@@ -28,6 +28,8 @@ AGAIN = 0.1
 """Seconds after a look at a cluster in which a server that fails is no reason for another: what was known is asked meanwhile."""
 _FACT = re.compile(rb"^(run_id|role):(\w+)\r?$", re.MULTILINE)
 
+BLIND = "a failover can't be noticed, and may bring back what was changed last; the user needs the right to INFO (+info)"
+
 Once = Callable[[Address, tuple[str, ...], bool], Flow[Any]]
 
 
@@ -58,6 +60,8 @@ class Route:
         self.target = target
         self.once = once
         self.patience = float("inf") if timeout is None else HANGS * timeout
+        self.blind: str | None = None
+        """Why another server in the place of one isn't noticed, if it isn't."""
         self.replaced = 0
         """How often another server was found in the place of one."""
         self._runs: dict[Address | None, bytes] = {}
@@ -90,7 +94,8 @@ class Route:
         facts = {name: fact for reply in replies if isinstance(reply, bytes) for name, fact in _FACT.findall(reply)}
         self._fits(address, facts)
         run, place = facts.get(b"run_id"), self._place(address)
-        if run is None:  # it isn't told to this user
+        self.blind = None if run is not None else f"{BLIND}: {_first(replies)}"
+        if run is None:
             return False
         known = self._runs.get(place)
         self._runs[place] = run
@@ -101,6 +106,11 @@ class Route:
 
     def _fits(self, address: Address, facts: dict[bytes, bytes]) -> None:
         """Raises `TierUnavailable` for a server that isn't what is looked for."""
+
+
+def _first(replies: Sequence[Any]) -> str:
+    """What a server said when it was asked for what it is."""
+    return str(replies[0])[:200]
 
 
 class Sentinels(Route):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ __all__ = ["Servers"]
 
 DOUBTED = ("READONLY", "MASTERDOWN", "CLUSTERDOWN", "LOADING", "LATE", "NOAUTH")
 """Errors of a server that may not be the one to ask, or whose clock isn't what it was."""
+_log = logging.getLogger("forecache")
 TURNS = 5
 """How often a command is sent again because a server said that another has it."""
 
@@ -90,7 +92,11 @@ class Servers:
         *_, time = replies
         if is_error(time):
             raise TierUnavailable(f"{shown(address)}: {time}")
-        if self.route.met(address, replies):
+        was = self.route.blind
+        replaced = self.route.met(address, replies)
+        if self.route.blind is not None and was is None:
+            _log.warning("tier %s: %s: %s", self._name, shown(address), self.route.blind)
+        if replaced:
             self._replace(f"another server answers at {shown(address)} than before")
         return int(time[0]) + int(time[1]) / 1e6 - heard
 

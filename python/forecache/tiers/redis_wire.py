@@ -12,7 +12,10 @@ import select
 import socket
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import TimeoutError as StillRunning
 from contextlib import suppress
+from functools import partial
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import hiredis
@@ -22,6 +25,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from forecache.errors import TierUnavailable
+from forecache.threads import in_thread
 from forecache.tiers.redis_url import Address, Target, shown
 
 if TYPE_CHECKING:
@@ -125,6 +129,7 @@ class Dial:
         """A new link."""
         connection = self._connection(redis, address, ends, login)
         try:
+            _look_up(address, ends)
             connection.connect()
             return PlainLink(connection, address, self.timeout)
         except Exception as error:
@@ -174,6 +179,25 @@ class Dial:
         if target.tls:
             return library.SSLConnection(host=host, port=port, **self._tls, **options)
         return library.Connection(host=host, port=port, **options)
+
+
+def _look_up(address: Address, ends: float | None) -> None:
+    """Asks for a server's address in a thread, since nothing else bounds how long that takes. redis-py will ask again at once."""
+    host, port = address
+    if not port or ends is None or _is_number(host):
+        return
+    try:
+        in_thread(partial(socket.getaddrinfo, host, port)).result(left(ends))
+    except StillRunning:
+        raise TimeoutError("its name can't be looked up in time") from None
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def left(ends: float | None) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from forecache.tiers.retry import Retry
 from forecache.tiers.tier import Now, Tier
 from forecache.units import Size, parse_size
 
-__all__ = ["OPENED", "PACKED", "Records", "Remote", "large", "needs", "public"]
+__all__ = ["OPENED", "PACKED", "Records", "Remote", "large", "marked", "needs", "public"]
 
 PACKED, OPENED = 2**16, 2**18
 """Bytes that are packed, or unpacked, where one stands, whatever the face: it takes less than a thread."""
@@ -103,6 +103,11 @@ class Records:
 def large(entries: Iterable[Entry]) -> bool:
     """Whether packing all of these would hold up a loop."""
     return sum([len(entry.payload) for entry in entries]) > PACKED
+
+
+def marked(tags: Sequence[str], owner: str | None) -> tuple[Sequence[str], str | None]:
+    """Tags and owner by whose marks a tier finds what is to be cleared. What has no owner has no mark: with it goes all."""
+    return ((), None) if owner == "" else (tags, owner)
 
 
 def public(url: str) -> str:

@@ -46,7 +46,13 @@ impl Memory {
         for name in &names {
             match cache.hit(py, name)? {
                 Some(value) => found.set_item(name.string(), value)?,
-                None => asked.push((name, cache.missed(py, name)?, cache.mark(py, name)?)),
+                None => {
+                    let group = cache.missed(py, name)?;
+                    // Nothing is stored under lone surrogates.
+                    if name.utf8().is_ok() {
+                        asked.push((name, group, cache.mark(py, name)?));
+                    }
+                }
             }
         }
         if asked.is_empty() {

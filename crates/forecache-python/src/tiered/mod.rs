@@ -37,9 +37,9 @@ fn told(cache: &Bound<'_, Memory>) -> PyResult<()> {
 
 #[pymethods]
 impl Memory {
-    /// Makes a queue for each tier: bytes, whether a full one refuses, whether other processes see the tier, and whether it gets what
-    /// is read below it rather than what leaves the one above.
-    fn _attach(&self, py: Python<'_>, tiers: Vec<(u64, bool, bool, bool)>) -> PyResult<()> {
+    /// Makes a queue for each tier: bytes, whether a full one refuses, whether other processes see the tier, whether it gets what
+    /// is read below it rather than what leaves the one above, and whether it has counters that processes share.
+    fn _attach(&self, py: Python<'_>, tiers: Vec<below::Traits>) -> PyResult<()> {
         self.change(py, |state, _| {
             state.below.depths = tiers.into_iter().map(Depth::new).collect();
             state.store.keeps_rest = state.below.depths.first().is_some_and(|depth| !depth.fills);
@@ -70,9 +70,8 @@ impl Memory {
     /// The thread that writes behind is about to sleep, or not; says whether something waits.
     fn _sleeping(&self, py: Python<'_>, sleeps: bool) -> bool {
         self.state.with(py, |state| {
-            let ready = state.below.depths.iter().any(|depth| depth.queue.is_ready());
             state.below.awake = !sleeps;
-            ready
+            state.below.is_due()
         })
     }
 
@@ -129,7 +128,7 @@ impl Memory {
             below.held = 0;
             let fresh = |depth: &mut Depth| Depth {
                 index: depth.index.take(),
-                ..Depth::new((depth.capacity, depth.refuses, depth.shared, depth.fills))
+                ..Depth::new((depth.capacity, depth.refuses, depth.shared, depth.fills, depth.counts))
             };
             let depths: Vec<_> = below.depths.iter_mut().map(fresh).collect();
             let (counters, express) = (below.counters.take(), below.express.take());

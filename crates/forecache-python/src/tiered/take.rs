@@ -3,7 +3,7 @@
 use super::guards::Taken;
 use crate::below::{self, OVERHEAD, Operation, Shelf, What};
 use crate::envelope::Entry;
-use crate::key::{Name, Text};
+use crate::key::{self, Name, Text};
 use crate::memory::{Memory, NAMESPACE, Value};
 use forecache_core::pending;
 use pyo3::prelude::*;
@@ -19,14 +19,13 @@ pub(super) enum Taking {
 
 #[pymethods]
 impl Memory {
-    /// Takes operations from a queue: those of `keys`, or the next, until there are `entries` or `bytes` of them. What may leave the tier for
+    /// Takes operations from a queue: those of `keys`, or some that are due, until they are so many `bytes`. What may leave the tier for
     /// the next is noted from now on.
-    #[pyo3(signature = (depth, keys, entries=256, bytes=4_000_000))]
+    #[pyo3(signature = (depth, keys, bytes=4_000_000))]
     fn _take<'py>(
         slf: &Bound<'py, Self>,
         depth: usize,
         keys: Option<Vec<Bound<'py, PyAny>>>,
-        entries: usize,
         bytes: u64,
     ) -> PyResult<Bound<'py, Taken>> {
         let py = slf.py();
@@ -35,6 +34,9 @@ impl Memory {
         let mut taken: Vec<(Text, Taking)> = Vec::new();
         let window = slf.get().change(py, |state, _| -> PyResult<Option<u64>> {
             let last = depth + 1 >= state.below.depths.len();
+            state.depth(depth)?;
+            let due: Vec<_> =
+                if names.is_none() { state.below.due(depth).map(|key| Text(key.0.clone_ref(py))).collect() } else { Vec::new() };
             let depth = state.depth(depth)?;
             let shared = depth.shared;
             let taking = |operation: &Operation| match &operation.what {
@@ -53,13 +55,16 @@ impl Memory {
                 }
                 None => {
                     let mut size = 0;
-                    while taken.len() < entries && size < bytes {
-                        let Some((key, operation)) = depth.queue.take_next() else { break };
+                    for key in due {
+                        let pending::Taken::Taken(operation) = depth.queue.take(&key::lookup(&key)) else { continue };
                         let taking = taking(operation);
                         if let Taking::Set(entry) = &taking {
                             size += entry.payload.as_bytes(py).len() as u64;
                         }
-                        taken.push((Text(key.0.clone_ref(py)), taking));
+                        taken.push((key, taking));
+                        if size >= bytes {
+                            break;
+                        }
                     }
                 }
             }

@@ -23,6 +23,7 @@ from forecache.tiers.objects.places import Moved, Unsupported, open_place
 from forecache.tiers.objects.ports import CREATE, OVERWRITE, PAGE, Awaited, Found, GivenUp, Listed, Plain
 from forecache.tiers.objects.url import Access, Where
 from forecache.tiers.remote import PACKED, Records
+from forecache.tiers.retry import unsent
 from forecache.tiers.tier import Now
 
 __all__ = ["Bucket", "Seen"]
@@ -36,6 +37,8 @@ LEAST = 2000
 """Milliseconds that a put may take at least before it counts as given up: half the timeout is less than clocks tell apart."""
 EVER = 2**62
 """Milliseconds that a put may take that nobody bounds."""
+SECOND = 1000
+"""Milliseconds that a store which tells whole seconds may leave off."""
 TOLERANCE = 500
 """Milliseconds by which the store's clock is known."""
 
@@ -72,6 +75,8 @@ class Bucket:
         self._closed = False
         self._clock: tuple[float, int] | None = (float("inf"), 0) if self.local else None
         timeout = access.timeout
+        self.on_unsure: Callable[[Sequence[str], int], None] | None = None
+        """See `ObjectTier`."""
         self._within = EVER if timeout is None else max(int(timeout * 500), LEAST)
 
     def _open(self) -> tuple[Plain, Awaited | Threaded]:
@@ -156,7 +161,12 @@ class Bucket:
             parts = pack(*packed) if len(entry.payload) <= PACKED else (yield aside(pack, *packed))
             places = [self.names.tagged(tag) for tag in entry.tags] + ([self.names.owned(entry.owner)] if entry.owner else [])
             yield from self.each(self._mark, [self.names.mark(place, name, version) for place in places])
-        done = yield self.ask("put", name, parts, mode)
+        try:
+            done = yield self.ask("put", name, parts, mode)
+        except BaseException as error:
+            if self.on_unsure is not None and self._within < EVER and not unsent(error):
+                self.on_unsure((key,), times[0] + self._within + SECOND + TOLERANCE)
+            raise
         if not done:  # an answer that was lost on its way may have been ours
             seen = yield from self.peek(name)
             done = bool(seen and seen.head and seen.head.entry.version == version)

@@ -20,6 +20,13 @@ CONNECT = 5.0
 """Seconds that connecting may take, at most."""
 SHOWN = 300
 """Characters of an error that are shown."""
+METADATA = "http://169.254.169.254/"
+CREDENTIALS = {
+    "s3": "give access_key and secret_key, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "give secret_key, or set GOOGLE_SERVICE_ACCOUNT to the path of a service account's file",
+    "az": "give access_key and secret_key, or set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+"""What is to be said where the clouds' own machines would be asked, and this is none or has no rights."""
 _CODE = re.compile(r"<Code>([^<]*)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
 _NOWHERE = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist", re.IGNORECASE)
 _EMPTY = re.compile("416 Range Not|range was invalid", re.IGNORECASE)
@@ -79,6 +86,8 @@ class Place:
     def _meaning(self, error: Exception) -> Exception:
         errors = self.obstore.exceptions
         text, _, source = str(error).partition("\n\nDebug source")
+        if METADATA in text:  # it asks the machine that it may run on
+            return TierUnavailable(f"no credentials were found: {CREDENTIALS[self.where.scheme]}")
         if isinstance(error, NotImplementedError | errors.NotSupportedError) or "501 Not Implemented" in text:
             return Unsupported(self._readable(text))
         if not isinstance(error, OSError | ValueError | errors.BaseError):
@@ -125,6 +134,8 @@ def open_place(there: Where, access: Access) -> Place:
         # A layer above tries again, where it is safe.
         "retry_config": {"max_retries": 0, "retry_timeout": timedelta(seconds=seconds)},
     }
+    if access.ca is not None:
+        limits["client_options"]["root_certificate"] = Path(access.ca).read_bytes()
     given: dict[str, Any]
     store: Any
     if there.scheme == "file":

@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from forecache._core import Entry
@@ -21,7 +21,7 @@ from forecache.tiers.objects.places import client
 from forecache.tiers.objects.ports import CREATE
 from forecache.tiers.objects.sweep import Background, Sweeper, Swept
 from forecache.tiers.objects.uses import Uses
-from forecache.tiers.remote import OPENED, Records
+from forecache.tiers.remote import OPENED, Records, marked
 from forecache.tiers.tier import Now, Reader, Stored, TierStats, wall_time
 
 if TYPE_CHECKING:
@@ -55,6 +55,15 @@ class ObjectTier:
         self._counting = threading.Lock()
         self._counts = dict.fromkeys(("hits", "misses", "sets", "refused", "evicted"), 0)
         _alive.add(self)
+
+    @property
+    def on_unsure(self) -> Callable[[Sequence[str], int], None] | None:
+        """Called with keys of which a put was given up, and the time until which what the store carries out counts as there."""
+        return self._bucket.on_unsure
+
+    @on_unsure.setter
+    def on_unsure(self, hold: Callable[[Sequence[str], int], None] | None) -> None:
+        self._bucket.on_unsure = hold
 
     def load(self) -> None:
         """Loads obstore, or raises `ImportError` that names the `pip install` line."""
@@ -188,6 +197,7 @@ class ObjectTier:
 
     def clear(self, *, tags: Sequence[str] = (), owner: str | None = None) -> Flow[int | None]:
         """See `Tier`. Lists the namespace, or the marks of tags and owner; marks of what is just being written stay."""
+        tags, owner = marked(tags, owner)
         if not tags and owner is None:
             yield from self._bucket.empty(self._names.values)
             yield from self._bucket.empty(self._names.uses)
@@ -198,9 +208,9 @@ class ObjectTier:
             while True:
                 listed, after = yield from self._bucket.page(place, after)
                 for each in listed:
-                    marked = self._names.marked(each.name)
-                    if marked is not None:
-                        marks[marked[0]][marked[1]].append(each.name)
+                    mark = self._names.marked(each.name)
+                    if mark is not None:
+                        marks[mark[0]][mark[1]].append(each.name)
                 if after is None:
                     break
 

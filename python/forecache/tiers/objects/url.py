@@ -33,6 +33,7 @@ class Access(NamedTuple):
     access_key: str | None = None
     secret_key: str | None = None
     timeout: float | None = None
+    ca: str | None = None
 
 
 def where(field: str, url: str) -> Where:

@@ -113,12 +113,12 @@ def test_a_lost_master_of_a_cluster_loses_no_delete(redis_cluster, tmp_path):
 def test_one_pause_after_a_failover_it_is_used_again(request, kind, colour):
     servers, clock = request.getfixturevalue(kind), FakeClock()
     tier = forecache.Redis(servers.url, timeout=10).make(f"again-{colour}", wall_time(clock))
-    keys = [str(number) for number in range(200)]
+    some, others = ([f"{name}{number}" for number in range(200)] for name in "ab")
 
     def do(flow):
         return run(flow) if colour == "sync" else asyncio.run(arun(flow))
 
-    def works():
+    def works(keys=some):
         do(tier.set_many(dict.fromkeys(keys, Entry(b"1"))))
         return do(tier.get_many(keys)).keys() == set(keys)
 
@@ -133,7 +133,7 @@ def test_one_pause_after_a_failover_it_is_used_again(request, kind, colour):
     failures = tier.stats().failures
     clock.advance(0.5)
     works()  # one call finds the other server, the next deletes what that may have missed
-    assert works()
+    assert works(others)  # writes of the first that broke off may still come, so these keys wait
     assert tier.stats().failures <= failures + 1
     do(tier.close())
 

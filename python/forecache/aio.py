@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from forecache import flow, loads
 from forecache._core import MISSING
 from forecache.config import Config
 from forecache.decorators import CachedMethods
@@ -188,8 +189,6 @@ class AsyncCache(CachedMethods):
         value = self.sync._near(key, MISSING)
         if value is not MISSING:
             return value
-        from forecache import flow, loads
-
         options = loads.Options(ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
         return await flow.arun(loads.get_or_load(self.sync, key, loads.call_of(loader, key), negative_ttl, options))
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from forecache import engine
+from forecache import engine, flow, loads
 from forecache._core import MISSING, FakeClock, Memory
 from forecache.aio import AsyncCache
 from forecache.config import Config, Weigher
@@ -206,8 +206,6 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         value = self._near(key, MISSING)
         if value is not MISSING:
             return value
-        from forecache import flow, loads
-
         options = loads.Options(ttl=ttl, tti=tti, tags=tags, owner=owner, cost=cost, immutable=immutable, pin=pin)
         return flow.run(loads.get_or_load(self, key, loads.call_of(loader, key), negative_ttl, options))
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar, overload
 
+from forecache import loads
 from forecache._core import MISSING
 from forecache.checks import is_async
 from forecache.units import Duration, wrong
@@ -127,8 +128,6 @@ class CachedMethods:
         >>> square.cache_info().hits, cache.invalidate(tags=["maths"])
         (1, 1)
         """
-        from forecache import loads
-
         options = loads.Options(ttl=ttl, tti=tti, owner=owner, cost=cost)
         loads.check(self.sync, options, negative_ttl)  # type: ignore[attr-defined]
         made = _Maker(self.sync, key, tags, options, negative_ttl)  # type: ignore[attr-defined]

@@ -68,13 +68,13 @@ def _each(option: str, given: Any, kind: type[Kind], allowed: str) -> Iterator[t
     """Name in errors, pattern and what is said of it; what is neither `kind` nor a mapping is its first field."""
     if given is None:
         return
+    names = [each.name for each in fields(kind)]
     try:
-        pairs = list(given.items()) if isinstance(given, Mapping) else [(pattern, kind(*said)) for pattern, *said in given]
+        pairs = list(given.items()) if isinstance(given, Mapping) else [_pair(kind, names, *each) for each in given]
     except (TypeError, ValueError):
         raise wrong(option, given, f"a mapping of patterns to {allowed}") from None
     if len(pairs) > MOST_PATTERNS:
         raise wrong(option, f"{len(pairs)} patterns", f"at most {MOST_PATTERNS}")
-    names = [each.name for each in fields(kind)]
     for pattern, said in pairs:
         field = f"{option}[{pattern!r}]"
         checks.text(field, pattern)
@@ -86,3 +86,9 @@ def _each(option: str, given: Any, kind: type[Kind], allowed: str) -> Iterator[t
         else:
             alone: Any = said
             yield field, pattern, alone if isinstance(alone, kind) else kind(alone)
+
+
+def _pair(kind: type[Kind], names: list[str], *parts: Any) -> tuple[Any, Kind]:
+    """Of a pattern and all that is said of it, as a `Config` has them."""
+    pattern, *said = parts
+    return pattern, kind(**dict(zip(names, said, strict=True)))

@@ -334,8 +334,7 @@ def lost_deletes(servers: Any, journal: Path, keys: int = ORPHANS) -> list[str]:
                 value = origin.change(name)
                 cache.set(name, value) if number % 2 else cache.delete(name)
                 origin.told(name)
-            servers.lost = master
-            master.kill()
+            servers.kill(master)
             servers.wait_failover()
         used, begin = False, time.perf_counter()
         while not used or time.perf_counter() < begin + BACK:  # what is written again becomes known to all

@@ -248,6 +248,13 @@ def test_a_wrong_url_is_told(urls, message):
         Config.from_url(*urls)
 
 
+def test_a_keyword_beside_sources_is_told_as_an_option_is():
+    with pytest.raises(ConfigError, match=r"capcity: got 3; allowed: .*did you mean capacity\?"):
+        Config.from_url("memory://", capcity=3)
+    with pytest.raises(ConfigError, match=r"namspace: got 'x'; .*did you mean namespace\?"):
+        Config.load(environ={}, namspace="x")
+
+
 @pytest.mark.parametrize("table", ["", "forecache", "tool.forecache"])
 def test_toml_is_read_from_its_table_or_the_top(tmp_path, table):
     inner = f"{table}." if table else ""

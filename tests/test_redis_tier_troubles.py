@@ -86,6 +86,7 @@ def test_certificates_that_do_not_match_and_wrong_passwords_are_told(redis_tls, 
             {"ca": good["ca"], "certificate": str(others.client), "key": str(others.client_key)},
         ),
         "invalid username-password": (redis_tls.url.replace("secret", "hunter2"), good),
+        "ca: /no/where.pem is no file that can be read": (redis_tls.url, {**good, "ca": "/no/where.pem"}),
     }
     for told, (url, options) in cases.items():
         tier = RedisTier(Redis(url, timeout=5, **options), "space")

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from forecache import presets, sources
+from forecache.options import CACHE, TIERS
 from forecache.sources import Given, Said, Section
 from forecache.tiers.boundary import Boundary
-from forecache.units import wrong
+from forecache.units import nearest, wrong
 
 __all__ = ["FILE", "KINDS", "Made", "gather", "kind", "kind_of", "make"]
 
@@ -65,6 +66,9 @@ def _file(path: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> Pa
 
 def make(given: Given, keywords: Mapping[str, Any]) -> Made:
     """Keywords go before what was given, that before a preset; `tiers` among the keywords takes the place of all other tiers."""
+    for name, value in keywords.items():
+        if name not in CACHE and name not in TIERS["memory"]:
+            raise wrong(name, value, nearest(name, [*CACHE, *TIERS["memory"]]))
     mine = Given()
     mine.options = {name: Said(value, "keyword") for name, value in keywords.items() if value is not None or name != "preset"}
     given = mine.over(given)

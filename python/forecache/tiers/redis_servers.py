@@ -12,7 +12,7 @@ from forecache.tiers.per_loop import PerLoop
 from forecache.tiers.redis_pool import Awaited, Plain, Requests
 from forecache.tiers.redis_route import route
 from forecache.tiers.redis_url import Address, shown
-from forecache.tiers.redis_wire import Busy, Command, Dial, Reply, is_error
+from forecache.tiers.redis_wire import FILES, Busy, Command, Dial, Reply, is_error
 
 if TYPE_CHECKING:
     from forecache.tiers.redis import Redis
@@ -183,5 +183,4 @@ def _first(request: tuple[Address, list[Command]]) -> Address:
 
 def _tls(options: Redis) -> dict[str, Any]:
     """What redis-py is told about certificates."""
-    told = {"ssl_ca_certs": options.ca, "ssl_certfile": options.certificate, "ssl_keyfile": options.key}
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: file for name, option in FILES.items() if (file := getattr(options, option)) is not None}

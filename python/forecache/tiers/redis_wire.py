@@ -8,6 +8,7 @@ for what it does, and whatever goes wrong on the way ends it, so that nobody get
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import socket
 import time
@@ -113,6 +114,10 @@ class Command:
         return b"*1\r\n$6\r\nASKING\r\n" + sent if self.asking else sent
 
 
+FILES = {"ssl_ca_certs": "ca", "ssl_certfile": "certificate", "ssl_keyfile": "key"}
+"""What redis-py calls the files of certificates, and what their options are called."""
+
+
 class Dial:
     """How to connect to a server: with which name and password, certificates, limits of time."""
 
@@ -177,6 +182,9 @@ class Dial:
         if not port:
             return library.UnixDomainSocketConnection(path=host, **options)
         if target.tls:
+            for name, file in self._tls.items():
+                if not os.access(file, os.R_OK):
+                    raise TierUnavailable(f"{FILES[name]}: {file} is no file that can be read")
             return library.SSLConnection(host=host, port=port, **self._tls, **options)
         return library.Connection(host=host, port=port, **options)
 

@@ -168,7 +168,7 @@ class SentinelSet(RedisSet):
 class Cluster(RedisSet):
     """Three masters with a replica each. The loss of a master takes about 2.5 s to mend."""
 
-    SOON, LATE = 1000, 10_000
+    SOON, LATE = 1000, 5000
     """Milliseconds after which a node that doesn't answer is lost."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ use super::features::{History, Scale};
 
 const WAYS: usize = 8;
 /// Fewer lines would leave more than 24 bits of a fingerprint.
-const FEWEST: usize = 256;
+const FEWEST: usize = 32;
 const LAST_BITS: u32 = 24;
 const LAST: u32 = (1 << LAST_BITS) - 1;
 /// Parts of the table that are swept one after the other.

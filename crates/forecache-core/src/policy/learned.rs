@@ -280,7 +280,7 @@ impl Learned {
         let limit = self.entries() * self.settings.ghosts;
         // Half as many again where only some keys are counted: which of them come is chance.
         let counted = limit >> share;
-        let limits = if share == 0 { [limit, 0] } else { [counted + counted / 2, limit - counted] };
+        let limits = if share == 0 { [limit, 0] } else { [counted, limit - counted] };
         for (ghosts, limit) in self.ghosts.iter_mut().zip(limits) {
             ghosts.fit(limit, &self.model.scale, self.now);
         }
@@ -348,7 +348,7 @@ impl Policy for Learned {
     fn on_insert(&mut self, slot: Slot, fingerprint: u64, meta: &Meta) {
         self.request();
         self.clock.0 = self.clock.0.max(meta.now);
-        if self.now.wrapping_sub(self.begin) >= self.epoch || !self.full && self.residents.is_empty() {
+        if self.now.wrapping_sub(self.begin) >= self.epoch {
             self.end_epoch();
         }
         let fingerprint = short(fingerprint);
@@ -417,7 +417,10 @@ impl Policy for Learned {
 
     fn configure(&mut self, change: Change) {
         match change {
-            Change::Capacity(capacity) => self.capacity = capacity,
+            Change::Capacity(capacity) => {
+                self.capacity = capacity;
+                self.rescale();
+            }
             Change::Weight(slot, weight) => {
                 let place = self.places[slot as usize] as usize;
                 let density = self.density(slot, weight);

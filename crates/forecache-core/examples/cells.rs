@@ -56,8 +56,11 @@ fn main() {
             for &share in &shares {
                 let capacity = if by_bytes { trace.footprint as f64 * share } else { trace.unique() as f64 * share };
                 let limit = if by_bytes { Limit::Bytes(capacity as u64) } else { Limit::Entries(capacity as usize) };
+                if !by_bytes && capacity < 50.0 {
+                    continue;
+                }
                 let Tally { accesses, misses, bytes, missed_bytes, took, .. } =
-                    bare::replay(&trace, || policy(&prior), &[limit], 0).unwrap_or_else(|error| panic!("{error}"))[0];
+                    bare::replay(&trace, || policy(&prior), &[limit], knob("SEED", 0)).unwrap_or_else(|error| panic!("{error}"))[0];
                 let (ratio, byte_ratio) = (misses as f64 / accesses as f64, missed_bytes as f64 / bytes as f64);
                 let nanoseconds = took.as_nanos() as f64 / accesses as f64;
                 rows.lock().unwrap().push(format!("{name},{share},learned,{ratio:.6},{byte_ratio:.6},{nanoseconds:.0}"));

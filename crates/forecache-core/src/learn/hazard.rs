@@ -6,7 +6,7 @@
 //! which little was seen is at least corrected as those like it were. Neighbouring ages lend each other evidence, less the farther they
 //! are.
 
-use super::features::{BASES, CLASSES, FREQUENCIES, GAPS, Scale, base, parts};
+use super::features::{AGES, CLASSES, Scale, base, parts};
 use super::outcome::Outcomes;
 use super::prior::Prior;
 
@@ -36,7 +36,7 @@ const MOST: f32 = 0.98;
 #[derive(Debug, Clone)]
 pub struct Hazard {
     ages: usize,
-    /// By base and age.
+    /// By class and age, as all of these.
     prior: Vec<f32>,
     chances: Vec<f32>,
     /// Seen and expected hits by group and age: room for a round.
@@ -44,12 +44,16 @@ pub struct Hazard {
 }
 
 impl Hazard {
-    /// The prior alone.
+    /// The prior at this scale.
     pub fn new(prior: &Prior, scale: &Scale) -> Self {
-        let ages = scale.ages;
-        let chance = |at: usize| prior.chance(at / ages, at % ages, scale.entries);
-        let prior: Vec<f32> = (0..BASES * ages).map(chance).collect();
-        Hazard { ages, prior, chances: vec![0.0; CLASSES * ages], sums: vec![0.0; 2 * CLASSES * ages] }
+        let chance = |at: usize| prior.chance(at / scale.ages, at % scale.ages, scale.entries);
+        Hazard::from_chances((0..CLASSES * scale.ages).map(chance).collect())
+    }
+
+    /// Any chances, by class and age.
+    pub fn from_chances(prior: Vec<f32>) -> Self {
+        let room = vec![0.0; 2 * prior.len()];
+        Hazard { ages: prior.len() / CLASSES, chances: prior.clone(), prior, sums: room }
     }
 
     /// The chances of a class, by age.
@@ -59,9 +63,7 @@ impl Hazard {
 
     /// Estimates all anew.
     pub fn estimate(&mut self, outcomes: &Outcomes) {
-        for (class, chances) in self.chances.chunks_exact_mut(self.ages).enumerate() {
-            chances.copy_from_slice(&self.prior[base(class) * self.ages..][..self.ages]);
-        }
+        self.chances.copy_from_slice(&self.prior);
         LEVELS.iter().for_each(|level| self.correct(level, outcomes));
     }
 
@@ -103,7 +105,7 @@ impl Hazard {
 fn ratios(seen: &mut [f32], expected: &mut [f32], level: &Level) {
     let lend = level.lend;
     let mut lent = (0.0, 0.0);
-    let mut from_younger = [(0.0, 0.0); super::features::AGES];
+    let mut from_younger = [(0.0, 0.0); AGES];
     for (age, from_younger) in from_younger.iter_mut().enumerate().take(seen.len()) {
         *from_younger = lent;
         lent = ((lent.0 + seen[age]) * lend, (lent.1 + expected[age]) * lend);
@@ -116,5 +118,3 @@ fn ratios(seen: &mut [f32], expected: &mut [f32], level: &Level) {
         lent = ((lent.0 + hits) * lend, (lent.1 + chances) * lend);
     }
 }
-
-const _: () = assert!(FREQUENCIES <= CLASSES && GAPS <= CLASSES);

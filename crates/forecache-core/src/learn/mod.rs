@@ -19,3 +19,4 @@ pub mod model;
 pub mod outcome;
 pub mod prior;
 pub mod sampling;
+pub mod train;

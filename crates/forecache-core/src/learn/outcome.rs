@@ -59,6 +59,12 @@ impl Outcomes {
         self.steps[row + last] -= 1.0;
     }
 
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, class: usize, age: usize, hits: f32, exposure: f32) {
+        self.hits[class * self.ages + age] += hits;
+        self.exposure[class * self.ages + age] += exposure;
+    }
+
     /// Counts whole buckets in, so that `of` tells all.
     pub fn settle(&mut self) {
         for (steps, exposure) in self.steps.chunks_exact_mut(self.ages).zip(self.exposure.chunks_exact_mut(self.ages)) {

@@ -1,13 +1,13 @@
 //! What is known before anything was seen: hits by class and age that other traffic had.
 //!
-//! A prior is a table: for each class of frequency and gap (see `features.rs`) and each half octave of age, relative to the
+//! A prior is a table: for each class (see `features.rs`) and each half octave of age, relative to the
 //! number of entries, hits an octave of waiting. It holds statistics of many traces pooled, and no trace. `train.rs` makes it.
 //!
 //! The file, little endian: `FCPRIOR` and a zero byte; the version, u16, now 1; rows, u16; columns, u16; the logarithm to base 2 of the
 //! relative age at which the first column begins, i16; the table, row by row, a byte a number; CRC-32 of all before, u32. A byte of 0 is
 //! no hits, another one is `2^((byte - 200) / 10)` hits.
 
-use super::features::{BASES, LOW, parts};
+use super::features::{CLASSES, LOW, parts};
 
 /// Half octaves of relative age.
 pub const COLUMNS: usize = 44;
@@ -16,7 +16,7 @@ pub const BEGIN: i32 = -18;
 const MAGIC: &[u8; 8] = b"FCPRIOR\0";
 const VERSION: u16 = 1;
 const HEADER: usize = 16;
-const LENGTH: usize = HEADER + BASES * COLUMNS + 4;
+const LENGTH: usize = HEADER + CLASSES * COLUMNS + 4;
 
 /// See the head of this file.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +25,7 @@ pub struct Prior(Box<[u8]>);
 impl Prior {
     /// A prior from hits an octave, in rows of [`COLUMNS`].
     pub fn of(rates: &[f32]) -> Self {
-        assert_eq!(rates.len(), BASES * COLUMNS);
+        assert_eq!(rates.len(), CLASSES * COLUMNS);
         let byte = |rate: &f32| if *rate > 0.0 { (rate.log2() * 10.0 + 200.0).round().clamp(1.0, 255.0) as u8 } else { 0 };
         Prior(rates.iter().map(byte).collect())
     }
@@ -40,8 +40,8 @@ impl Prior {
             return Err(format!("is of version {}; this forecache reads version {VERSION}, so train it anew", number(8)));
         }
         let (rows, columns, begin) = (number(10), number(12), number(14) as i16);
-        if (rows as usize, columns as usize, i32::from(begin)) != (BASES, COLUMNS, BEGIN) {
-            return Err(format!("has {rows} x {columns} numbers from 2^{begin}; expected {BASES} x {COLUMNS} from 2^{BEGIN}"));
+        if (rows as usize, columns as usize, i32::from(begin)) != (CLASSES, COLUMNS, BEGIN) {
+            return Err(format!("has {rows} x {columns} numbers from 2^{begin}; expected {CLASSES} x {COLUMNS} from 2^{BEGIN}"));
         }
         if file.len() != LENGTH {
             return Err(format!("has {} bytes; expected {LENGTH}", file.len()));
@@ -56,7 +56,7 @@ impl Prior {
     /// The file that holds it.
     pub fn write(&self) -> Vec<u8> {
         let mut file = MAGIC.to_vec();
-        let shape = [VERSION, BASES as u16, COLUMNS as u16, BEGIN as i16 as u16];
+        let shape = [VERSION, CLASSES as u16, COLUMNS as u16, BEGIN as i16 as u16];
         shape.iter().for_each(|number| file.extend(number.to_le_bytes()));
         file.extend(&self.0);
         file.extend(crc32fast::hash(&file).to_le_bytes());
@@ -71,31 +71,29 @@ impl Prior {
     /// None: hits become rarer with age, and the frequent have more of them.
     pub fn none() -> Self {
         let rate = |at: usize| {
-            let (age, (frequency, ..)) = (middle(at % COLUMNS).exp2(), parts(row_class(at / COLUMNS)));
+            let (age, (frequency, ..)) = (middle(at % COLUMNS).exp2(), parts(at / COLUMNS));
             0.3 * (1 + frequency) as f32 * std::f32::consts::LN_2 * age / (age + 0.05)
         };
-        Prior::of(&(0..BASES * COLUMNS).map(rate).collect::<Vec<_>>())
+        Prior::of(&(0..CLASSES * COLUMNS).map(rate).collect::<Vec<_>>())
     }
 
-    /// The chance of a hit in a bucket of age in a cache of so many entries, for a class without the gap before.
-    pub fn chance(&self, base: usize, bucket: usize, entries: u32) -> f32 {
+    /// Hits an octave in a column.
+    pub fn rate(&self, class: usize, column: usize) -> f32 {
+        rate(self.0[class * COLUMNS + column])
+    }
+
+    /// The chance of a hit in a bucket of age in a cache of so many entries, for an entry of this class.
+    pub fn chance(&self, class: usize, bucket: usize, entries: u32) -> f32 {
         let (low, high) = (LOW[bucket] + 0.5, LOW[bucket + 1] + 0.5);
         let column = column(((low + high) * 0.5 / entries as f32).log2()).clamp(0.0, COLUMNS as f32 - 1.001);
         let (left, part) = (column as usize, column.fract());
-        let row = &self.0[base * COLUMNS..];
-        let rate = rate(row[left]) * (1.0 - part) + rate(row[left + 1]) * part;
+        let rate = self.rate(class, left) * (1.0 - part) + self.rate(class, left + 1) * part;
         (1.0 - (-rate * (high / low).log2()).exp()).clamp(1e-7, 0.98)
     }
 }
 
 fn rate(byte: u8) -> f32 {
     if byte == 0 { 0.0 } else { ((f32::from(byte) - 200.0) / 10.0).exp2() }
-}
-
-/// A class of the row: the first of those that differ only by the gap before.
-fn row_class(row: usize) -> usize {
-    let young = 1 + super::features::GAPS;
-    if row < young { row } else { young + (row - young) * super::features::BEFORES }
 }
 
 /// Where the logarithm of a relative age falls, counted from the middle of the first column.
@@ -144,9 +142,9 @@ mod tests {
         fn whatever_a_file_holds_it_is_refused_or_tells_chances(bytes in prop::collection::vec(any::<u8>(), 0..200), at in 0usize..LENGTH - 4, byte in any::<u8>()) {
             prop_assert!(Prior::read(&bytes).is_err());
             let mut prior = Prior::none();
-            prior.0[at % (BASES * COLUMNS)] = byte;
+            prior.0[at % (CLASSES * COLUMNS)] = byte;
             for bucket in 0..super::super::features::AGES {
-                let chance = prior.chance(at % BASES, bucket, 1 + at as u32);
+                let chance = prior.chance(at % CLASSES, bucket, 1 + at as u32);
                 prop_assert!((1e-7..=0.98).contains(&chance));
             }
         }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from forecache import checks
-from forecache._core import POLICIES, FakeClock
+from forecache._core import FakeClock
 from forecache.codec import Codec, codec
 from forecache.events import OnRemove
 from forecache.tiers.boundary import Boundary, as_boundary
@@ -103,7 +103,7 @@ class Config:
         valid = {
             "capacity": parse_size(capacity, "capacity"),
             "max_entries": checks.whole("max_entries", max_entries, 1, 2**32 - 1),
-            "policy": checks.one_of("policy", policy, POLICIES),
+            "policy": checks.policy("policy", policy),
             "ttl": checks.time("ttl", ttl),
             "tti": checks.time("tti", tti),
             "jitter": checks.share("jitter", jitter),

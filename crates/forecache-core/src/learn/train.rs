@@ -15,7 +15,7 @@ const REMEMBERED: u32 = 16;
 /// Accesses that the counts of a trace stand for.
 const WEIGHT: f32 = 100_000.0;
 /// Smaller caches are none.
-const FEWEST: usize = 50;
+pub const FEWEST: usize = 50;
 
 /// What became of the keys of one trace, by class and column of the prior.
 #[derive(Debug, Clone)]

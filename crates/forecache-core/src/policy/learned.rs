@@ -100,7 +100,7 @@ pub struct Learned {
 
 impl Default for Learned {
     fn default() -> Self {
-        Learned::with(Arc::new(Prior::shipped()), Settings::default())
+        Learned::with_prior(Arc::new(Prior::shipped()))
     }
 }
 
@@ -130,9 +130,9 @@ impl Learned {
         }
     }
 
-    /// The model as it is.
-    pub fn model(&self) -> &Model {
-        &self.model
+    /// The usual one with this prior.
+    pub fn with_prior(prior: Arc<Prior>) -> Self {
+        Learned::with(prior, Settings::default())
     }
 
     #[inline(always)]

@@ -143,9 +143,13 @@ macro_rules! policies {
             /// The names that [`AnyPolicy::named`] takes.
             pub const NAMES: &[&str] = &[$($name),+];
 
+            /// Other names of some.
+            pub const ALIASES: &[(&str, &str)] = &[("ml", "learned")];
+
             /// The policy of that name, empty.
             pub fn named(name: &str) -> Option<Self> {
-                match name { $($name => Some(AnyPolicy::$variant(<$type>::default())),)+ _ => None }
+                let alias = Self::ALIASES.iter().find(|(alias, _)| *alias == name);
+                match alias.map_or(name, |(_, name)| name) { $($name => Some(AnyPolicy::$variant(<$type>::default())),)+ _ => None }
             }
 
             /// The name it was made by.

@@ -15,7 +15,7 @@ from forecache.units import wrong
 
 __all__ = ["GROUPS", "SIZES", "evidence", "group_of", "train_prior"]
 
-SIZES = (0.001, 0.003, 0.01, 0.03, 0.1)
+SIZES = tuple(0.002 * 2 ** (step / 2) for step in range(13))
 """The caches by which a trace is looked at, as shares of its unique objects."""
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "lirs": ("lirs_*",),

@@ -1,14 +1,17 @@
 //! How keys were used that left: eight bytes each, in a table of cache lines.
 //!
-//! A fingerprint of 32 bits chooses a line by its upper bits, and what is left of it is kept, so that none of the 32 is lost and the table can be
-//! built anew at another size. A full line forgets the key that was used longest ago. The last use is kept in 24 bits, in a
+//! A fingerprint of 32 bits chooses a line by its upper bits, and what is left of it is kept, so that the table can be
+//! built anew at another size. A full line forgets the key that was used longest ago, those
+//! that were used but once much sooner. The last use is kept in 24 bits, in a
 //! unit that grows with the cache; what is older than they can tell is swept out a part at a time.
 
 use super::features::{History, Scale};
 
 const WAYS: usize = 8;
-/// Fewer lines would leave more than 24 bits of a fingerprint.
+/// A table of fewer than 256 lines knows less than 32 bits of a fingerprint, and forgets some keys when it grows.
 const FEWEST: usize = 32;
+/// A key that was used more than once is remembered 2^so many times as long: there is more to know of it.
+const LONGER: u32 = 3;
 const LAST_BITS: u32 = 24;
 const LAST: u32 = (1 << LAST_BITS) - 1;
 /// Parts of the table that are swept one after the other.
@@ -88,7 +91,10 @@ impl Ghosts {
         let Some((index, tag)) = self.place(fingerprint) else { return Some(ghost) };
         let packed = self.pack(tag, &ghost);
         let time = now >> self.unit;
-        let age = |place: u64| if place == 0 { u32::MAX } else { time.wrapping_sub(last(place)) & LAST };
+        let age = |place: u64| match place {
+            0 => u32::MAX,
+            _ => (time.wrapping_sub(last(place)) & LAST) >> if uses(place) > 0 { LONGER } else { 0 },
+        };
         let line = &mut self.lines[index].0;
         let (mut oldest, mut most) = (0, age(line[0]));
         for (way, &place) in line.iter().enumerate().skip(1) {
@@ -136,7 +142,7 @@ impl Ghosts {
     /// Without its class.
     fn unpack(&self, place: u64, now: u32) -> Ghost {
         let age = (now >> self.unit).wrapping_sub(last(place)) & LAST;
-        let (uses, gaps) = ((place >> 9 & 127) as u8, (place >> 2 & 127) as u8);
+        let (uses, gaps) = (uses(place), (place >> 2 & 127) as u8);
         let history = History { last: now.wrapping_sub(age << self.unit), class: 0, uses, gaps };
         Ghost { history, watched: place & 2 != 0 }
     }
@@ -149,6 +155,10 @@ impl Ghosts {
 
 fn tag(place: u64) -> u64 {
     place >> 40
+}
+
+fn uses(place: u64) -> u8 {
+    (place >> 9 & 127) as u8
 }
 
 fn last(place: u64) -> u32 {

@@ -41,7 +41,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { candidates: 40, ghosts: 8, counted: 1024, epochs: (256, 8192), fades: 0.05, size: 1.0 }
+        Settings { candidates: 48, ghosts: 7, counted: 1024, epochs: (256, 8192), fades: 0.05, size: 1.0 }
     }
 }
 

@@ -20,17 +20,16 @@ impl Default for Worst {
 }
 
 impl Worst {
-    /// Looks at an entry. Among equals the one seen first is worse.
+    /// Whether an entry of that worth would be among them.
     #[inline(always)]
-    pub fn see(&mut self, worth: f32, slot: Slot) {
-        if worth < self.0[RUNNERS_UP].0 {
-            self.insert(worth, slot);
-        }
+    pub fn takes(&self, worth: f32) -> bool {
+        worth < self.0[RUNNERS_UP].0
     }
 
+    /// Looks at an entry. Among equals the one seen first is worse.
     #[inline]
-    fn insert(&mut self, worth: f32, slot: Slot) {
-        if self.0.iter().any(|other| other.1 == slot) {
+    pub fn see(&mut self, worth: f32, slot: Slot) {
+        if !self.takes(worth) || self.0.iter().any(|other| other.1 == slot) {
             return;
         }
         let mut at = RUNNERS_UP;

@@ -45,6 +45,8 @@ impl Default for Settings {
     }
 }
 
+/// Random entries that are drawn, at most.
+const MOST_DRAWN: usize = 128;
 /// A deadline in 2^26 ns, about a fifteenth of a second.
 const TICK: u32 = 26;
 const NEVER: u32 = u32::MAX >> 1;
@@ -55,7 +57,6 @@ const REST: u32 = 1 << 20;
 
 #[derive(Debug, Clone, Copy)]
 struct Resident {
-    history: History,
     slot: Slot,
     fingerprint: u32,
     /// Cost for weight.
@@ -63,7 +64,7 @@ struct Resident {
     deadline: u32,
 }
 
-const _: () = assert!(size_of::<Resident>() == 24);
+const _: () = assert!(size_of::<Resident>() + size_of::<History>() == 24);
 
 /// See the head of this file.
 #[derive(Debug)]
@@ -72,6 +73,10 @@ pub struct Learned {
     model: Box<Model>,
     /// Those that are counted come first.
     residents: Vec<Resident>,
+    /// How each was used, apart from the rest: all that a worth needs where entries are alike.
+    histories: Vec<History>,
+    /// Whether all weigh and cost 1 and none expires.
+    alike: bool,
     counted: usize,
     /// Where in `residents` a slot is.
     places: Vec<u32>,
@@ -110,6 +115,8 @@ impl Learned {
         Learned {
             model: Box::new(Model::new(prior, Scale::of(0))),
             residents: Vec::new(),
+            histories: Vec::new(),
+            alike: true,
             counted: 0,
             places: Vec::new(),
             ghosts: Default::default(),
@@ -190,12 +197,18 @@ impl Learned {
     }
 
     /// Puts an entry in its place: those that are counted come first.
-    fn place(&mut self, resident: Resident) {
+    fn place(&mut self, resident: Resident, history: History) {
         grow(&mut self.places, resident.slot, NONE);
+        if self.residents.len() == self.residents.capacity() {
+            let more = (self.residents.len() / 16).max(16);
+            self.residents.reserve_exact(more);
+            self.histories.reserve_exact(more);
+        }
         self.residents.push(resident);
+        self.histories.push(history);
         let mut place = self.residents.len() - 1;
         if self.is_counted(resident.fingerprint) {
-            self.residents.swap(place, self.counted);
+            self.swap(place, self.counted);
             self.places[self.residents[place].slot as usize] = place as u32;
             place = self.counted;
             self.counted += 1;
@@ -203,15 +216,20 @@ impl Learned {
         self.places[resident.slot as usize] = place as u32;
     }
 
-    fn displace(&mut self, slot: Slot) -> Resident {
+    fn swap(&mut self, one: usize, other: usize) {
+        self.residents.swap(one, other);
+        self.histories.swap(one, other);
+    }
+
+    fn displace(&mut self, slot: Slot) -> (Resident, History) {
         let mut place = self.places[slot as usize] as usize;
         if place < self.counted {
             self.counted -= 1;
-            self.residents.swap(place, self.counted);
+            self.swap(place, self.counted);
             self.places[self.residents[place].slot as usize] = place as u32;
             place = self.counted;
         }
-        let gone = self.residents.swap_remove(place);
+        let gone = (self.residents.swap_remove(place), self.histories.swap_remove(place));
         if let Some(moved) = self.residents.get(place) {
             self.places[moved.slot as usize] = place as u32;
         }
@@ -232,9 +250,9 @@ impl Learned {
     #[inline(never)]
     fn rest(&mut self) {
         const MOST: u32 = 1 << 31;
-        for resident in &mut self.residents {
-            if self.now.wrapping_sub(resident.history.last) > MOST {
-                resident.history.last = self.now.wrapping_sub(MOST);
+        for history in &mut self.histories {
+            if self.now.wrapping_sub(history.last) > MOST {
+                history.last = self.now.wrapping_sub(MOST);
             }
         }
         if self.now.wrapping_sub(self.begin) >= self.epoch {
@@ -246,7 +264,7 @@ impl Learned {
     #[inline(never)]
     fn end_epoch(&mut self) {
         for at in 0..self.counted {
-            let history = self.residents[at].history;
+            let history = self.histories[at];
             self.watched(&history);
         }
         let ghosts = std::mem::take(&mut self.ghosts);
@@ -292,8 +310,8 @@ impl Learned {
 
     /// Classes at another scale, and others that are counted. Returns the ghosts, if they have to be sorted anew.
     fn resort(&mut self, share: u32) -> Vec<(u32, Ghost)> {
-        for resident in &mut self.residents {
-            resident.history.class = self.model.scale.class(&resident.history);
+        for history in &mut self.histories {
+            history.class = self.model.scale.class(history);
         }
         if share == self.share {
             return Vec::new();
@@ -302,7 +320,7 @@ impl Learned {
         self.counted = 0;
         for place in 0..self.residents.len() {
             if self.is_counted(self.residents[place].fingerprint) {
-                self.residents.swap(place, self.counted);
+                self.swap(place, self.counted);
                 self.counted += 1;
             }
         }
@@ -314,26 +332,31 @@ impl Learned {
     }
 
     #[inline(always)]
-    fn worth(&self, resident: &Resident) -> f32 {
-        let age = self.now.wrapping_sub(resident.history.last);
-        if resident.deadline == NEVER {
-            return self.model.worth(resident.history.class, age) * resident.density;
-        }
-        self.worth_until(resident, age)
+    fn worth(&self, place: usize) -> f32 {
+        let history = &self.histories[place];
+        let age = self.now.wrapping_sub(history.last);
+        let worth = self.model.worth(history.class, age);
+        if self.alike { worth } else { self.worth_for_room(&self.residents[place], history.class, age, worth) }
     }
 
     #[inline(never)]
-    fn worth_until(&self, resident: &Resident, age: u32) -> f32 {
+    fn worth_for_room(&self, resident: &Resident, class: u16, age: u32, worth: f32) -> f32 {
+        if resident.deadline == NEVER {
+            return worth * resident.density;
+        }
         let deadline = u64::from(resident.deadline & !LOOSE) << TICK;
         if deadline <= self.clock.0 {
             return f32::NEG_INFINITY;
         }
         let horizon = (deadline - self.clock.0) as f32 / self.pace;
-        self.model.worth_within(resident.history.class, age, horizon) * resident.density
+        self.model.worth_within(class, age, horizon) * resident.density
     }
 
     fn density(&self, slot: Slot, weight: u64) -> f32 {
         let cost = self.costs.get(slot as usize).copied().unwrap_or(1.0);
+        if weight == 1 {
+            return cost;
+        }
         // Whatever the costs that users give: any entry is worth less than none.
         (cost / (weight.max(1) as f32).powf(self.settings.size)).min(1e30)
     }
@@ -360,7 +383,8 @@ impl Policy for Learned {
             self.costs[slot as usize] = meta.cost;
         }
         let density = self.density(slot, meta.weight);
-        self.place(Resident { history, slot, fingerprint, density, deadline });
+        self.alike &= density == 1.0 && deadline == NEVER;
+        self.place(Resident { slot, fingerprint, density, deadline }, history);
         self.newcomer = slot;
     }
 
@@ -369,23 +393,22 @@ impl Policy for Learned {
         self.request();
         let place = self.places[slot as usize] as usize;
         if place < self.counted {
-            let history = self.residents[place].history;
+            let history = self.histories[place];
             self.count(&history);
         }
-        let resident = &mut self.residents[place];
-        resident.history.touch(self.now, &self.model.scale);
-        if resident.deadline & LOOSE != 0 {
-            resident.deadline = NEVER;
+        self.histories[place].touch(self.now, &self.model.scale);
+        if !self.alike && self.residents[place].deadline & LOOSE != 0 {
+            self.residents[place].deadline = NEVER;
         }
     }
 
     fn on_remove(&mut self, slot: Slot, cause: Cause) {
-        let gone = self.displace(slot);
+        let (gone, history) = self.displace(slot);
         let watched = cause == Cause::Size;
         if !watched && self.is_counted(gone.fingerprint) {
-            self.watched(&gone.history);
+            self.watched(&history);
         }
-        self.remember(gone.fingerprint, gone.history, watched);
+        self.remember(gone.fingerprint, history, watched);
     }
 
     fn victim(&mut self, _newcomer: Option<u64>) -> Option<Slot> {
@@ -395,20 +418,24 @@ impl Policy for Learned {
         }
         let mut worst = Worst::default();
         if self.residents.len() <= self.settings.candidates {
-            self.residents.iter().for_each(|resident| worst.see(self.worth(resident), resident.slot));
+            (0..self.residents.len()).for_each(|place| worst.see(self.worth(place), self.residents[place].slot));
         } else {
             for slot in self.runners_up.into_iter().chain([self.newcomer]) {
                 // A slot that was emptied since has no place, or another entry, which is as good as a random one.
                 if let Some(&place) = self.places.get(slot as usize).filter(|&&place| place != NONE) {
-                    worst.see(self.worth(&self.residents[place as usize]), slot);
+                    worst.see(self.worth(place as usize), slot);
                 }
             }
-            let mut random = self.random.clone();
-            for _ in RUNNERS_UP + 1..self.settings.candidates {
-                let resident = &self.residents[random.below(self.residents.len())];
-                worst.see(self.worth(resident), resident.slot);
+            // All are drawn before any is looked at, so that the processor waits for memory once.
+            let mut drawn = [0; MOST_DRAWN];
+            let drawn = &mut drawn[..self.settings.candidates.saturating_sub(RUNNERS_UP + 1).min(MOST_DRAWN)];
+            drawn.iter_mut().for_each(|place| *place = self.random.below(self.residents.len()));
+            for &mut place in drawn {
+                let worth = self.worth(place);
+                if worst.takes(worth) {
+                    worst.see(worth, self.residents[place].slot);
+                }
             }
-            self.random = random;
         }
         let victim;
         (victim, self.runners_up) = worst.split();
@@ -425,9 +452,11 @@ impl Policy for Learned {
                 let place = self.places[slot as usize] as usize;
                 let density = self.density(slot, weight);
                 self.residents[place].density = density;
+                self.alike &= density == 1.0;
             }
             Change::Deadline(slot, time) => {
                 let place = self.places[slot as usize] as usize;
+                self.alike &= time == u64::MAX;
                 self.residents[place].deadline = deadline(time) | if time == u64::MAX { 0 } else { LOOSE };
             }
         }
@@ -437,18 +466,18 @@ impl Policy for Learned {
 impl Inspect for Learned {
     /// By worth: the victim is among the first, which depends on the sample.
     fn candidates(&self, n: usize) -> Vec<Slot> {
-        let mut ranks: Vec<_> =
-            self.residents.iter().map(|resident| (self.worth(resident), resident.history.last, resident.slot)).collect();
+        let rank = |place: usize| (self.worth(place), self.histories[place].last, self.residents[place].slot);
+        let mut ranks: Vec<_> = (0..self.residents.len()).map(rank).collect();
         ranks.sort_unstable_by(|left, right| left.0.total_cmp(&right.0).then(right.1.cmp(&left.1)));
         ranks.into_iter().map(|(_, _, slot)| slot).take(n).collect()
     }
 
     fn hits(&self, slot: Slot) -> u64 {
-        self.residents[self.places[slot as usize] as usize].history.uses.into()
+        self.histories[self.places[slot as usize] as usize].uses.into()
     }
 
     fn allocated(&self) -> usize {
-        self.residents.capacity() * size_of::<Resident>()
+        self.residents.capacity() * (size_of::<Resident>() + size_of::<History>())
             + (self.places.capacity() + self.costs.capacity()) * 4
             + self.ghosts.iter().map(Ghosts::allocated).sum::<usize>()
             + self.model.allocated()

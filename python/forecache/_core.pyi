@@ -8,6 +8,8 @@ D = TypeVar("D")
 
 DEBUG: Final[bool]
 POLICIES: Final[tuple[str, ...]]
+ALIASES: Final[list[tuple[str, str]]]
+"""Other names of policies, each with the name it stands for."""
 FORMATS: Final[tuple[str, ...]]
 TIMED: Final[int]
 """Reads of tiers whose ticket is a multiple of this are timed."""
@@ -665,8 +667,31 @@ def simulate(
     capacity: int | None = None,
     seed: int = 0,
     addresses: bool = False,
+    prior: Prior | None = None,
 ) -> Tally:
-    """Replays `trace` through an empty store bounded by entries or by bytes (one of them)."""
+    """Replays `trace` through an empty store bounded by entries or by bytes (one of them). `prior` goes to the policy `learned`."""
+
+class Prior:
+    """What the policy `learned` knows before it has seen anything."""
+
+    @staticmethod
+    def none() -> Prior:
+        """That hits become rarer with age, and no more."""
+    @staticmethod
+    def read(file: bytes) -> Prior:
+        """What a file holds that `write` made; `ConfigError` says what is wrong with another one."""
+    @staticmethod
+    def of(evidence: Sequence[Evidence]) -> Prior:
+        """Learned from traces, each of which weighs the same."""
+    def write(self) -> bytes:
+        """The content of a file."""
+
+class Evidence:
+    """What became of the keys of a trace: hits and waits, by class and age. No key is in it."""
+
+    @staticmethod
+    def of(trace: Trace, entries: Sequence[int]) -> Evidence:
+        """Pooled over caches of so many entries; `TraceError` if all are smaller than 50."""
 
 def curve(trace: Trace, policy: str, sizes: Sequence[int], *, by_bytes: bool = False, seed: int = 0) -> list[Tally]:
     """What `simulate` counts, for each size; in less time where nothing expires: one pass for LRU, no store for others."""

@@ -28,6 +28,11 @@ def whole(field: str, value: int | None, least: int, most: int) -> int | None:
     return value
 
 
+def policy(field: str, value: str) -> str:
+    """The name of a policy; an alias stands for one."""
+    return one_of(field, dict(ALIASES).get(value, value) if isinstance(value, str) else value, POLICIES)
+
+
 def one_of(field: str, value: str, allowed: Sequence[str]) -> str:
     """One of the allowed names."""
     if not isinstance(value, str) or value not in allowed:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from forecache import checks, patterns
-from forecache._core import POLICIES, FakeClock
+from forecache._core import FakeClock
 from forecache.events import OnRemove
 from forecache.patterns import Group, Groups, Owners
 from forecache.units import Duration, Size, parse_duration, parse_size, wrong
@@ -90,7 +90,7 @@ class Config:
         valid = {
             "capacity": parse_size(capacity, "capacity"),
             "max_entries": checks.whole("max_entries", max_entries, 1, 2**32 - 1),
-            "policy": checks.one_of("policy", policy, POLICIES),
+            "policy": checks.policy("policy", policy),
             "ttl": checks.time("ttl", ttl),
             "tti": checks.time("tti", tti),
             "jitter": checks.share("jitter", jitter),

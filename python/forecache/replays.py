@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from forecache import machine, optimum
-from forecache._core import POLICIES, Tally, Trace, simulate
+from forecache._core import ALIASES, POLICIES, Prior, Tally, Trace, simulate
 from forecache._core import belady as optimal
 from forecache.errors import TraceError
 from forecache.optimum import Counts, Optimum
@@ -87,6 +87,7 @@ def replay(
     addresses: bool = False,
     seed: int = 0,
     belady: bool = False,
+    prior: TracePath | Prior | None = None,
     memory: Size | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[Row]:
@@ -104,7 +105,8 @@ def replay(
     `format` is one of `_core.FORMATS`, found by the file itself if not given; `columns` says what the columns of a table
     hold: "key=id,size=bytes". `lenient` leaves rows out that can't be used, with a warning that counts them. `group_requests`
     says which rows are one request: a file of one byte a row (1 for the last of a request), a directory of such files named
-    like the traces, or a column. `addresses` tells policies the numbers that keys are, not only their fingerprints.
+    like the traces, or a column. `addresses` tells policies the numbers that keys are, not only their fingerprints. `prior` is what
+    the policy `learned` begins with, instead of what ships with it: a file that `forecache train` wrote, or "none".
 
     Raises `ConfigError` for an unknown policy or size and `TraceError` for a trace that can't be read, or whose keys are no
     addresses where they were asked for; there are no rows then.
@@ -117,6 +119,7 @@ def replay(
     shares = [None] if fixed is not None else _shares(sizes)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
         raise wrong("seed", seed, "a whole number from 0 to 2**64 - 1")
+    begins = read_prior(prior)
     room = None if memory is None else parse_size(memory, "memory")
     rows: list[Row] = []
     each = len(shares) * len(names)
@@ -136,8 +139,20 @@ def replay(
                 progress(before + done, len(files) * each)
 
         best = optimum.fitting(trace, _name(path), room, machine.cores(), _warn) if BELADY in names and not by_bytes else None
-        rows += _run(path, trace, jobs, by_bytes, seed, addresses, best, report)
+        rows += _run(path, trace, jobs, by_bytes, {"seed": seed, "addresses": addresses, "prior": begins}, best, report)
     return rows
+
+
+def read_prior(given: TracePath | Prior | None) -> Prior | None:
+    """What `learned` begins with: a prior, or a file that holds one, or "none"; None: what ships."""
+    if given is None or isinstance(given, Prior):
+        return given
+    if os.fspath(given) == "none":
+        return Prior.none()
+    try:
+        return Prior.read(Path(given).read_bytes())
+    except OSError as error:
+        raise wrong("prior", os.fspath(given), f'a file that can be read, or "none" ({error.strerror})') from None
 
 
 def _scaled(path: TracePath, trace: Trace, fixed: int | None) -> int | None:
@@ -169,8 +184,7 @@ def _run(
     trace: Trace,
     jobs: Sequence[Job],
     by_bytes: bool,
-    seed: int,
-    addresses: bool,
+    options: Mapping[str, Any],
     best: Optimum | None,
     report: Callable[[int], object],
 ) -> list[Row]:
@@ -181,7 +195,7 @@ def _run(
         share, policy, capacity = job
         limit = {"capacity": capacity} if by_bytes else {"max_entries": capacity}
         if policy != BELADY:
-            tally: Tally | Counts = simulate(trace, policy, seed=seed, addresses=addresses, **limit)
+            tally: Tally | Counts = simulate(trace, policy, **options, **limit)
         elif best is not None:
             tally = best.counts(capacity)
         else:
@@ -208,7 +222,8 @@ def _warn(message: str) -> None:
 
 def _policies(given: str | Iterable[str], belady: bool) -> list[str]:
     asked = [given] if isinstance(given, str) else list(given)
-    names = [name for each in asked for name in (POLICIES if each == "all" else [each])]
+    aliases = dict(ALIASES)
+    names = [name for each in asked for name in (POLICIES if each == "all" else [aliases.get(each, each)])]
     for name in names or [""]:
         if name not in (*POLICIES, BELADY):
             raise wrong("policy", name, ", ".join((*POLICIES, BELADY, "all")))

@@ -32,7 +32,7 @@ pub fn replay(trace: &Trace, policy: impl Fn() -> AnyPolicy, limits: &[Limit], s
             trace,
             known: &known,
             owners: &owners,
-            policy: policy(),
+            policy: told(policy(), limit.amount()),
             by_bytes: matches!(limit, Limit::Bytes(_)),
             capacity: limit.amount(),
             used: 0,
@@ -46,6 +46,11 @@ pub fn replay(trace: &Trace, policy: impl Fn() -> AnyPolicy, limits: &[Limit], s
         cache.tally
     };
     Ok(limits.iter().map(replay).collect())
+}
+
+fn told(mut policy: AnyPolicy, capacity: u64) -> AnyPolicy {
+    policy.configure(Change::Capacity(capacity));
+    policy
 }
 
 struct Bare<'a> {

@@ -14,6 +14,7 @@ pub mod fingerprint;
 pub mod groups;
 pub mod histogram;
 pub mod index;
+pub mod learn;
 pub mod list;
 pub mod lockstep;
 mod number;

@@ -73,6 +73,8 @@ impl Room {
 pub struct Rooms {
     base: AnyPolicy,
     others: Vec<Room>,
+    /// As the store has told it; 0 before.
+    capacity: u64,
     /// By slot, as far as entries were put into other rooms; whoever is beyond is in room 0.
     places: Vec<Place>,
 }
@@ -80,7 +82,7 @@ pub struct Rooms {
 impl Rooms {
     /// One room, under this policy.
     pub fn new(policy: AnyPolicy) -> Self {
-        Rooms { base: policy, others: Vec::new(), places: Vec::new() }
+        Rooms { base: policy, others: Vec::new(), capacity: 0, places: Vec::new() }
     }
 
     /// The policy of room 0; the others are of the same kind.
@@ -98,7 +100,8 @@ impl Rooms {
     #[inline(never)]
     fn put(&mut self, slot: Slot, fingerprint: u64, meta: &Meta) {
         while self.others.len() < meta.room as usize {
-            let policy = AnyPolicy::named(self.base.name()).expect("it has a known name");
+            let mut policy = AnyPolicy::named(self.base.name()).expect("it has a known name");
+            policy.configure(Change::Capacity(self.capacity));
             self.others.push(Room { policy, slots: Vec::new(), free: Vec::new() });
         }
         let room = &mut self.others[meta.room as usize - 1];
@@ -166,14 +169,18 @@ impl Rooms {
 
     /// See [`Policy::configure`].
     pub fn configure(&mut self, change: Change) {
-        let slot = match change {
-            Change::Weight(slot, _) | Change::Deadline(slot, _) => slot,
+        let (slot, at): (Slot, fn(Slot, u64) -> Change) = match change {
+            Change::Weight(slot, _) => (slot, Change::Weight),
+            Change::Deadline(slot, _) => (slot, Change::Deadline),
+            Change::Capacity(capacity) => {
+                self.capacity = capacity;
+                self.base.configure(change);
+                return self.others.iter_mut().for_each(|room| room.policy.configure(change));
+            }
         };
         let Place { room, number } = self.place(slot);
-        self.policy(room).configure(match change {
-            Change::Weight(_, weight) => Change::Weight(number, weight),
-            Change::Deadline(_, deadline) => Change::Deadline(number, deadline),
-        });
+        let (Change::Weight(_, amount) | Change::Deadline(_, amount) | Change::Capacity(amount)) = change;
+        self.policy(room).configure(at(number, amount));
     }
 
     /// See [`Inspect::candidates`]: room by room, in the order of their turns now.

@@ -10,6 +10,7 @@ mod foreign;
 mod fork;
 mod guard;
 mod key;
+mod learn;
 mod memory;
 mod methods;
 mod options;
@@ -56,6 +57,7 @@ fn missing(py: Python<'_>) -> Bound<'_, PyAny> {
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("DEBUG", cfg!(debug_assertions))?;
     module.add("POLICIES", AnyPolicy::NAMES.to_vec())?;
+    module.add("ALIASES", AnyPolicy::ALIASES.to_vec())?;
     module.add("TIMED", below::TIMED)?;
     module.add("MISSING", missing(module.py()))?;
     module.add_class::<Missing>()?;
@@ -69,5 +71,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     disk::register(module)?;
     tiered::register(module)?;
     module.add_class::<recorder::Recorder>()?;
+    learn::register(module)?;
     trace::register(module)
 }

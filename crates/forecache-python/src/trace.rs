@@ -2,6 +2,7 @@
 
 use crate::errors::{config_error, trace_error};
 use crate::foreign;
+use crate::learn::Prior;
 use forecache_core::belady;
 use forecache_core::curve;
 use forecache_core::expiry::NEVER;
@@ -145,6 +146,11 @@ impl Trace {
 }
 
 impl Trace {
+    /// The trace itself.
+    pub fn trace(&self) -> &trace::Trace {
+        &self.0
+    }
+
     fn range(&self, start: usize, stop: Option<usize>) -> Range<usize> {
         let end = stop.unwrap_or(self.0.len()).min(self.0.len());
         start.min(end)..end
@@ -190,7 +196,8 @@ impl From<simulate::Tally> for Tally {
 }
 
 #[pyfunction(name = "simulate")]
-#[pyo3(signature = (trace, policy, *, max_entries=None, capacity=None, seed=0, addresses=false))]
+#[pyo3(signature = (trace, policy, *, max_entries=None, capacity=None, seed=0, addresses=false, prior=None))]
+#[expect(clippy::too_many_arguments, reason = "keyword arguments are the interface")]
 fn replay(
     py: Python<'_>,
     trace: &Bound<'_, Trace>,
@@ -199,9 +206,13 @@ fn replay(
     capacity: Option<u64>,
     seed: u64,
     addresses: bool,
+    prior: Option<&Bound<'_, Prior>>,
 ) -> PyResult<Tally> {
     let limit = limit(py, max_entries, capacity)?;
-    let made = named(py, policy)?;
+    let made = match (named(py, policy)?, prior) {
+        (AnyPolicy::Learned(_), Some(prior)) => prior.get().policy(),
+        (made, _) => made,
+    };
     let trace = &trace.get().0;
     let simulate = if addresses { simulate::simulate_with_addresses } else { simulate::simulate };
     let tally = py.detach(|| simulate(trace, made, limit, seed));

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from forecache import __version__
-from forecache.cli import advise, config, disk, replay, trace
+from forecache.cli import advise, config, disk, replay, trace, train
 
 app = typer.Typer(
     name="forecache",
@@ -36,6 +36,7 @@ def options(
 
 app.command(no_args_is_help=True)(replay.replay)
 app.command(no_args_is_help=True)(advise.advise)
+app.command(no_args_is_help=True)(train.train)
 app.command()(config.config)
 app.add_typer(trace.app, name="trace")
 app.add_typer(disk.app, name="disk")

@@ -45,6 +45,10 @@ def replay(
             help="The most that Belady's optimum may take (4GB; not for bytes); what is free unless given.", rich_help_panel=TRY
         ),
     ] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|none", help="What `learned` begins with, instead of what ships.", rich_help_panel=TRY),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The seed of the simulated cache.", rich_help_panel=TRY)] = 0,
     columns: reading.Columns = None,
     format: reading.Format = None,
@@ -75,7 +79,7 @@ def replay(
     """
     shares = [_share(text) for text in sizes.split(",") if text.strip()]
     names = "all" if policy.strip() == "all" else [name.strip() for name in policy.split(",")]
-    options: dict[str, Any] = {"policies": names, "byte": byte, "seed": seed, "addresses": addresses, "memory": memory}
+    options: dict[str, Any] = {"policies": names, "byte": byte, "seed": seed, "addresses": addresses, "memory": memory, "prior": prior}
     options |= {"columns": columns, "format": format, "lenient": lenient, "group_requests": group_requests}
     grouped = group_requests is not None
     output.check("csv", csv)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from forecache import checks
-from forecache._core import POLICIES, Entry
+from forecache._core import Entry
 from forecache._core import ZMemory as Store
 from forecache.errors import TierUnavailable
 from forecache.flow import Call, Flow
@@ -54,7 +54,7 @@ class ZMemory(Boundary):
             strict=strict,
             timeout=timeout,
             capacity=parse_size(capacity, "zmemory.capacity"),
-            policy=checks.one_of("zmemory.policy", policy, POLICIES),
+            policy=checks.policy("zmemory.policy", policy),
             packed=Compressed.checked("zmemory", compression, level, min_size, min_ratio),
             seed=checks.whole("zmemory.seed", seed, 0, 2**64 - 1),
         )

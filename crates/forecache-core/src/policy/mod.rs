@@ -8,6 +8,7 @@ mod arc;
 mod clock2qplus;
 mod ghost_lists;
 pub(crate) mod history;
+pub mod learned;
 mod lfu;
 mod lru;
 mod s3fifo;
@@ -22,6 +23,7 @@ pub(crate) use adaptive::lessons::{KEEP, Lessons};
 pub(crate) use adaptive::score::{AGES, CLASSES, Moment, Stamp, Weights};
 pub use arc::Arc;
 pub use clock2qplus::Clock2QPlus;
+pub use learned::Learned;
 pub use lfu::Lfu;
 pub use lru::Lru;
 pub use s3fifo::S3Fifo;
@@ -96,6 +98,8 @@ pub enum Change {
     /// The entry in this slot expires then, in nanoseconds by the store's clock; `u64::MAX` for never. A time to idle that is put off by
     /// a hit isn't told.
     Deadline(Slot, u64),
+    /// The store has room for so much, in the unit of weights. Told before the first entry comes, and when it changes.
+    Capacity(u64),
 }
 
 /// Which entry leaves. The store calls `on_insert` once for each entry that comes under the policy, `on_remove` once when it
@@ -141,9 +145,13 @@ macro_rules! policies {
             /// The names that [`AnyPolicy::named`] takes.
             pub const NAMES: &[&str] = &[$($name),+];
 
+            /// Other names of some.
+            pub const ALIASES: &[(&str, &str)] = &[("ml", "learned")];
+
             /// The policy of that name, empty.
             pub fn named(name: &str) -> Option<Self> {
-                match name { $($name => Some(AnyPolicy::$variant(<$type>::default())),)+ _ => None }
+                let alias = Self::ALIASES.iter().find(|(alias, _)| *alias == name);
+                match alias.map_or(name, |(_, name)| name) { $($name => Some(AnyPolicy::$variant(<$type>::default())),)+ _ => None }
             }
 
             /// The name it was made by.
@@ -190,4 +198,5 @@ policies! {
     "clock2q+" => Clock2QPlus(Clock2QPlus),
     "tinylfu" => TinyLfu(TinyLfu),
     "adaptive" => Adaptive(Adaptive),
+    "learned" => Learned(Learned),
 }

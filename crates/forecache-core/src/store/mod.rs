@@ -83,7 +83,7 @@ fn spread(namespace: u32, hash: u64) -> u64 {
 impl<K: Key, V> Store<K, V> {
     /// An empty store.
     pub fn new(policy: AnyPolicy, budget: Budget, clock: Clock, groups: Groups) -> Self {
-        Store {
+        let mut store = Store {
             index: K::Index::default(),
             entries: Vec::new(),
             free: Vec::new(),
@@ -103,7 +103,15 @@ impl<K: Key, V> Store<K, V> {
             counters: Counters::default(),
             tape: None,
             keeps_rest: false,
-        }
+        };
+        store.tell_capacity();
+        store
+    }
+
+    /// Tells the policy how much there is room for.
+    fn tell_capacity(&mut self) {
+        let Budget { capacity, max_entries } = self.budget;
+        self.policy.configure(Change::Capacity(max_entries.map_or(capacity, |most| most as u64)));
     }
 
     /// Entries held; expired and dead ones count until [`Store::maintain`] took them out.

@@ -101,6 +101,7 @@ impl<K: Key, V> Store<K, V> {
         (self.index, self.entries, self.free, self.idle) = Default::default();
         (self.wheel, self.tags, self.sweep) = Default::default();
         self.policy = Rooms::new(AnyPolicy::named(self.policy.base().name()).expect("it has a known name"));
+        self.tell_capacity();
         if let Some(tape) = &mut tape {
             tape.clear(self.clock.now());
         }
@@ -144,6 +145,7 @@ impl<K: Key, V> Store<K, V> {
     /// Another budget; evicts until it holds. Whether entries or weights are balanced was settled when the store was made.
     pub fn resize(&mut self, capacity: u64, max_entries: Option<usize>, gone: &mut Vec<Removed<K, V>>) {
         self.budget = Budget { capacity, max_entries };
+        self.tell_capacity();
         self.evict(0, 0, None, gone);
     }
 

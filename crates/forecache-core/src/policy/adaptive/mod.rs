@@ -275,6 +275,7 @@ impl Policy for Adaptive {
                 // It may come from a time to idle, which the next hit puts off without a word.
                 (stamp.deadline, stamp.loose) = (deadline, true);
             }
+            Change::Capacity(_) => {}
         }
     }
 }

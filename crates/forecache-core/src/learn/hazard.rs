@@ -1,0 +1,120 @@
+//! The chance of a hit at each age of each class: the prior, corrected by what was seen.
+//!
+//! A correction is the ratio of seen to expected hits of a group of classes at an age, shrunk towards 1 by adding the same number of
+//! hits to both: the mean of a gamma distribution of rates after Poisson counts (Clayton and Kaldor, "Empirical Bayes
+//! estimates of age-standardized relative risks", Biometrics 1987). Corrections follow each other from coarse to fine, so a class of
+//! which little was seen is at least corrected as those like it were. Neighbouring ages lend each other evidence, less the farther they
+//! are.
+
+use super::features::{AGES, CLASSES, Scale, base, parts};
+use super::outcome::Outcomes;
+use super::prior::Prior;
+
+/// A round of corrections.
+struct Level {
+    /// Classes that share one; `None` has no share in this round.
+    group: fn(usize) -> Option<usize>,
+    /// Hits added to both sides.
+    shrink: f32,
+    /// What an age lends the next.
+    lend: f32,
+}
+
+const LEVELS: [Level; 6] = [
+    Level { group: |_| Some(0), shrink: 0.5, lend: 0.65 },
+    Level { group: |class| Some(parts(class).0), shrink: 60.0, lend: 0.65 },
+    Level { group: |class| parts(class).1.checked_sub(1), shrink: 20.0, lend: 0.55 },
+    Level { group: |class| Some(base(class)), shrink: 10.0, lend: 0.45 },
+    Level { group: |class| parts(class).2.checked_sub(1), shrink: 30.0, lend: 0.65 },
+    Level { group: |class| (parts(class).2 > 0).then_some(class), shrink: 30.0, lend: 0.65 },
+];
+
+/// No chance is greater: a class may change.
+const MOST: f32 = 0.98;
+
+/// Chances by class and age.
+#[derive(Debug, Clone)]
+pub struct Hazard {
+    ages: usize,
+    /// By class and age, as all of these.
+    prior: Vec<f32>,
+    chances: Vec<f32>,
+    /// Seen and expected hits by group and age: room for a round.
+    sums: Vec<f32>,
+}
+
+impl Hazard {
+    /// The prior at this scale.
+    pub fn new(prior: &Prior, scale: &Scale) -> Self {
+        let chance = |at: usize| prior.chance(at / scale.ages, at % scale.ages, scale.entries);
+        Hazard::from_chances((0..CLASSES * scale.ages).map(chance).collect())
+    }
+
+    /// Any chances, by class and age.
+    pub fn from_chances(prior: Vec<f32>) -> Self {
+        let room = vec![0.0; 2 * prior.len()];
+        Hazard { ages: prior.len() / CLASSES, chances: prior.clone(), prior, sums: room }
+    }
+
+    /// The chances of a class, by age.
+    pub fn of(&self, class: usize) -> &[f32] {
+        &self.chances[class * self.ages..(class + 1) * self.ages]
+    }
+
+    /// Estimates all anew.
+    pub fn estimate(&mut self, outcomes: &Outcomes) {
+        self.chances.copy_from_slice(&self.prior);
+        LEVELS.iter().for_each(|level| self.correct(level, outcomes));
+    }
+
+    fn correct(&mut self, level: &Level, outcomes: &Outcomes) {
+        let ages = self.ages;
+        let groups = (0..CLASSES).filter_map(level.group).max().map_or(0, |most| most + 1);
+        let (seen, expected) = self.sums.split_at_mut(CLASSES * ages);
+        seen[..groups * ages].fill(0.0);
+        expected[..groups * ages].fill(0.0);
+        for class in 0..CLASSES {
+            let Some(group) = (level.group)(class) else { continue };
+            let (hits, exposure) = outcomes.of(class);
+            let (seen, expected) = (&mut seen[group * ages..][..ages], &mut expected[group * ages..][..ages]);
+            let chances = &self.chances[class * ages..][..ages];
+            for age in 0..ages {
+                seen[age] += hits[age];
+                expected[age] += exposure[age] * chances[age];
+            }
+        }
+        for group in 0..groups {
+            ratios(&mut seen[group * ages..][..ages], &mut expected[group * ages..][..ages], level);
+        }
+        for class in 0..CLASSES {
+            let Some(group) = (level.group)(class) else { continue };
+            let chances = &mut self.chances[class * ages..][..ages];
+            for (chance, ratio) in chances.iter_mut().zip(&seen[group * ages..][..ages]) {
+                *chance = (*chance * ratio).min(MOST);
+            }
+        }
+    }
+
+    /// Bytes allocated.
+    pub fn allocated(&self) -> usize {
+        (self.prior.capacity() + self.chances.capacity() + self.sums.capacity()) * size_of::<f32>()
+    }
+}
+
+/// Puts the shrunk ratio at each age in the place of the hits seen there. An age lends to both sides.
+fn ratios(seen: &mut [f32], expected: &mut [f32], level: &Level) {
+    let lend = level.lend;
+    let mut lent = (0.0, 0.0);
+    let mut from_younger = [(0.0, 0.0); AGES];
+    for (age, from_younger) in from_younger.iter_mut().enumerate().take(seen.len()) {
+        *from_younger = lent;
+        lent = ((lent.0 + seen[age]) * lend, (lent.1 + expected[age]) * lend);
+    }
+    lent = (0.0, 0.0);
+    for age in (0..seen.len()).rev() {
+        let (hits, chances) = (seen[age], expected[age]);
+        let younger = from_younger[age];
+        seen[age] = (hits + younger.0 + lent.0 + level.shrink) / (chances + younger.1 + lent.1 + level.shrink);
+        lent = ((lent.0 + hits) * lend, (lent.1 + chances) * lend);
+    }
+}

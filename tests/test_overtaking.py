@@ -82,6 +82,38 @@ def test_what_waits_for_the_tier_below_is_written_once_that_is_done(crew, monkey
     theirs.close()
 
 
+def test_a_tier_that_is_demoted_to_forgets_after_what_is_written_behind_below_it(colour):
+    upper, below, counters = {}, {}, Counters()
+    ours = made((Counting(upper, counters), "demote"), (Noted(below, name="lower", shared=True), "behind"), colour=colour)
+    theirs = made((Counting(upper, Counters(counters)), "demote"), (Noted(below, name="lower", shared=True), "behind"))
+    ours.set("a", 1)
+    ours.flush()
+    assert theirs.get("a") == 1
+    ours.set("a", 2)
+    assert ours.get("a") == 2
+    assert theirs.get("a") == 1
+    ours.flush()
+    assert theirs.get("a") == 2
+    ours.set_many({"a": 3})
+    assert theirs.get("a") == 2
+    ours.flush()
+    assert theirs.get("a") == 3
+    ours.close()
+    theirs.close()
+
+
+def test_where_no_thread_can_be_started_who_finds_a_queue_full_writes_what_is_below_first(crew, monkeypatch):
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(drain.Worker, "_start", start)
+    lower = Noted(name="lower", shared=True)
+    ours = made((Counting({}, Counters()), "behind"), (lower, "behind"), options={"queue": 1000})
+    crew.send(lambda: [ours.set(str(number), b"x" * 100) for number in range(50)])
+    crew.back()
+    ours.close()
+
+
 class Undecided(Noted):
     """Decides nothing, and has `between` called before it is changed."""
 

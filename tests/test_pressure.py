@@ -225,3 +225,19 @@ def test_real_memory_is_measured_and_given_back():
 def test_a_wrong_reserve_is_told(given):
     with pytest.raises(ConfigError, match="reserve: got "):
         Cache(reserve=given)
+
+
+def test_where_no_thread_could_be_started_the_next_cache_starts_one(monkeypatch):
+    watcher, start = Watcher(lambda: None), threading.Thread.start
+
+    def fail(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    cache = Cache("10MB")
+    with pytest.raises(RuntimeError, match="can't start"):
+        watcher.add(cache)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    watcher.add(cache)
+    assert watcher._thread.is_alive()
+    cache.close()

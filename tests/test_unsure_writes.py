@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from forecache import Redis, TierUnavailable
+from forecache import Cache, Redis, TierUnavailable
 from forecache._core import Entry
 from forecache.flow import arun, run
 from forecache.tiers import redis_wire
@@ -148,3 +148,21 @@ def test_a_journal_that_is_written_anew_keeps_the_times(tmp_path, monkeypatch):
     later = Owed(Journal(tmp_path / "j", "tier"))
     assert settled(later, ["a"], 99) == {"a"}
     assert later.hides("a")
+
+
+def test_nothing_is_decided_in_a_tier_while_a_write_may_still_come(redis_server, tmp_path, monkeypatch):
+    now = [1_700_000_000_000]
+    cache = Cache(tiers=[Redis(redis_server.url, timeout=TIMEOUT, retries=0)], journal=tmp_path, namespace=next(names))
+    monkeypatch.setattr(cache._stack.tiers[0], "_now", lambda: now[0])
+    with monkeypatch.context() as patch:
+        kept = held_up(patch, ConnectionResetError("reset"))
+        cache.set("lock", "late")
+    assert len(kept) == 1
+    cache.delete("lock")
+    assert [cache.add("lock", number) for number in range(3)] == [True, False, False]
+    cache.set("lock", 7)
+    assert (cache.incr("lock"), cache.pop("lock"), cache.get("lock")) == (8, 8, None)
+    now[0] += TIMEOUT * 1000 + 1
+    assert cache.add("lock", 9)
+    assert redis_server.ask("DBSIZE") > 0
+    cache.close()

@@ -12,8 +12,9 @@ from forecache.drain import settle, settle_all
 from forecache.engine import number
 from forecache.errors import CodecError, ImmutableError, ReentrantLoad
 from forecache.flow import Flow, Until
-from forecache.reads import entry_of, get, is_text
+from forecache.reads import entry_in, entry_of, get, is_text
 from forecache.stack import FAILURES
+from forecache.tiers.breaker import Breaker
 from forecache.units import Duration, parse_duration
 from forecache.writes import listed, put
 
@@ -73,9 +74,11 @@ def _decided(cache: TieredCache, key: str, choose: Choose, options: dict[str, An
                     continue
             value, old = _readable(cache, shared, key, entry)
             if value is MISSING and entry is None:
-                value, old = yield from entry_of(cache, key, skip=shared)
+                value, old = yield from _elsewhere(cache, shared, key)
             decision = choose(value, old)
             if decision.value is MISSING:
+                if shared is not None and stack.knows(shared):
+                    yield from _agree(cache, shared, key, value, ticket)
                 return decision.answer
             if shared is None:
                 done = yield from _near(cache, key, decision, options, ticket)
@@ -113,7 +116,10 @@ def _begin(cache: TieredCache, key: str) -> Flow[Changing]:
 def _settled(cache: TieredCache, shared: int, key: str) -> Flow[Entry | None]:
     """What a tier has when all is written that was on its way there."""
     yield from settle(cache, shared, [key])
-    entries = yield from cache._stack.tiers[shared].get_many((key,))
+    tier = cache._stack.tiers[shared]
+    if isinstance(tier, Breaker):
+        tier.check_quiet(key)
+    entries = yield from tier.get_many((key,))
     cache._stack.attached(cache)
     return entries.get(key)
 
@@ -126,6 +132,38 @@ def _readable(cache: TieredCache, shared: int | None, key: str, entry: Entry | N
     except CodecError:
         cache._stack.damaged(shared, key)
         return MISSING, None
+
+
+def _elsewhere(cache: TieredCache, shared: int | None, key: str) -> Flow[tuple[Any, Entry | None]]:
+    """The value and entry of a key that the deciding tier lacks. If that one would have it were it there still, what memory and
+    the tiers above have is out of date."""
+    stack = cache._stack
+    value, old = yield from entry_of(cache, key, skip=shared)
+    if shared is None or value is MISSING or not stack.knows(shared):
+        return value, old
+    if cache._peek(key, MISSING) is not MISSING:
+        payload, _ = stack.encode(key, value)
+        if not stack.takes(shared, len(payload)):
+            return value, old
+    return (yield from entry_in(cache, key, stack.depths[shared + 1 :]))
+
+
+def _agree(cache: TieredCache, shared: int, key: str, value: Any, ticket: int) -> Flow[None]:
+    """Takes out what memory and the tiers above have, if it isn't what the deciding tier says: else who reads and tries again
+    reads it again."""
+    near = cache._peek(key, MISSING)
+    above = b"d" * shared
+    if not above and (near is MISSING or near is value or _same(near, value)):
+        return
+    if cache._drop(key, above.ljust(len(cache._stack.tiers), b"-"), ticket) is not None:
+        yield from settle_all(cache, (1 << shared) - 1, [key])
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:  # an array compares element by element
+        return False
 
 
 def _moves(cache: TieredCache, shared: int, key: str, entry: Entry | None) -> Flow[bool]:
@@ -191,7 +229,7 @@ def add(cache: TieredCache, key: str, value: Any, **options: Any) -> Flow[bool]:
     cache._check(**options)
     cache._check_key(key)
     cache._stack.encode(key, value)
-    if cache._peek(key, MISSING) is not MISSING:
+    if not cache._stack.is_outdone() and cache._peek(key, MISSING) is not MISSING:
         return False
     answer = yield from decide(cache, key, lambda now, _: _STAY if now is not MISSING else Decision(value, True), options)
     return bool(answer)

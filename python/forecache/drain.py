@@ -62,10 +62,14 @@ def batch(cache: TieredCache, depth: int) -> Flow[bool]:
 
 
 def room(cache: TieredCache, depth: int) -> Flow[None]:
-    """Returns when a full queue may have room: the caller writes some of it, or waits for who does."""
-    if (yield from batch(cache, depth)):
-        return
-    woken = cache._stack.signal.wait()
+    """Returns when a full queue may have room: the caller writes some of it, or of what has to be changed further down first, or
+    waits for who does."""
+    stack = cache._stack
+    further = stack.depths[depth + 1 :] if stack.counting >> depth & 1 else ()
+    for each in (depth, *further):
+        if (yield from batch(cache, each)):
+            return
+    woken = stack.signal.wait()
     keys = cache._keys(depth)
     if keys and not (yield Until(woken)):  # what it waits for further down is with a task of this very thread's loop
         yield from _write(cache, depth, keys, others=True)

@@ -91,8 +91,9 @@ class Watcher:
                 self._start()
 
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._watch, name="forecache-pressure", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._watch, name="forecache-pressure", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def look(self) -> bool:
         """One look and what follows from it; false if there is nothing to look after any more."""

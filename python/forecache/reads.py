@@ -13,6 +13,8 @@ from forecache.flow import Flow
 from forecache.stack import FAILURES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from forecache._core import Entry, Reading
     from forecache.tiered import TieredCache
 
@@ -64,8 +66,13 @@ def get(cache: TieredCache, key: str, default: Any = None) -> Flow[Any]:
 
 
 def climb(cache: TieredCache, key: str, value: Any, ticket: int, entry: Entry, depth: int = 0) -> Any:
-    """Puts a value in memory unless it is out of date by now, and gives the caller theirs."""
-    cache._promote(key, value, ticket, entry, cache._stack.now(), depth)
+    """Puts a value in memory unless it is out of date by now, and gives the caller theirs.
+
+    What a tier has though it takes nothing so small was decided there, a lock or a count: a copy in memory would soon be out of
+    date.
+    """
+    if len(entry.payload) >= cache._stack.smallest[depth]:
+        cache._promote(key, value, ticket, entry, cache._stack.now(), depth)
     return value
 
 
@@ -112,7 +119,9 @@ def _on_the_way(cache: TieredCache, key: str, ticket: int, found: Any) -> Any:
     if found is MISSING:
         return MISSING
     value = _waiting(cache, key, found)
-    return value if value is MISSING else climb(cache, key, value, ticket, found)
+    if value is not MISSING:
+        cache._promote(key, value, ticket, found, cache._stack.now(), 0)
+    return value
 
 
 def _waiting(cache: TieredCache, key: str, entry: Entry) -> Any:
@@ -129,12 +138,11 @@ def _climb_all(cache: TieredCache, depth: int, entries: dict[str, Entry], readin
     """Adds the values of what a tier had to `found`, and puts them in memory."""
     stack = cache._stack
     now = stack.now()
-    trusted = stack.counters is None or stack.tiers[depth].shared
+    trusted = (stack.counters is None or stack.tiers[depth].shared) and not stack.smallest[depth]
     for key, ticket, entry in reading.promote(entries, found, now, depth, trusted):
         value = yield from _checked(cache, depth, key, entry)
         if value is not MISSING:
-            found[key] = value
-            cache._promote(key, value, ticket, entry, now, depth)
+            found[key] = climb(cache, key, value, ticket, entry, depth)
 
 
 def get_many(cache: TieredCache, found: dict[str, Any], reading: Reading) -> Flow[dict[str, Any]]:
@@ -187,9 +195,13 @@ def entry_of(cache: TieredCache, key: str, skip: int | None = None) -> Flow[tupl
     if found is not MISSING:
         value = _waiting(cache, key, found)
         return value, None if value is MISSING else found
-    for depth in stack.depths:
-        if hidden >> depth & 1 or depth == skip:
-            continue
+    return (yield from entry_in(cache, key, [depth for depth in stack.depths if not hidden >> depth & 1 and depth != skip]))
+
+
+def entry_in(cache: TieredCache, key: str, depths: Iterable[int]) -> Flow[tuple[Any, Entry | None]]:
+    """The same of some tiers."""
+    stack = cache._stack
+    for depth in depths:
         try:
             entries = yield from stack.tiers[depth].get_many((key,))
         except FAILURES as error:

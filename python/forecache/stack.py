@@ -83,6 +83,7 @@ class Stack:
             "around": (default.replace(b"d", b"t"), False),
         }
         self.demotes = b"d" in default
+        self.smallest = [getattr(tier, "smallest", 0) for tier in self.tiers]
         # What leaves the tier above was in these once; if another host deleted it meanwhile it must not come back.
         self.fills = [
             tier.shared and not hasattr(tier, "counters") and boundary.write != "demote"
@@ -113,6 +114,20 @@ class Stack:
     def tells(self, depth: int) -> bool:
         """Whether a tier's word holds on whether a key was there."""
         return self.counters is None or bool(self.telling >> depth & 1)
+
+    def knows(self, depth: int) -> bool:
+        """Whether what a tier lacks isn't there, whatever memory and the tiers above say: it gets all that is set, and others may
+        have taken it away. Where there are counters, memory knows that, too."""
+        return self.boundaries[depth].write != "demote" and not self.counting >> depth & 1
+
+    def is_outdone(self) -> bool:
+        """Whether a tier may know better than memory what is there."""
+        return any(map(self.knows, self._shared))
+
+    def takes(self, depth: int, size: int) -> bool:
+        """Whether a tier takes payloads of so many bytes."""
+        largest = getattr(self.tiers[depth], "largest", None)
+        return self.smallest[depth] <= size and (largest is None or size <= largest)
 
     def decider(self) -> int | None:
         """The lowest tier that other processes share and that can decide; None if they share none.

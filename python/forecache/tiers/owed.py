@@ -184,6 +184,11 @@ class Owed:
         notes = (self._here,) if self.journal is None else (self._here, self.journal.notes)
         return any(key in each.keys or any(_covers(clearing, entry) for clearing in list(each.clearings)) for each in notes)
 
+    def holds(self, key: str, now: int) -> bool:
+        """Whether a write of a key that was given up may still come."""
+        notes = (self._here,) if self.journal is None else (self._here, self.journal.notes)
+        return any(each.until.get(key, 0) > now for each in notes)
+
     def forked(self) -> None:
         """For the child of a fork."""
         self._changing = threading.RLock()

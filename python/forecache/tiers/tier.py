@@ -57,7 +57,7 @@ BATCH = 64
 """Keys up to which they do so."""
 SCANNED = 256
 """Places that a scan looks at, at a time."""
-LIMITS = frozenset({"lists", "largest", "decides"})
+LIMITS = frozenset({"lists", "smallest", "largest", "decides"})
 """Names of what a tier may be limited to: see `Limited`."""
 FAKE_START = 1_577_836_800_000
 """Wall time at which a `FakeClock` begins: 2020-01-01 00:00 UTC."""
@@ -216,6 +216,10 @@ class Limited(Protocol):
     @property
     def lists(self) -> bool:
         """Whether it knows its keys; `scan` of one that doesn't gives `(None, [])`."""
+
+    @property
+    def smallest(self) -> int:
+        """Bytes of payload below which `set_many` takes no entry; a `swap` takes all. It doesn't change."""
 
     @property
     def largest(self) -> int | None:

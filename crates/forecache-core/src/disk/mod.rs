@@ -309,11 +309,15 @@ impl Disk {
         if !self.lock.is_there() || ["", "lock", "control", "index", "slabs", "large"].into_iter().all(writable) {
             return Error::Gone(self.directory.clone());
         }
-        if let (false, Some(id)) = (self.settled(), self.control.find(self.hash)) {
-            // Somebody has claimed the namespace since.
+        self.look_for_namespace();
+        Error::ReadOnly { path: self.directory.clone(), why: why.into() }
+    }
+
+    /// Where nothing can be written, somebody else may have claimed the namespace since.
+    fn look_for_namespace(&self) {
+        if let (true, false, Some(id)) = (self.forbidden.is_some(), self.settled(), self.control.find(self.hash)) {
             self.namespace.store(id, Relaxed);
         }
-        Error::ReadOnly { path: self.directory.clone(), why: why.into() }
     }
 
     /// That it can't be written to, and why, if it is so.

@@ -102,6 +102,7 @@ impl Disk {
     /// The live entry of a fingerprint.
     pub(super) fn look_up(&self, fingerprint: u64, now: u64) -> Result<Option<(u64, Slot)>> {
         if !self.settled() {
+            self.look_for_namespace(); // for the next: this fingerprint isn't one of it
             return Ok(None);
         }
         match self.indexed(|index| index.get(fingerprint))? {

@@ -63,8 +63,9 @@ impl Memory {
             let mut announced = Vec::with_capacity(asked.len());
             for (name, group, mark) in asked {
                 let lookup = name.lookup(NAMESPACE);
-                let again = |announced: &[Asked]| announced.iter().any(|asked| (lookup.equal)(&asked.key));
-                if seen.insert(lookup.hash, ()).is_some() && again(&announced) {
+                let place = *seen.entry(lookup.hash).or_insert(announced.len());
+                // The first of that hash is nearly always it.
+                if announced[place..].iter().any(|asked: &Asked| (lookup.equal)(&asked.key)) {
                     continue;
                 }
                 let idle = state.below.depths.iter().all(|depth| depth.queue.get(&lookup).is_none());

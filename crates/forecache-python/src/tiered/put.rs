@@ -306,6 +306,7 @@ impl Memory {
             }
             state.strike(lookup.hash);
             let mut answer = if outcome == Some(Outcome::Stored) { TAKEN } else { 0 };
+            let behind = plan.iter().rposition(|letter| *letter == b'b');
             for (number, (letter, depth)) in plan.iter().zip(&mut state.below.depths).enumerate() {
                 let (what, bytes) = match letter {
                     b'b' | b't' => {
@@ -316,7 +317,9 @@ impl Memory {
                     _ => continue,
                 };
                 old.extend(depth.queue.put(&lookup, item.name.text(), Operation { what, mark }, bytes));
-                if *letter != b'b' {
+                // Others look anew when a tier with counters is told, and keep what they find: that has to be below by then.
+                let comes_later = depth.counts && behind.is_some_and(|behind| number < behind);
+                if *letter == b't' || *letter == b'd' && !comes_later {
                     answer |= 1 << (MASK as usize + number);
                 }
             }

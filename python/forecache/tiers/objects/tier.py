@@ -44,6 +44,7 @@ class ObjectTier:
         self.name = options.name
         self.options = options
         self.decides = options.decide
+        self.smallest = options.min_size
         self._now = now or wall_time()
         self._records = Records(namespace, options.packed.packing())
         self._bucket = Bucket(options.where, options.access(), options.concurrency, self._records, self._now)

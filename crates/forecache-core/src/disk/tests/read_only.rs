@@ -74,3 +74,14 @@ fn what_others_change_is_seen() {
     disk.clear().unwrap();
     assert_eq!((get(&read, "k"), get(&read, "0")), (None, None));
 }
+
+#[test]
+fn a_namespace_that_is_begun_later_is_found_by_reads() {
+    let directory = directory();
+    drop(open_with(directory.path(), |options| options.namespace = "other".into()));
+    let read = open_to_read(directory.path()).unwrap();
+    assert_eq!(get(&read, "k"), None);
+    set(&open(directory.path()), "k", b"v");
+    // The first that comes finds the namespace, and nothing else.
+    assert_eq!((get(&read, "k"), get(&read, "k")), (None, Some(b"v".to_vec())));
+}

@@ -418,12 +418,12 @@ impl Policy for Learned {
         }
         let mut worst = Worst::default();
         if self.residents.len() <= self.settings.candidates {
-            (0..self.residents.len()).for_each(|place| worst.see(self.worth(place), self.residents[place].slot));
+            (0..self.residents.len()).for_each(|place| worst.see(self.worth(place), place as u32));
         } else {
             for slot in self.runners_up.into_iter().chain([self.newcomer]) {
                 // A slot that was emptied since has no place, or another entry, which is as good as a random one.
                 if let Some(&place) = self.places.get(slot as usize).filter(|&&place| place != NONE) {
-                    worst.see(self.worth(place as usize), slot);
+                    worst.see(self.worth(place as usize), place);
                 }
             }
             // All are drawn before any is looked at, so that the processor waits for memory once.
@@ -431,15 +431,13 @@ impl Policy for Learned {
             let drawn = &mut drawn[..self.settings.candidates.saturating_sub(RUNNERS_UP + 1).min(MOST_DRAWN)];
             drawn.iter_mut().for_each(|place| *place = self.random.below(self.residents.len()));
             for &mut place in drawn {
-                let worth = self.worth(place);
-                if worst.takes(worth) {
-                    worst.see(worth, self.residents[place].slot);
-                }
+                worst.see(self.worth(place), place as u32);
             }
         }
-        let victim;
-        (victim, self.runners_up) = worst.split();
-        victim
+        let (victim, runners_up) = worst.split();
+        let slot = |place: u32| self.residents.get(place as usize).map(|resident| resident.slot);
+        self.runners_up = runners_up.map(|place| slot(place).unwrap_or(NONE));
+        slot(victim)
     }
 
     fn configure(&mut self, change: Change) {

@@ -72,5 +72,7 @@ def train_prior(
         raise wrong("leave_out", leave_out, ", ".join(GROUPS))
     files = [path for path in paths if leave_out is None or group_of(path) != leave_out]
     if not files:
-        raise ConfigError(f"train: no trace is left without the group {leave_out!r}" if leave_out else "train: no trace was given")
+        raise ConfigError(
+            f"train: no trace is left without the group {leave_out!r}" if leave_out else "train: no trace was given"
+        )
     return Prior.of(list(evidence(files, progress=progress, **reading).values()))

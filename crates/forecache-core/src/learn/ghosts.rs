@@ -211,8 +211,8 @@ mod tests {
         ghosts.fit(2048, &Scale::of(256), 0);
         let room = ghosts.room() as u32;
         (0..room / 2).for_each(|number| _ = ghosts.put(fingerprint(number), ghost(number, 1), number));
-        (room / 2..4 * room).for_each(|number| _ = ghosts.put(fingerprint(number), ghost(number, 0), number));
-        let kept = (0..room / 2).filter(|&number| ghosts.take(fingerprint(number), 4 * room).is_some()).count();
+        (room / 2..2 * room).for_each(|number| _ = ghosts.put(fingerprint(number), ghost(number, 0), number));
+        let kept = (0..room / 2).filter(|&number| ghosts.take(fingerprint(number), 2 * room).is_some()).count();
         assert!(kept as u32 > room / 4, "{kept} of {}", room / 2);
     }
 

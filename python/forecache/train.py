@@ -40,8 +40,8 @@ def group_of(path: TracePath) -> str | None:
 def evidence(
     paths: Iterable[TracePath], *, progress: Callable[[int, int], object] | None = None, **reading: object
 ) -> dict[str, Evidence]:
-    """What became of the keys of each trace, by path, on all cores. `reading` is as for `open_trace`. `progress` is called with the
-    number of traces done and their total. Raises `TraceError` for a trace that can't be read or is too short."""
+    """What became of the keys of each trace, by path, on all cores. `reading` is as for `open_trace`. `progress` is called with
+    the number of traces done and their total. Raises `TraceError` for a trace that can't be read or is too short."""
     files = [str(path) for path in paths]
 
     def watch(path: str) -> Evidence:

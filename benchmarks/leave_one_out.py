@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """How good the policy `learned` is on traffic that its prior wasn't trained on.
 
-`python benchmarks/leave_one_out.py FOLDER [-o RESULTS.csv]` takes the traces of FOLDER group by group (`forecache.train.GROUPS`), trains a
-prior on those of all other groups, replays the group with it, and writes the rows of all groups as one CSV.
+`python benchmarks/leave_one_out.py FOLDER [-o RESULTS.csv]` takes the traces of FOLDER group by group (`forecache.train.GROUPS`),
+trains a prior on those of all other groups, replays the group with it, and writes the rows of all groups as one CSV.
 """
 
 from __future__ import annotations

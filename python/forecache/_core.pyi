@@ -669,7 +669,7 @@ def simulate(
     addresses: bool = False,
     prior: Prior | None = None,
 ) -> Tally:
-    """Replays `trace` through an empty store bounded by entries or by bytes (one of them). `prior` goes to the policy `learned`."""
+    """Replays `trace` through an empty store bounded by entries or by bytes (one of them). `prior` goes to `learned`."""
 
 class Prior:
     """What the policy `learned` knows before it has seen anything."""

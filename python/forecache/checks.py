@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import FunctionType, MethodType
 from typing import Any
 
+from forecache._core import ALIASES, POLICIES
 from forecache.units import Duration, nearest, parse_duration, wrong
 
 IN_LINE = "not async, since it is called in line: hand over to your loop, as with loop.call_soon_threadsafe(queue.put_nowait, …)"

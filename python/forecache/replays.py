@@ -105,8 +105,8 @@ def replay(
     `format` is one of `_core.FORMATS`, found by the file itself if not given; `columns` says what the columns of a table
     hold: "key=id,size=bytes". `lenient` leaves rows out that can't be used, with a warning that counts them. `group_requests`
     says which rows are one request: a file of one byte a row (1 for the last of a request), a directory of such files named
-    like the traces, or a column. `addresses` tells policies the numbers that keys are, not only their fingerprints. `prior` is what
-    the policy `learned` begins with, instead of what ships with it: a file that `forecache train` wrote, or "none".
+    like the traces, or a column. `addresses` tells policies the numbers that keys are, not only their fingerprints. `prior` is
+    what the policy `learned` begins with, instead of what ships with it: a file that `forecache train` wrote, or "none".
 
     Raises `ConfigError` for an unknown policy or size and `TraceError` for a trace that can't be read, or whose keys are no
     addresses where they were asked for; there are no rows then.
@@ -193,7 +193,7 @@ def _run(
 
     def run(job: Job) -> Row:
         share, policy, capacity = job
-        limit = {"capacity": capacity} if by_bytes else {"max_entries": capacity}
+        limit: dict[str, Any] = {"capacity": capacity} if by_bytes else {"max_entries": capacity}
         if policy != BELADY:
             tally: Tally | Counts = simulate(trace, policy, **options, **limit)
         elif best is not None:

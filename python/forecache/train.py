@@ -40,8 +40,8 @@ def group_of(path: TracePath) -> str | None:
 def evidence(
     paths: Iterable[TracePath], *, progress: Callable[[int, int], object] | None = None, **reading: object
 ) -> dict[str, Evidence]:
-    """What became of the keys of each trace, by path, on all cores. `reading` is as for `open_trace`. `progress` is called with the
-    number of traces done and their total. Raises `TraceError` for a trace that can't be read or is too short."""
+    """What became of the keys of each trace, by path, on all cores. `reading` is as for `open_trace`. `progress` is called with
+    the number of traces done and their total. Raises `TraceError` for a trace that can't be read or is too short."""
     files = [str(path) for path in paths]
 
     def watch(path: str) -> Evidence:
@@ -72,5 +72,7 @@ def train_prior(
         raise wrong("leave_out", leave_out, ", ".join(GROUPS))
     files = [path for path in paths if leave_out is None or group_of(path) != leave_out]
     if not files:
-        raise ConfigError(f"train: no trace is left without the group {leave_out!r}" if leave_out else "train: no trace was given")
+        raise ConfigError(
+            f"train: no trace is left without the group {leave_out!r}" if leave_out else "train: no trace was given"
+        )
     return Prior.of(list(evidence(files, progress=progress, **reading).values()))

@@ -60,7 +60,8 @@ fn main() {
                     continue;
                 }
                 let Tally { accesses, misses, bytes, missed_bytes, took, .. } =
-                    bare::replay(&trace, || policy(&prior), &[limit], knob("SEED", 0)).unwrap_or_else(|error| panic!("{error}"))[0];
+                    bare::replay(&trace, || policy(&prior), &[limit], knob("SEED", 0)).unwrap_or_else(|error| panic!("{error}"))
+                        [0];
                 let (ratio, byte_ratio) = (misses as f64 / accesses as f64, missed_bytes as f64 / bytes as f64);
                 let nanoseconds = took.as_nanos() as f64 / accesses as f64;
                 rows.lock().unwrap().push(format!("{name},{share},learned,{ratio:.6},{byte_ratio:.6},{nanoseconds:.0}"));

@@ -54,7 +54,8 @@ impl Evidence {
         let trace = trace.get().trace();
         let evidence = py.detach(|| train::Evidence::of(trace, &entries));
         let smallest = train::FEWEST;
-        let wrong = || trace_error(py, format!("nothing can be learned from a trace whose caches hold fewer than {smallest} entries"));
+        let wrong =
+            || trace_error(py, format!("nothing can be learned from a trace whose caches hold fewer than {smallest} entries"));
         evidence.map(Evidence).ok_or_else(wrong)
     }
 }

@@ -79,7 +79,14 @@ def replay(
     """
     shares = [_share(text) for text in sizes.split(",") if text.strip()]
     names = "all" if policy.strip() == "all" else [name.strip() for name in policy.split(",")]
-    options: dict[str, Any] = {"policies": names, "byte": byte, "seed": seed, "addresses": addresses, "memory": memory, "prior": prior}
+    options: dict[str, Any] = {
+        "policies": names,
+        "byte": byte,
+        "seed": seed,
+        "addresses": addresses,
+        "memory": memory,
+        "prior": prior,
+    }
     options |= {"columns": columns, "format": format, "lenient": lenient, "group_requests": group_requests}
     grouped = group_requests is not None
     output.check("csv", csv)

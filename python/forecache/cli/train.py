@@ -19,9 +19,7 @@ def train(
     ],
     target: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write: OUT.fcp.")],
     prior: Annotated[bool, typer.Option("--prior", help="Train a prior, which serves any cache.")] = False,
-    leave_out: Annotated[
-        str | None, typer.Option(metavar="GROUP", help=f"Leave these traces out: {', '.join(GROUPS)}.")
-    ] = None,
+    leave_out: Annotated[str | None, typer.Option(metavar="GROUP", help=f"Leave these traces out: {', '.join(GROUPS)}.")] = None,
     columns: reading.Columns = None,
     format: reading.Format = None,
     lenient: reading.Lenient = False,

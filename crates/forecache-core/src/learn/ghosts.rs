@@ -164,3 +164,66 @@ fn uses(place: u64) -> u8 {
 fn last(place: u64) -> u32 {
     (place >> 16) as u32 & LAST
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ghost(last: u32, uses: u8) -> Ghost {
+        Ghost { history: History { last, class: 0, uses, gaps: 77 }, watched: uses % 2 == 0 }
+    }
+
+    fn fingerprint(number: u32) -> u32 {
+        crate::fingerprint::fingerprint(&number.to_le_bytes(), 7) as u32
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_put_is_taken_as_it_was_and_once(numbers in prop::collection::btree_set(any::<u32>(), 1..100), now in any::<u32>()) {
+            let mut ghosts = Ghosts::default();
+            ghosts.fit(4096, &Scale::of(500), now);
+            for (&number, age) in numbers.iter().zip(0..) {
+                prop_assert_eq!(ghosts.put(fingerprint(number), ghost(now.wrapping_sub(age), 3), now), None);
+            }
+            // Built anew it still knows all.
+            ghosts.fit(9000, &Scale::of(500), now);
+            for (&number, age) in numbers.iter().zip(0..) {
+                prop_assert_eq!(ghosts.take(fingerprint(number), now), Some(ghost(now.wrapping_sub(age), 3)));
+                prop_assert_eq!(ghosts.take(fingerprint(number), now), None);
+            }
+            prop_assert_eq!(ghosts.iter(now).count(), 0);
+        }
+
+        #[test]
+        fn whatever_the_size_and_scale_nothing_breaks(limit in 0usize..3000, entries in 1usize..1 << 31, now in any::<u32>(), number in any::<u32>()) {
+            let mut ghosts = Ghosts::default();
+            ghosts.fit(limit, &Scale::of(entries), now);
+            ghosts.put(number, ghost(now, 1), now);
+            prop_assert_eq!(ghosts.take(number, now).is_some(), limit > 0);
+            ghosts.sweep(now.wrapping_add(number));
+        }
+    }
+
+    #[test]
+    fn a_full_table_keeps_what_was_used_more_than_once() {
+        let mut ghosts = Ghosts::default();
+        ghosts.fit(2048, &Scale::of(256), 0);
+        let room = ghosts.room() as u32;
+        (0..room / 2).for_each(|number| _ = ghosts.put(fingerprint(number), ghost(number, 1), number));
+        (room / 2..2 * room).for_each(|number| _ = ghosts.put(fingerprint(number), ghost(number, 0), number));
+        let kept = (0..room / 2).filter(|&number| ghosts.take(fingerprint(number), 2 * room).is_some()).count();
+        assert!(kept as u32 > room / 4, "{kept} of {}", room / 2);
+    }
+
+    #[test]
+    fn what_is_too_old_for_its_time_is_swept_out() {
+        let mut ghosts = Ghosts::default();
+        ghosts.fit(2048, &Scale::of(256), 0);
+        ghosts.put(fingerprint(1), ghost(0, 1), 0);
+        ghosts.sweep(LAST / 4);
+        assert_eq!(ghosts.iter(LAST / 4).count(), 1);
+        ghosts.sweep(LAST / 4 * 3);
+        assert_eq!(ghosts.iter(LAST / 4 * 3).count(), 0);
+    }
+}

@@ -118,3 +118,43 @@ fn ratios(seen: &mut [f32], expected: &mut [f32], level: &Level) {
         lent = ((lent.0 + hits) * lend, (lent.1 + chances) * lend);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn estimated(hits: u32) -> (Scale, Hazard) {
+        let scale = Scale::of(1000);
+        let mut outcomes = Outcomes::new(scale.ages);
+        for _ in 0..hits {
+            outcomes.expose(0, 0, 100, &scale);
+            outcomes.hit(0, 100, &scale);
+        }
+        outcomes.settle();
+        let mut hazard = Hazard::new(&Prior::none(), &scale);
+        hazard.estimate(&outcomes);
+        (scale, hazard)
+    }
+
+    #[test]
+    fn without_evidence_the_prior_holds() {
+        let (_, hazard) = estimated(0);
+        assert_eq!(hazard.chances, hazard.prior);
+    }
+
+    #[test]
+    fn evidence_moves_the_chance_where_it_was_seen() {
+        let (scale, few) = estimated(5);
+        let (_, many) = estimated(5000);
+        let (at, before) = (scale.bucket(100), scale.bucket(50));
+        assert!(few.prior[at] < few.of(0)[at] && few.of(0)[at] < many.of(0)[at]);
+        assert!(many.of(0)[at] > 0.9);
+        assert!(many.of(0)[before] < many.prior[before]);
+    }
+
+    #[test]
+    fn chances_are_chances() {
+        let (_, many) = estimated(100_000);
+        assert!(many.chances.iter().all(|chance| (0.0..=MOST).contains(chance)));
+    }
+}

@@ -132,7 +132,7 @@ mod tests {
         assert!(Prior::read(b"").unwrap_err().contains("is no prior"));
         assert!(changed(0, b'X').contains("is no prior"));
         assert!(changed(8, 9).contains("version 9; this forecache reads version 1"));
-        assert!(changed(10, 4).contains("has 4 x 44 numbers"));
+        assert!(changed(10, 4).contains("has 260 x 44 numbers"));
         assert!(changed(99, good[99] ^ 1).contains("checksum"));
         assert!(Prior::read(&good[..good.len() - 1]).unwrap_err().contains("bytes; expected"));
     }

@@ -4,14 +4,14 @@
 //! scheme", INFOCOM 2001); those that are kept from one time to the next make it better still. The newcomer is looked at
 //! when the next one needs its place: in a scan they make room for each other.
 
-use crate::list::{NONE, Slot};
+use crate::list::NONE;
 
 /// The next worst, looked at again the next time.
 pub const RUNNERS_UP: usize = 4;
 
 /// The worst entries seen, the very worst first.
 #[derive(Debug)]
-pub struct Worst([(f32, Slot); 1 + RUNNERS_UP]);
+pub struct Worst([(f32, u32); 1 + RUNNERS_UP]);
 
 impl Default for Worst {
     fn default() -> Self {
@@ -20,16 +20,10 @@ impl Default for Worst {
 }
 
 impl Worst {
-    /// Whether an entry of that worth would be among them.
-    #[inline(always)]
-    pub fn takes(&self, worth: f32) -> bool {
-        worth < self.0[RUNNERS_UP].0
-    }
-
-    /// Looks at an entry. Among equals the one seen first is worse.
+    /// Looks at an entry by its place. Among equals the one seen first is worse.
     #[inline]
-    pub fn see(&mut self, worth: f32, slot: Slot) {
-        if !self.takes(worth) || self.0.iter().any(|other| other.1 == slot) {
+    pub fn see(&mut self, worth: f32, place: u32) {
+        if worth >= self.0[RUNNERS_UP].0 || self.0.iter().any(|other| other.1 == place) {
             return;
         }
         let mut at = RUNNERS_UP;
@@ -37,13 +31,13 @@ impl Worst {
             self.0[at] = self.0[at - 1];
             at -= 1;
         }
-        self.0[at] = (worth, slot);
+        self.0[at] = (worth, place);
     }
 
-    /// The worst, and those next to it.
-    pub fn split(self) -> (Option<Slot>, [Slot; RUNNERS_UP]) {
+    /// The places of the worst and of those next to it; [`NONE`] where there are none.
+    pub fn split(self) -> (u32, [u32; RUNNERS_UP]) {
         let [(_, worst), runners_up @ ..] = self.0;
-        ((worst != NONE).then_some(worst), runners_up.map(|(_, slot)| slot))
+        (worst, runners_up.map(|(_, place)| place))
     }
 }
 
@@ -77,15 +71,15 @@ mod tests {
             let mut worst = Worst::default();
             let mut random = Random(seed);
             for _ in 0..worths.len() * 20 {
-                let slot = random.below(worths.len());
-                worst.see(worths[slot] as f32, slot as Slot);
+                let place = random.below(worths.len());
+                worst.see(worths[place] as f32, place as u32);
             }
-            (0..worths.len()).for_each(|slot| worst.see(worths[slot] as f32, slot as Slot));
-            let found: Vec<Slot> = worst.0.iter().map(|other| other.1).filter(|&slot| slot != NONE).collect();
+            (0..worths.len()).for_each(|place| worst.see(worths[place] as f32, place as u32));
+            let found: Vec<u32> = worst.0.iter().map(|other| other.1).filter(|&place| place != NONE).collect();
             let mut sorted = worths.clone();
             sorted.sort_unstable();
             sorted.truncate(1 + RUNNERS_UP);
-            prop_assert_eq!(found.iter().map(|&slot| worths[slot as usize]).collect::<Vec<_>>(), sorted);
+            prop_assert_eq!(found.iter().map(|&place| worths[place as usize]).collect::<Vec<_>>(), sorted);
         }
     }
 

@@ -181,16 +181,42 @@ def small_file_system(tmp_path):
     subprocess.run(["umount", "--lazy", tmp_path], check=True)
 
 
+FULL = "no space is left on its file system, so it holds less than its capacity"
+
+
+def noise(number):
+    return random.Random(number).randbytes(50_000)
+
+
 def test_a_full_file_system_is_told_and_harms_nothing(small_file_system, caplog):
     path = small_file_system / "cache"
     with Cache("1MB", tiers=[Disk(path, "200MB", write="through", compression="none", admission="all")]) as cache:
-        values = {f"key:{number}": random.Random(number).randbytes(50_000) for number in range(500)}
+        values = {f"key:{number}": noise(number) for number in range(500)}
         for key, value in values.items():
             cache.set(key, value)
         (told,) = cache.stats().tiers
         assert told.state == "up"
-        assert told.reason == f"{path}: no space is left on its file system, so it holds less than its capacity"
+        assert told.reason == f"{path}: {FULL}"
         assert sum(told.reason in line for line in caplog.messages) == 1
         found = {key: value for key in values if (value := cache.get(key)) is not None}
         assert len(found) > 100
         assert found == {key: values[key] for key in found}
+
+
+def take_all(path):
+    with path.open("wb", buffering=0) as file:
+        while file.write(bytes(2**16)):
+            pass
+
+
+def test_a_directory_that_a_full_file_system_left_in_the_making_is_finished_and_not_damaged(small_file_system, clock, caplog):
+    with pytest.raises(OSError, match="No space"):
+        take_all(small_file_system / "other")
+    with Cache("1MB", tiers=[Disk(small_file_system / "cache", "10MB", write="through")], clock=clock) as cache:
+        assert "No space left" in cache.stats().tiers[0].reason
+        (small_file_system / "other").unlink()
+        clock.advance(2)
+        cache.set("a", 1)
+        (told,) = cache.stats().tiers
+        assert (told.state, told.reason, told.entries, told.corrupt) == ("up", None, 1, 0)
+    assert "damaged" not in caplog.text

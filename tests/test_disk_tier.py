@@ -5,10 +5,12 @@ import random
 import shutil
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
+from conftest import Face
 
-from forecache import Cache, Disk, TierOpened, TierUnavailable
+from forecache import Cache, CacheClosed, Disk, TierOpened, TierUnavailable, ZMemory
 from forecache._core import Entry
 from forecache.flow import run
 from forecache.testing import FakeClock
@@ -181,6 +183,7 @@ def small_file_system(tmp_path):
     subprocess.run(["umount", "--lazy", tmp_path], check=True)
 
 
+MAPS = Path("/proc/self/maps")
 FULL = "no space is left on its file system, so it holds less than its capacity"
 
 
@@ -220,3 +223,24 @@ def test_a_directory_that_a_full_file_system_left_in_the_making_is_finished_and_
         (told,) = cache.stats().tiers
         assert (told.state, told.reason, told.entries, told.corrupt) == ("up", None, 1, 0)
     assert "damaged" not in caplog.text
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="only Linux tells what is open")
+@pytest.mark.parametrize("above", [[], [ZMemory("1MB")]])
+def test_a_closed_cache_has_nothing_of_the_directory_open(tmp_path, colour, above):
+    face = Face(Cache("1MB", max_entries=1, tiers=[*above, Disk(tmp_path / "cache")]), colour)
+    face.set_many({f"key:{number}": noise(number) for number in range(3)})
+    assert face.incr("n") == 1
+    assert str(tmp_path / "cache") in opened()
+    assert face.get("key:1") == noise(1)
+    face.close()
+    assert str(tmp_path / "cache") not in opened()
+    with pytest.raises(CacheClosed):
+        face.set("a", 1)
+    assert face.cache.stats().tiers[-1].entries == 4
+
+
+def opened():
+    """Files that this process has open or mapped."""
+    links = [str(path.resolve()) for path in Path("/proc/self/fd").iterdir()]
+    return MAPS.read_text() + "\n".join(links)

@@ -152,14 +152,15 @@ def _set(cache: TieredCache, depth: int, taken: Taken) -> Flow[list[str]]:
 def _recall(cache: TieredCache, depth: int, entries: Mapping[str, Entry]) -> Flow[None]:
     """Takes out again what sank into a tier while another process changed its key, where the tier can't see that by itself."""
     stack = cache._stack
-    if stack.counters is None or stack.counting >> depth & 1:
+    counters = stack.counters
+    if counters is None or stack.counting >> depth & 1:
         return
     late = {key: entry for key, entry in entries.items() if not cache._is_current(key, entry.mark)}
     there = (yield from stack.tiers[depth].get_many(list(late))) if late else {}
     for key, entry in there.items():
         if (entry.written, entry.payload) == (late[key].written, late[key].payload):
             yield from stack.tiers[depth].swap(key, entry.version, None)
-            stack.counters.bump(stack.counters.stripe(stack.namespace, key))  # who has read it meanwhile lets go of it
+            counters.bump(counters.stripe(stack.namespace, key))  # who has read it meanwhile lets go of it
 
 
 def _encoded(cache: TieredCache, depth: int, key: str, value: Any) -> Entry | None:

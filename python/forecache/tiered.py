@@ -215,6 +215,7 @@ def _close(cache: TieredCache) -> Flow[None]:
                 yield from tier.close()
             except FAILURES as error:
                 stack.failed(depth, "close", (), error)
+        stack.counters = None  # they keep a directory's file mapped
 
 
 class _Items(Items):

@@ -157,6 +157,9 @@ class DiskTier:
                     reason = str(error) if options.path in str(error) else f"{options.path}: {error}"
                     self._last = TierStats(self.name, capacity=options.capacity, state="down", reason=reason)
                     raise TierUnavailable(reason) from error
+                if self._closed:  # meanwhile
+                    self._disk = None
+                    raise TierUnavailable(f"{self.name}: closed")
                 self._tell_damage(self._disk)
                 if told := self._disk.read_only():
                     _log.warning("%s: %s", self.name, told)

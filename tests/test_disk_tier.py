@@ -191,6 +191,16 @@ def noise(number):
     return random.Random(number).randbytes(50_000)
 
 
+def filled(folder, **options):
+    """A cache over a directory there that has taken what the file system has room for."""
+    cache = Cache("1MB", tiers=[Disk(folder / "cache", "200MB", compression="none", admission="all", **options)])
+    number = 0
+    while not cache.stats().tiers[0].refused:
+        cache.set(f"key:{number}", noise(number), write="through")
+        number += 1
+    return cache
+
+
 def test_a_full_file_system_is_told_and_harms_nothing(small_file_system, caplog):
     path = small_file_system / "cache"
     with Cache("1MB", tiers=[Disk(path, "200MB", write="through", compression="none", admission="all")]) as cache:
@@ -204,6 +214,15 @@ def test_a_full_file_system_is_told_and_harms_nothing(small_file_system, caplog)
         found = {key: value for key in values if (value := cache.get(key)) is not None}
         assert len(found) > 100
         assert found == {key: values[key] for key in found}
+
+
+def test_that_a_file_system_is_full_is_said_no_longer_once_it_takes_something(small_file_system):
+    with filled(small_file_system, write="through") as cache:
+        assert FULL in cache.stats().tiers[0].reason
+        subprocess.run(["mount", "-o", "remount,size=32m", small_file_system], check=True)
+        cache.set("more", noise(0))
+        assert cache.stats().tiers[0].reason is None
+        assert cache.get("more") == noise(0)
 
 
 def take_all(path):

@@ -12,6 +12,7 @@ from conftest import Face
 
 from forecache import Cache, CacheClosed, Disk, TierOpened, TierUnavailable, ZMemory
 from forecache._core import Entry
+from forecache.events import TierFailed
 from forecache.flow import run
 from forecache.testing import FakeClock
 from forecache.tiers.disk import DiskTier
@@ -223,6 +224,48 @@ def test_that_a_file_system_is_full_is_said_no_longer_once_it_takes_something(sm
         cache.set("more", noise(0))
         assert cache.stats().tiers[0].reason is None
         assert cache.get("more") == noise(0)
+
+
+def test_a_strict_one_raises_what_a_full_file_system_refuses_and_keeps_the_rest(small_file_system):
+    filled(small_file_system).close()
+    heard = []
+    with Cache(
+        "1MB", max_entries=1, tiers=[Disk(small_file_system / "cache", "200MB", compression="none", strict=True)]
+    ) as cache:
+        cache.subscribe(heard.append)
+        for _ in range(10):
+            cache.delete("key:0")  # there is room for one
+            with pytest.raises(TierUnavailable, match=FULL):
+                cache.set_many({"key:0": noise(5), "new": noise(0)}, write="through")
+        with pytest.raises(TierUnavailable, match=FULL):
+            cache.add("other", noise(0))
+        assert {event.keys for event in heard if isinstance(event, TierFailed)} == {("new",), ("other",)}
+        assert [cache.get(key) for key in ("key:0", "key:1", "other")] == [noise(5), noise(1), None]
+        assert cache.stats().tiers[0].state == "up"
+
+
+def test_the_flush_of_a_strict_one_raises_what_was_refused_behind(small_file_system):
+    filled(small_file_system).close()
+    with Cache("1MB", tiers=[Disk(small_file_system / "cache", "200MB", compression="none", strict=True)]) as cache:
+        cache.set("new", noise(0))
+        with pytest.raises(TierUnavailable, match=FULL):
+            cache.flush()
+        cache.flush()
+        cache.delete("key:0")  # there is room for one
+        cache.set_many({"new": noise(0), "newer": noise(1)})
+        with pytest.raises(TierUnavailable, match=FULL):
+            cache.close()
+        assert cache.closed
+    with Cache("1MB", tiers=[Disk(small_file_system / "cache", "200MB")]) as cache:
+        assert cache.get_many(["new", "newer"]) in ({"new": noise(0)}, {"newer": noise(1)})
+
+
+def test_one_that_is_not_strict_goes_on_without_what_a_full_file_system_refuses(small_file_system):
+    with filled(small_file_system) as cache:
+        assert cache.set("new", noise(0), write="through")
+        assert cache.add("other", noise(0))
+        cache.flush()
+        assert cache.stats().tiers[0].failures == 0
 
 
 def take_all(path):

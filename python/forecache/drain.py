@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from forecache import exits
 from forecache._core import be_patient
-from forecache.errors import CacheClosed, CodecError
+from forecache.errors import CacheClosed, CodecError, TierUnavailable
 from forecache.events import TierFailed
 from forecache.flow import All, Flow, Until, run
 from forecache.stack import FAILURES
@@ -98,10 +98,23 @@ def _write(cache: TieredCache, depth: int, keys: Sequence[str] | None, *, others
                 for heard in list(cache._stack.deleting.values()):
                     heard |= deleted
         failed: list[str] = []
+        lacking: dict[str, str] = {}
         if taken.sets or taken.demotes or taken.sinks:
-            failed = yield from _set(cache, depth, taken)
+            failed = yield from _set(cache, depth, taken, lacking)
+        error = _lacks(cache, depth, lacking)
+        if error is not None and others:  # before those go on who wait for it: the rest is written yet
+            cache._stack.untold = error
         taken.end(failed)
+        if error is not None:
+            cache._stack.failed(depth, "set_many", lacking, error, raises=not others)
     return deleted, busy
+
+
+def _lacks(cache: TieredCache, depth: int, lacking: Mapping[str, str]) -> TierUnavailable | None:
+    """The failure that it is if a strict tier lacked something for entries."""
+    if not lacking or not cache._stack.boundaries[depth].strict:
+        return None
+    return TierUnavailable(f"{cache._stack.tiers[depth].name}: {next(iter(lacking.values()))}")
 
 
 def _delete(cache: TieredCache, depth: int, keys: list[str]) -> Flow[set[str]]:
@@ -115,8 +128,8 @@ def _delete(cache: TieredCache, depth: int, keys: list[str]) -> Flow[set[str]]:
         stack.attached(cache)
 
 
-def _set(cache: TieredCache, depth: int, taken: Taken) -> Flow[list[str]]:
-    """Gives the keys of entries of which the tier may have an older one now."""
+def _set(cache: TieredCache, depth: int, taken: Taken, lacking: dict[str, str]) -> Flow[list[str]]:
+    """Gives the keys of entries of which the tier may have an older one now. Adds to `lacking` what it didn't take, and why."""
     stack = cache._stack
     tier = stack.tiers[depth]
     sets, absent = taken.sets, taken.sinks
@@ -140,6 +153,8 @@ def _set(cache: TieredCache, depth: int, taken: Taken) -> Flow[list[str]]:
             del failed[lost:]
             if only:
                 yield from _recall(cache, depth, entries)
+            if stored.reason is not None and not only:
+                lacking.update(dict.fromkeys(stored.refused, stored.reason))
             taken.sinking.update(stored.evicted)
             taken.sinking.update({key: entries[key] for key in stored.refused if only and key in entries})
     except FAILURES as error:

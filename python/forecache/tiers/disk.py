@@ -220,17 +220,18 @@ class DiskTier:
         change = _change(disk.set_many, (dict(entries), self._now()), {"absent": absent}, small=small)
         refused = yield from self._changed(change, entries)
         if refused and disk.cramped() > cramped:
-            self._find_full()
-        elif len(refused) < len(entries):
+            return Stored(refused, reason=self._find_full())
+        if len(refused) < len(entries):
             self._full = None
         return Stored(refused)
 
-    def _find_full(self) -> None:
-        """Notes, and logs once a minute, that the file system refuses what the directory might have."""
+    def _find_full(self) -> str:
+        """Notes, and logs once a minute, that the file system refuses what the directory might have. Gives the reason."""
         self._full = now = self._now()
         if self._logged is None or not self._logged <= now < self._logged + QUIET:
             _log.warning("%s: %s", self.name, self._why_full())
             self._logged = now
+        return self._why_full()
 
     def _why_full(self) -> str:
         return f"{self.options.path}: {FULL}"
@@ -251,9 +252,11 @@ class DiskTier:
             return (yield from self._changed(change, (key,)))
         except UnicodeEncodeError:
             raise
-        except ValueError:  # there is no room for it, and what was there is gone all the same
+        except ValueError as error:  # there is no room for it, and what was there is gone all the same
             if disk.cramped() > cramped:
-                self._find_full()
+                reason = self._find_full()
+                if self.options.strict:
+                    raise TierReadOnly(reason) from error
             return True
 
     def _changed(self, change: Flow[T], keys: Iterable[str] = ()) -> Flow[T]:

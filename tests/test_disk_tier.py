@@ -5,11 +5,14 @@ import random
 import shutil
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
+from conftest import Face
 
-from forecache import Cache, Disk, TierOpened, TierUnavailable
+from forecache import Cache, CacheClosed, Disk, TierOpened, TierUnavailable, ZMemory
 from forecache._core import Entry
+from forecache.events import TierFailed
 from forecache.flow import run
 from forecache.testing import FakeClock
 from forecache.tiers.disk import DiskTier
@@ -181,16 +184,125 @@ def small_file_system(tmp_path):
     subprocess.run(["umount", "--lazy", tmp_path], check=True)
 
 
+MAPS = Path("/proc/self/maps")
+FULL = "no space is left on its file system, so it holds less than its capacity"
+
+
+def noise(number):
+    return random.Random(number).randbytes(50_000)
+
+
+def filled(folder, **options):
+    """A cache over a directory there that has taken what the file system has room for."""
+    cache = Cache("1MB", tiers=[Disk(folder / "cache", "200MB", compression="none", admission="all", **options)])
+    number = 0
+    while not cache.stats().tiers[0].refused:
+        cache.set(f"key:{number}", noise(number), write="through")
+        number += 1
+    return cache
+
+
 def test_a_full_file_system_is_told_and_harms_nothing(small_file_system, caplog):
     path = small_file_system / "cache"
     with Cache("1MB", tiers=[Disk(path, "200MB", write="through", compression="none", admission="all")]) as cache:
-        values = {f"key:{number}": random.Random(number).randbytes(50_000) for number in range(500)}
+        values = {f"key:{number}": noise(number) for number in range(500)}
         for key, value in values.items():
             cache.set(key, value)
         (told,) = cache.stats().tiers
         assert told.state == "up"
-        assert told.reason == f"{path}: no space is left on its file system, so it holds less than its capacity"
+        assert told.reason == f"{path}: {FULL}"
         assert sum(told.reason in line for line in caplog.messages) == 1
         found = {key: value for key in values if (value := cache.get(key)) is not None}
         assert len(found) > 100
         assert found == {key: values[key] for key in found}
+
+
+def test_that_a_file_system_is_full_is_said_no_longer_once_it_takes_something(small_file_system):
+    with filled(small_file_system, write="through") as cache:
+        assert FULL in cache.stats().tiers[0].reason
+        subprocess.run(["mount", "-o", "remount,size=32m", small_file_system], check=True)
+        cache.set("more", noise(0))
+        assert cache.stats().tiers[0].reason is None
+        assert cache.get("more") == noise(0)
+
+
+def test_a_strict_one_raises_what_a_full_file_system_refuses_and_keeps_the_rest(small_file_system):
+    filled(small_file_system).close()
+    heard = []
+    with Cache(
+        "1MB", max_entries=1, tiers=[Disk(small_file_system / "cache", "200MB", compression="none", strict=True)]
+    ) as cache:
+        cache.subscribe(heard.append)
+        for _ in range(10):
+            cache.delete("key:0")  # there is room for one
+            with pytest.raises(TierUnavailable, match=FULL):
+                cache.set_many({"key:0": noise(5), "new": noise(0)}, write="through")
+        with pytest.raises(TierUnavailable, match=FULL):
+            cache.add("other", noise(0))
+        assert {event.keys for event in heard if isinstance(event, TierFailed)} == {("new",), ("other",)}
+        assert [cache.get(key) for key in ("key:0", "key:1", "other")] == [noise(5), noise(1), None]
+        assert cache.stats().tiers[0].state == "up"
+
+
+def test_the_flush_of_a_strict_one_raises_what_was_refused_behind(small_file_system):
+    filled(small_file_system).close()
+    with Cache("1MB", tiers=[Disk(small_file_system / "cache", "200MB", compression="none", strict=True)]) as cache:
+        cache.set("new", noise(0))
+        with pytest.raises(TierUnavailable, match=FULL):
+            cache.flush()
+        cache.flush()
+        cache.delete("key:0")  # there is room for one
+        cache.set_many({"new": noise(0), "newer": noise(1)})
+        with pytest.raises(TierUnavailable, match=FULL):
+            cache.close()
+        assert cache.closed
+    with Cache("1MB", tiers=[Disk(small_file_system / "cache", "200MB")]) as cache:
+        assert cache.get_many(["new", "newer"]) in ({"new": noise(0)}, {"newer": noise(1)})
+
+
+def test_one_that_is_not_strict_goes_on_without_what_a_full_file_system_refuses(small_file_system):
+    with filled(small_file_system) as cache:
+        assert cache.set("new", noise(0), write="through")
+        assert cache.add("other", noise(0))
+        cache.flush()
+        assert cache.stats().tiers[0].failures == 0
+
+
+def take_all(path):
+    with path.open("wb", buffering=0) as file:
+        while file.write(bytes(2**16)):
+            pass
+
+
+def test_a_directory_that_a_full_file_system_left_in_the_making_is_finished_and_not_damaged(small_file_system, clock, caplog):
+    with pytest.raises(OSError, match="No space"):
+        take_all(small_file_system / "other")
+    with Cache("1MB", tiers=[Disk(small_file_system / "cache", "10MB", write="through")], clock=clock) as cache:
+        assert "No space left" in cache.stats().tiers[0].reason
+        (small_file_system / "other").unlink()
+        clock.advance(2)
+        cache.set("a", 1)
+        (told,) = cache.stats().tiers
+        assert (told.state, told.reason, told.entries, told.corrupt) == ("up", None, 1, 0)
+    assert "damaged" not in caplog.text
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="only Linux tells what is open")
+@pytest.mark.parametrize("above", [[], [ZMemory("1MB")]])
+def test_a_closed_cache_has_nothing_of_the_directory_open(tmp_path, colour, above):
+    face = Face(Cache("1MB", max_entries=1, tiers=[*above, Disk(tmp_path / "cache")]), colour)
+    face.set_many({f"key:{number}": noise(number) for number in range(3)})
+    assert face.incr("n") == 1
+    assert str(tmp_path / "cache") in opened()
+    assert face.get("key:1") == noise(1)
+    face.close()
+    assert str(tmp_path / "cache") not in opened()
+    with pytest.raises(CacheClosed):
+        face.set("a", 1)
+    assert face.cache.stats().tiers[-1].entries == 4
+
+
+def opened():
+    """Files that this process has open or mapped."""
+    links = [str(path.resolve()) for path in Path("/proc/self/fd").iterdir()]
+    return MAPS.read_text() + "\n".join(links)

@@ -518,6 +518,8 @@ class Disk:
     def close(self) -> None: ...
     def stats(self) -> dict[str, int]:
         """Entries of the namespace, bytes of the directory and repairs, and what this process did."""
+    def cramped(self) -> int:
+        """Entries that this process had refused because no space was left on the file system."""
     def read_only(self) -> str | None:
         """That it can't be written to, and why; None if it can be."""
     def counters(self) -> Counters:

@@ -202,9 +202,10 @@ def _shared(
     others = (1 << len(stack.tiers)) - 1 & ~(1 << shared)
     if others:
         yield from settle_all(cache, others, [key])
-        if stack.counters is not None and stack.counting >> shared & 1:
+        counters = stack.counters
+        if counters is not None and stack.counting >> shared & 1:
             # Who looked anew since the swap may have read what was below.
-            stack.counters.bump(stack.counters.stripe(stack.namespace, key))
+            counters.bump(counters.stripe(stack.namespace, key))
     return True
 
 

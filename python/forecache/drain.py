@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from forecache import exits
 from forecache._core import be_patient
-from forecache.errors import CacheClosed, CodecError
+from forecache.errors import CacheClosed, CodecError, TierUnavailable
 from forecache.events import TierFailed
 from forecache.flow import All, Flow, Until, run
 from forecache.stack import FAILURES
@@ -102,10 +102,23 @@ def _write(cache: TieredCache, depth: int, keys: Sequence[str] | None, *, others
                 for heard in list(cache._stack.deleting.values()):
                     heard |= deleted
         failed: list[str] = []
+        lacking: dict[str, str] = {}
         if taken.sets or taken.demotes or taken.sinks:
-            failed = yield from _set(cache, depth, taken)
+            failed = yield from _set(cache, depth, taken, lacking)
+        error = _lacks(cache, depth, lacking)
+        if error is not None and others:  # before those go on who wait for it: the rest is written yet
+            cache._stack.untold = error
         taken.end(failed)
+        if error is not None:
+            cache._stack.failed(depth, "set_many", lacking, error, raises=not others)
     return deleted, busy
+
+
+def _lacks(cache: TieredCache, depth: int, lacking: Mapping[str, str]) -> TierUnavailable | None:
+    """The failure that it is if a strict tier lacked something for entries."""
+    if not lacking or not cache._stack.boundaries[depth].strict:
+        return None
+    return TierUnavailable(f"{cache._stack.tiers[depth].name}: {next(iter(lacking.values()))}")
 
 
 def _delete(cache: TieredCache, depth: int, keys: list[str]) -> Flow[set[str]]:
@@ -119,8 +132,8 @@ def _delete(cache: TieredCache, depth: int, keys: list[str]) -> Flow[set[str]]:
         stack.attached(cache)
 
 
-def _set(cache: TieredCache, depth: int, taken: Taken) -> Flow[list[str]]:
-    """Gives the keys of entries of which the tier may have an older one now."""
+def _set(cache: TieredCache, depth: int, taken: Taken, lacking: dict[str, str]) -> Flow[list[str]]:
+    """Gives the keys of entries of which the tier may have an older one now. Adds to `lacking` what it didn't take, and why."""
     stack = cache._stack
     tier = stack.tiers[depth]
     sets, absent = taken.sets, taken.sinks
@@ -144,6 +157,8 @@ def _set(cache: TieredCache, depth: int, taken: Taken) -> Flow[list[str]]:
             del failed[lost:]
             if only:
                 yield from _recall(cache, depth, entries)
+            if stored.reason is not None and not only:
+                lacking.update(dict.fromkeys(stored.refused, stored.reason))
             taken.sinking.update(stored.evicted)
             taken.sinking.update({key: entries[key] for key in stored.refused if only and key in entries})
     except FAILURES as error:
@@ -156,14 +171,15 @@ def _set(cache: TieredCache, depth: int, taken: Taken) -> Flow[list[str]]:
 def _recall(cache: TieredCache, depth: int, entries: Mapping[str, Entry]) -> Flow[None]:
     """Takes out again what sank into a tier while another process changed its key, where the tier can't see that by itself."""
     stack = cache._stack
-    if stack.counters is None or stack.counting >> depth & 1:
+    counters = stack.counters
+    if counters is None or stack.counting >> depth & 1:
         return
     late = {key: entry for key, entry in entries.items() if not cache._is_current(key, entry.mark)}
     there = (yield from stack.tiers[depth].get_many(list(late))) if late else {}
     for key, entry in there.items():
         if (entry.written, entry.payload) == (late[key].written, late[key].payload):
             yield from stack.tiers[depth].swap(key, entry.version, None)
-            stack.counters.bump(stack.counters.stripe(stack.namespace, key))  # who has read it meanwhile lets go of it
+            counters.bump(counters.stripe(stack.namespace, key))  # who has read it meanwhile lets go of it
 
 
 def _encoded(cache: TieredCache, depth: int, key: str, value: Any) -> Entry | None:

@@ -100,6 +100,8 @@ class Stack:
         """Who decides about a key: thread and task."""
         self.failures = [0] * len(self.tiers)
         self.corrupt = [0] * len(self.tiers)
+        self.untold: TierUnavailable | None = None
+        """What a strict tier lacked for something that was written behind since the last flush."""
         self.codec: Codec = codec(config.codec, config.secret) if isinstance(config.codec, str) else config.codec
         self._raw = not isinstance(self.codec, Json)
         readers: Iterable[Codec] = (MessagePack(), Json(), self.codec)
@@ -221,12 +223,18 @@ class Stack:
         self.deciding = {}
         self.deleting = {}
 
-    def failed(self, depth: int, verb: str, keys: Iterable[str], error: Exception) -> None:
-        """Counts and tells that a tier didn't do what it was asked. Raises that if the tier is strict."""
+    def failed(self, depth: int, verb: str, keys: Iterable[str], error: Exception, *, raises: bool = True) -> None:
+        """Counts and tells that a tier didn't do what it was asked. `raises` that if the tier is strict."""
         self.failures[depth] += 1
         self.hub.tell(TierFailed(self.tiers[depth].name, verb, tuple(keys), error))
-        if self.boundaries[depth].strict:
+        if raises and self.boundaries[depth].strict:
             raise error
+
+    def raise_untold(self) -> None:
+        """Raises what a strict tier lacked for something that was written behind."""
+        untold, self.untold = self.untold, None
+        if untold is not None:
+            raise untold
 
     def damaged(self, depth: int, key: str) -> None:
         """Counts and tells that what was stored can't be read."""

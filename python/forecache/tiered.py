@@ -192,12 +192,14 @@ def _unseen(cache: TieredCache, depth: int, keys: list[str], seen: dict[str, Non
 
 def _flush(cache: TieredCache) -> Flow[None]:
     cache._near_exists("")  # a closed cache says so
+    stack = cache._stack
     yield from drain.flush(cache)
-    for depth, tier in enumerate(cache._stack.tiers):
+    for depth, tier in enumerate(stack.tiers):
         try:
             yield from tier.flush()
         except FAILURES as error:
-            cache._stack.failed(depth, "flush", (), error)
+            stack.failed(depth, "flush", (), error)
+    stack.raise_untold()
 
 
 def _close(cache: TieredCache) -> Flow[None]:
@@ -215,6 +217,8 @@ def _close(cache: TieredCache) -> Flow[None]:
                 yield from tier.close()
             except FAILURES as error:
                 stack.failed(depth, "close", (), error)
+        stack.counters = None  # they keep a directory's file mapped
+    stack.raise_untold()
 
 
 class _Items(Items):

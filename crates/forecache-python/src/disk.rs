@@ -362,6 +362,10 @@ impl Disk {
         Ok(stats)
     }
 
+    fn cramped(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.disk(py)?.tally.cramped.load(Relaxed))
+    }
+
     fn read_only(&self, py: Python<'_>) -> PyResult<Option<String>> {
         Ok(self.disk(py)?.read_only().map(|error| error.to_string()))
     }

@@ -129,10 +129,10 @@ class DiskTier:
         self._disk: Directory | None = None
         self._closed = False
         self._last = TierStats(self.name, capacity=options.capacity)
-        self._cramped = 0
         self._full: int | None = None
-        """When it was told that the file system is full."""
-        self._last_full: int | None = None
+        """When the file system was found full last, unless something was written since."""
+        self._logged: int | None = None
+        """When that was logged."""
         _alive.add(self)
 
     def open(self) -> Directory:
@@ -157,6 +157,9 @@ class DiskTier:
                     reason = str(error) if options.path in str(error) else f"{options.path}: {error}"
                     self._last = TierStats(self.name, capacity=options.capacity, state="down", reason=reason)
                     raise TierUnavailable(reason) from error
+                if self._closed:  # meanwhile
+                    self._disk = None
+                    raise TierUnavailable(f"{self.name}: closed")
                 self._tell_damage(self._disk)
                 if told := self._disk.read_only():
                     _log.warning("%s: %s", self.name, told)
@@ -212,22 +215,26 @@ class DiskTier:
     def set_many(self, entries: Mapping[str, Entry], *, absent: bool = False) -> Flow[Stored]:
         """See `Tier`."""
         disk = yield from self._opened()
+        cramped = disk.cramped()
         small = len(entries) <= BATCH and sum(len(entry.payload) for entry in entries.values()) <= INLINE
         change = _change(disk.set_many, (dict(entries), self._now()), {"absent": absent}, small=small)
         refused = yield from self._changed(change, entries)
-        if refused:
-            self._look_for_space(disk)
+        if refused and disk.cramped() > cramped:
+            return Stored(refused, reason=self._find_full())
+        if len(refused) < len(entries):
+            self._full = None
         return Stored(refused)
 
-    def _look_for_space(self, disk: Directory) -> None:
-        """Notes, and tells once a minute, that the file system refuses what the directory might have."""
-        cramped, now = disk.stats()["cramped"], self._now()
-        if cramped == self._cramped:
-            return
-        if self._full is None or not self._full <= now < self._full + QUIET:
-            _log.warning("%s: %s: %s", self.name, self.options.path, FULL)
-            self._full = now
-        self._cramped, self._last_full = cramped, now
+    def _find_full(self) -> str:
+        """Notes, and logs once a minute, that the file system refuses what the directory might have. Gives the reason."""
+        self._full = now = self._now()
+        if self._logged is None or not self._logged <= now < self._logged + QUIET:
+            _log.warning("%s: %s", self.name, self._why_full())
+            self._logged = now
+        return self._why_full()
+
+    def _why_full(self) -> str:
+        return f"{self.options.path}: {FULL}"
 
     def delete_many(self, keys: Sequence[str]) -> Flow[set[str]]:
         """See `Tier`."""
@@ -238,13 +245,18 @@ class DiskTier:
     def swap(self, key: str, version: int | None, entry: Entry | None) -> Flow[bool]:
         """See `Tier`."""
         disk = yield from self._opened()
+        cramped = disk.cramped()
         small = entry is None or len(entry.payload) <= INLINE
         try:
             change = _change(disk.swap, (key, version, entry, self._now()), {}, small=small)
             return (yield from self._changed(change, (key,)))
         except UnicodeEncodeError:
             raise
-        except ValueError:  # there is no room for it, and what was there is gone all the same
+        except ValueError as error:  # there is no room for it, and what was there is gone all the same
+            if disk.cramped() > cramped:
+                reason = self._find_full()
+                if self.options.strict:
+                    raise TierReadOnly(reason) from error
             return True
 
     def _changed(self, change: Flow[T], keys: Iterable[str] = ()) -> Flow[T]:
@@ -294,8 +306,8 @@ class DiskTier:
         if disk is None:
             return self._last
         told = disk.stats()
-        full = self._last_full is not None and self._last_full <= self._now() < self._last_full + QUIET
-        reason = f"{self.options.path}: {FULL}" if full else disk.read_only()
+        full = self._full is not None and self._full <= self._now() < self._full + QUIET
+        reason = self._why_full() if full else disk.read_only()
         return TierStats(self.name, reason=reason, **{field: told[field] for field in _TOLD if field in told})  # type: ignore[arg-type]
 
 

@@ -83,7 +83,8 @@ class Ring:
 
         stored = yield from self._each(entries, store)
         evicted = {key: entry for each in stored for key, entry in each.evicted.items()}
-        return Stored({key for each in stored for key in each.refused}, evicted)
+        reason = next((each.reason for each in stored if each.reason is not None), None)
+        return Stored({key for each in stored for key in each.refused}, evicted, reason)
 
     def delete_many(self, keys: Sequence[str]) -> Flow[set[str]]:
         """See `Tier`."""

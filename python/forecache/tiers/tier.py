@@ -70,6 +70,8 @@ class Stored(NamedTuple):
     """Keys whose entries the tier didn't take: too large for it, or refused admission. Whatever it had under them is gone."""
     evicted: Mapping[str, Entry] = {}
     """What left the tier to make room, if its place is the tier below. A tier that keeps nobody's victims gives none."""
+    reason: str | None = None
+    """What the tier lacked for `refused` that it should have; the cache raises that if the tier is strict."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,17 +225,17 @@ impl Disk {
         ours(directory)?;
         let lock = Lock::new(directory.join("lock"), State { random: options.seed.unwrap_or_default(), ..State::default() })?;
         let held = lock.take(true)?;
-        let had = ["control", "index"].map(|name| directory.join(name).exists());
         let (control, anew) = Control::open(&directory.join("control"), options.capacity, options.seed)?;
-        let slabs = Slabs::open(directory)?;
         let path = directory.join("index");
         let found = if anew { None } else { Index::open(&path)? };
         let fresh = found.is_none();
-        let lost = fresh && had.contains(&true);
         let index = match found {
             Some(index) => index,
             None => Index::replace(&path, room::LEAST_SLOTS)?,
         };
+        // They are made last: an opening that the disk had no space for has left less, and nothing was stored then.
+        let (slabs, finished) = Slabs::open(directory)?;
+        let lost = fresh && finished;
         index.current();
         if !control.born_here() || fresh || !slabs.agree(&control) {
             control.set(Word::Busy, 1);

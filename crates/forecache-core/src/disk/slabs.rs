@@ -67,13 +67,14 @@ impl Default for Owners {
 }
 
 impl Slabs {
-    /// The files in this directory.
-    pub fn open(directory: &Path) -> Result<Self> {
+    /// The files in this directory. Says whether it had any place for them.
+    pub fn open(directory: &Path) -> Result<(Self, bool)> {
         let slabs = Slabs { writable: true, ..Slabs::to_read(directory) };
-        for path in [&slabs.slabs, &slabs.large] {
+        let had = slabs.slabs.exists();
+        for path in [&slabs.large, &slabs.slabs] {
             std::fs::create_dir_all(path).map_err(Error::io("can't create", path))?;
         }
-        Ok(slabs)
+        Ok((slabs, had))
     }
 
     /// The same where they may only be read.

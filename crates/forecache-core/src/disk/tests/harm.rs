@@ -33,6 +33,28 @@ fn a_lost_or_damaged_control_or_index_starts_empty() {
 }
 
 #[test]
+fn what_an_opening_left_that_had_no_space_is_finished_and_not_damaged() {
+    let whole = directory();
+    drop(open(whole.path()));
+    for (name, length) in [("lock", 0), ("control", 0), ("control", 100_000), ("control", u64::MAX), ("index", u64::MAX)] {
+        let directory = directory();
+        for made in ["lock", "control", "index"] {
+            let file = directory.path().join(made);
+            std::fs::copy(whole.path().join(made), &file).unwrap();
+            if made == name {
+                let file = std::fs::File::options().write(true).open(&file).unwrap();
+                file.set_len(length.min(file.metadata().unwrap().len())).unwrap();
+                break;
+            }
+        }
+        let disk = open(directory.path());
+        assert_eq!(disk.tally.corrupt.load(Relaxed), 0, "{name} {length}");
+        assert!(set(&disk, "k", b"w") && get(&disk, "k").is_some());
+        assert_whole(&disk);
+    }
+}
+
+#[test]
 fn whoever_finds_the_mark_of_a_death_repairs() {
     let directory = directory();
     let (disk, other) = (open(directory.path()), open(directory.path()));

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from forecache._core import Prior
 from forecache.cli import output
-from forecache.replay import SIZES, Row, replay
+from forecache.replays import SIZES, Row, replay
 from forecache.train import evidence, group_of
 
 PATTERNS = ("*.fctrace", "*.oracleGeneral", "*.oracleGeneral.*")

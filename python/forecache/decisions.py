@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from forecache._core import MISSING, Entry
 from forecache.drain import settle, settle_all
 from forecache.engine import number
-from forecache.errors import CodecError, ImmutableError, ReentrantLoad
+from forecache.errors import CodecError, ImmutableError, ReentrantLoad, TierUnavailable
 from forecache.flow import Flow, Until
 from forecache.reads import entry_in, entry_of, get, is_text
 from forecache.stack import FAILURES
@@ -20,6 +20,7 @@ from forecache.writes import listed, put
 
 if TYPE_CHECKING:
     from forecache._core import Changing
+    from forecache.stack import Stack
     from forecache.tiered import TieredCache
 
 GONE: Final = object()
@@ -59,7 +60,7 @@ def decide(cache: TieredCache, key: str, choose: Choose, options: dict[str, Any]
 
 def _decided(cache: TieredCache, key: str, choose: Choose, options: dict[str, Any]) -> Flow[Any]:
     stack = cache._stack
-    shared = stack.decider()
+    shared = _decider(stack, key)
     refused = 0
     while True:
         ticket = cache._fetch(key)
@@ -96,6 +97,16 @@ def _decided(cache: TieredCache, key: str, choose: Choose, options: dict[str, An
             cache._forget(key, ticket)
 
 
+def _decider(stack: Stack, key: str) -> int | None:
+    """The tier that decides about a key; None while a write of it that was given up may still come there, and undo what is decided."""
+    shared = stack.decider()
+    if shared is not None and isinstance(tier := stack.tiers[shared], Breaker) and tier.holds(key):
+        if stack.boundaries[shared].strict:
+            raise TierUnavailable(f"{tier.name}: a write of {key!r} that was given up may still come")
+        return None
+    return shared
+
+
 def _begin(cache: TieredCache, key: str) -> Flow[Changing]:
     """One decision about a key at a time, in this process: else two would decide on what memory still has."""
     deciding = cache._stack.deciding
@@ -116,10 +127,7 @@ def _begin(cache: TieredCache, key: str) -> Flow[Changing]:
 def _settled(cache: TieredCache, shared: int, key: str) -> Flow[Entry | None]:
     """What a tier has when all is written that was on its way there."""
     yield from settle(cache, shared, [key])
-    tier = cache._stack.tiers[shared]
-    if isinstance(tier, Breaker):
-        tier.check_quiet(key)
-    entries = yield from tier.get_many((key,))
+    entries = yield from cache._stack.tiers[shared].get_many((key,))
     cache._stack.attached(cache)
     return entries.get(key)
 

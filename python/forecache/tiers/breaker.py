@@ -133,10 +133,9 @@ class Breaker(Layer):
         deleted = yield from self._ask(_is_set, "delete_many", keys, keys=keys, owed=keys)
         return set() if deleted is _FAILED else deleted
 
-    def check_quiet(self, key: str) -> None:
-        """Raises `TierUnavailable` while a write of a key that was given up may still come: no decision would hold there."""
-        if self._owed and self._owed.holds(key, self._now()):
-            raise TierUnavailable(f"{self.name}: a write of {key!r} that was given up may still come")
+    def holds(self, key: str) -> bool:
+        """Whether a write of a key that was given up may still come."""
+        return bool(self._owed) and self._owed.holds(key, self._now())
 
     def swap(self, key: str, version: int | None, entry: Entry | None) -> Flow[bool]:
         """See `Tier`. Nothing stands for a decision: if there is none it raises `TierUnavailable`, and it may have been made."""

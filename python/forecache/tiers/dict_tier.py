@@ -36,7 +36,7 @@ class DictTier:
     >>> from forecache.flow import run
     >>> tier = DictTier()
     >>> run(tier.set_many({"a": Entry(b"value")}))
-    Stored(refused=(), evicted={})
+    Stored(refused=(), evicted={}, reason=None)
     >>> run(tier.get_many(["a", "b"]))["a"].payload
     b'value'
     """

@@ -98,7 +98,7 @@ def _decided(cache: TieredCache, key: str, choose: Choose, options: dict[str, An
 
 
 def _decider(stack: Stack, key: str) -> int | None:
-    """The tier that decides about a key; None while a write of it that was given up may still come there, and undo what is decided."""
+    """The tier that decides about a key; None while a write of it that was given up may still come there and undo that."""
     shared = stack.decider()
     if shared is not None and isinstance(tier := stack.tiers[shared], Breaker) and tier.holds(key):
         if stack.boundaries[shared].strict:

@@ -295,16 +295,22 @@ impl Learned {
         self.model.rescale(scale);
         let share = (self.entries() / self.settings.counted.max(1)).max(1).next_power_of_two().ilog2().min(16);
         let all = self.resort(share);
-        let limit = self.entries() * self.settings.ghosts;
+        self.fit_ghosts();
+        for (fingerprint, ghost) in all {
+            let counted = self.is_counted(fingerprint);
+            self.ghosts[usize::from(!counted)].put(fingerprint, ghost, self.now);
+        }
+    }
+
+    /// Room for as many ghosts as belong to the entries that are there: how many there will be is a guess until the cache is full, and
+    /// nothing is evicted before.
+    fn fit_ghosts(&mut self) {
+        let (share, limit) = (self.share, self.residents.len() * self.settings.ghosts);
         // Half as many again where only some keys are counted: which of them come is chance.
         let counted = limit >> share;
         let limits = if share == 0 { [limit, 0] } else { [counted, limit - counted] };
         for (ghosts, limit) in self.ghosts.iter_mut().zip(limits) {
             ghosts.fit(limit, &self.model.scale, self.now);
-        }
-        for (fingerprint, ghost) in all {
-            let counted = self.is_counted(fingerprint);
-            self.ghosts[usize::from(!counted)].put(fingerprint, ghost, self.now);
         }
     }
 
@@ -415,6 +421,7 @@ impl Policy for Learned {
         if !self.full {
             self.full = true;
             self.rescale();
+            self.fit_ghosts();
         }
         let mut worst = Worst::default();
         if self.residents.len() <= self.settings.candidates {

@@ -8,6 +8,8 @@ from tiers_made import Counting, Noted, made
 from forecache import drain
 from forecache._core import Counters
 from forecache.flow import Call, run
+from forecache.testing import DictTier, FakeClock
+from forecache.tiers.tier import wall_time
 
 
 class Picky(Counting):
@@ -148,3 +150,22 @@ def test_what_is_decided_above_is_not_read_below_for_ever(colour, verb, argument
     assert theirs.get("a") is None
     ours.close()
     theirs.close()
+
+
+def test_a_delete_does_not_count_what_an_earlier_change_replaced(colour):
+    clock, upper, below, counters = FakeClock(), {}, {}, Counters()
+    now = wall_time(clock)
+    before = made(
+        (Counting(upper, Counters(counters), now), "through"), (DictTier(below, shared=True, now=now), "through"), clock=clock
+    )
+    before.set("a", 1)
+    ours = made(
+        (Counting(upper, counters, now), "demote"), (DictTier(below, shared=True, now=now), "behind"), colour=colour, clock=clock
+    )
+    ours.set("a", 2, ttl=5)
+    assert "a" in upper, "what was replaced there is yet to be deleted"
+    clock.advance(6)
+    assert ours.delete("a") is False
+    assert "a" not in upper
+    ours.close()
+    before.close()

@@ -137,6 +137,10 @@ def delete_many(cache: TieredCache, keys: Iterable[str]) -> Flow[int]:
     for key in keys:
         cache._check_key(key)
     stack = cache._stack
+    absent = [key for key in keys if cache._peek(key, MISSING) is MISSING]
+    on_the_way = {key for depth in stack.depths for key in cache._queued(depth, absent)}
+    if on_the_way:  # a delete that a change queued finds what that change replaced, which wasn't there any more for the caller
+        yield from settle_all(cache, (1 << len(stack.tiers)) - 1, list(on_the_way))
     there, heard = set(), set[str]()
     stack.deleting[id(heard)] = heard  # the thread that writes behind, or a flush, may be there first
     try:

@@ -208,7 +208,12 @@ def test_the_budget_is_held_and_is_what_the_server_takes(redis_server, do):
     told = tier.stats()
     assert 0.99 * 2**23 < told.bytes <= 2**23
     assert told.evicted + told.entries == 4002
-    assert 0.9 * 2**23 < int(redis_server.info("memory")["used_memory"]) - before < 1.1 * 2**23
+
+    def taken():  # buffers of the large request go with the server's next rounds
+        return int(redis_server.info("memory")["used_memory"]) - before
+
+    wait_until(lambda: taken() < 1.1 * 2**23, "the server takes more than the budget")
+    assert taken() > 0.9 * 2**23
     assert len(get(tier, *keys, do=do)) == told.entries
     do(tier.clear())
     do(tier.close())

@@ -13,6 +13,7 @@ mod lfu;
 mod lru;
 mod s3fifo;
 mod sieve;
+pub(crate) mod standing;
 #[cfg(test)]
 mod suite;
 mod tinylfu;
@@ -28,6 +29,7 @@ pub use lfu::Lfu;
 pub use lru::Lru;
 pub use s3fifo::S3Fifo;
 pub use sieve::Sieve;
+pub use standing::Standing;
 pub use tinylfu::TinyLfu;
 
 /// What a policy may know of an entry.
@@ -130,6 +132,12 @@ pub trait Inspect {
     fn hits(&self, _slot: Slot) -> u64 {
         0
     }
+    /// How an entry stands that it tracks.
+    fn standing(&self, slot: Slot) -> Standing {
+        Standing::queued(0, self.hits(slot))
+    }
+    /// What a standing means: why such an entry leaves, or may.
+    fn words(&self, standing: &Standing) -> String;
     /// Bytes that the policy has allocated.
     fn allocated(&self) -> usize;
 }

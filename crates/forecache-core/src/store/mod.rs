@@ -517,6 +517,9 @@ impl<K: Key, V> Store<K, V> {
             time_to_live: options.time_to_live,
             now: self.time_beside(options.time_to_live),
             address: options.address,
+            tier: options.tier,
+            compression: options.compression,
+            references: options.references,
         }
     }
 
@@ -524,14 +527,12 @@ impl<K: Key, V> Store<K, V> {
     fn meta(&self, slot: Slot) -> Meta {
         let entry = self.entry(slot);
         Meta {
-            weight: self.policy_weight(entry.weight),
-            cost: 1.0,
             owner: entry.owner,
             room: self.owners.room_of(entry.owner),
             group: entry.group,
             time_to_live: if entry.deadline == NEVER { NEVER } else { entry.deadline.saturating_sub(self.clock.now()) },
             now: self.time_beside(entry.deadline),
-            address: None,
+            ..Meta::of_weight(self.policy_weight(entry.weight))
         }
     }
 

@@ -34,6 +34,7 @@ from forecache.patterns import Group, Owner
 
 if TYPE_CHECKING:
     from forecache.advice import Advice, advise
+    from forecache.explain import Candidate, Explanation
     from forecache.recording import Recorded, Recording
     from forecache.replays import replay
     from forecache.stats import Stats
@@ -54,11 +55,13 @@ __all__ = [
     "Cache",
     "CacheClosed",
     "CacheInfo",
+    "Candidate",
     "CodecError",
     "Config",
     "ConfigError",
     "Custom",
     "Disk",
+    "Explanation",
     "ForecacheError",
     "Group",
     "ImmutableError",
@@ -86,8 +89,10 @@ __all__ = [
 
 _HOMES = {
     "Advice": "advice",
+    "Candidate": "explain",
     "Custom": "tiers.boundary",
     "Disk": "tiers.disk",
+    "Explanation": "explain",
     "Memcached": "tiers.memcached",
     "ObjectStore": "tiers.object_store",
     "Recorded": "recording",

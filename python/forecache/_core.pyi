@@ -151,6 +151,13 @@ class Memory:
         """Live entries of the next `most` places and where to go on; `pattern` has `*` and `?`."""
     def _invalidate(self, tags: Iterable[str]) -> int: ...
     def _tagged(self, tag: str) -> int: ...
+    def _candidates(self, n: int) -> list[tuple[str, float, str]]:
+        """Key, score and reason of the next `n` entries that would leave."""
+    def _explain(
+        self, key: str
+    ) -> tuple[tuple[int, float | None, str, list[str], bool, bool, str] | None, tuple[str, float, str] | None, int | None]:
+        """How a key stands in memory: weight, seconds left, owner, tags, whether it is immutable, pinned, and the policy's word;
+        what became of it before: cause, seconds since, and why; how many removals are remembered, None if all are."""
     def _stats(self) -> dict[str, Any]:
         """Sums, latencies and tables, as `forecache.stats` reads them."""
     def _on_event(self, listener: Any) -> None:

@@ -16,6 +16,7 @@ from forecache.views import batches
 
 if TYPE_CHECKING:
     from forecache.cache import Cache
+    from forecache.explain import Candidate, Explanation
     from forecache.recording import Recording
     from forecache.stats import Stats
 
@@ -212,6 +213,14 @@ class AsyncCache(CachedMethods):
     async def invalidate(self, *, tags: Iterable[str]) -> int:
         """See `Cache.invalidate`."""
         return self.sync.invalidate(tags=tags)
+
+    async def candidates(self, n: int = 10) -> list[Candidate]:
+        """See `Cache.candidates`."""
+        return self.sync.candidates(n)
+
+    async def explain(self, key: str) -> Explanation:
+        """See `Cache.explain`."""
+        return self.sync.explain(key)
 
     async def stats(self) -> Stats:
         """See `Cache.stats`."""

@@ -135,7 +135,7 @@ TIERS = {
         "max_entries": Option("none", "entries held at most, beside `capacity`; the policy balances entries then", _WHOLE),
         "policy": Option(
             '`"s3fifo"`',
-            "`lru`, `lfu`, `s3fifo`, `arc`, `sieve`, `clock2q+`, `tinylfu`, `adaptive` or `learned`: see [policies](policies.md)",
+            "`lru`, `lfu`, `s3fifo`, `arc`, `sieve`, `clock2q+`, `tinylfu`, `adaptive`, `logistic` or `learned`: see [policies](policies.md)",
         ),
     },
     "zmemory": {

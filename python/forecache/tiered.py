@@ -16,6 +16,7 @@ from forecache._core import MISSING, Memory
 from forecache.aio import AsyncCache
 from forecache.cache import Cache
 from forecache.drain import PATIENCE, Worker
+from forecache.explain import explain
 from forecache.flow import Flow, arun, run
 from forecache.latency import Latency
 from forecache.stack import FAILURES, Stack
@@ -40,6 +41,7 @@ VERBS: dict[str, Callable[..., Flow[Any]]] = {
     "pin": decisions.pin,
     "exists": reads.exists,
     "ttl": reads.ttl,
+    "explain": explain,
 }
 """What both faces do alike: the verb of a cache, and its flow."""
 

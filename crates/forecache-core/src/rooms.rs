@@ -5,7 +5,7 @@
 
 use crate::list::{Slot, grow};
 use crate::owners::Owners;
-use crate::policy::{AnyPolicy, Cause, Change, Inspect, Meta, Policy};
+use crate::policy::{AnyPolicy, Cause, Change, Inspect, Meta, Policy, Standing};
 
 /// When it is a room's turn to give a victim: the least comes first.
 ///
@@ -200,6 +200,24 @@ impl Rooms {
     pub fn hits(&self, slot: Slot) -> u64 {
         let Place { room, number } = self.place(slot);
         self.inspect(room).hits(number)
+    }
+
+    /// See [`Inspect::standing`].
+    pub fn standing(&self, slot: Slot) -> Standing {
+        let Place { room, number } = self.place(slot);
+        self.inspect(room).standing(number)
+    }
+
+    /// See [`Inspect::words`]; of an entry that is there.
+    pub fn words(&self, slot: Slot) -> String {
+        let Place { room, number } = self.place(slot);
+        let policy = self.inspect(room);
+        policy.words(&policy.standing(number))
+    }
+
+    /// See [`Inspect::words`]; of one that left. Which room it had isn't known any more: room 0 speaks for all.
+    pub fn words_of_departed(&self, standing: &Standing) -> String {
+        self.base.inspect().words(standing)
     }
 
     /// Bytes that are allocated for all of it.

@@ -5,6 +5,7 @@ mod clock;
 mod disk;
 mod envelope;
 mod errors;
+mod explain;
 mod express;
 mod foreign;
 mod fork;

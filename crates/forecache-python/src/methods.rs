@@ -68,6 +68,7 @@ impl Memory {
         let claims = claims.iter().map(|&(ref pattern, priority, budget)| (pattern.as_str(), Claim { priority, budget }));
         let mut store = Store::new(policy, budget, clock, groups);
         store.owners = Owners::new(claims);
+        store.keep_departures();
         let seed: Option<u64> = config.getattr("seed")?.extract()?;
         let seed = seed.unwrap_or_else(crate::options::random_seed);
         let weigher = config.getattr("weigher")?;

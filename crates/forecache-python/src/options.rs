@@ -122,10 +122,10 @@ impl Defaults {
             owner,
             group,
             cost: said.cost,
-            address: None,
             immutable: said.immutable,
             pinned: said.pin,
             tags: &said.tags,
+            ..Options::default()
         }
     }
 

@@ -58,6 +58,8 @@ struct State {
 struct Sealed<'a, 'py> {
     key: &'a str,
     sealed: Arc<[u8]>,
+    /// The payload's bytes over the record's.
+    compression: f32,
     entry: &'a Bound<'py, Entry>,
 }
 
@@ -143,11 +145,12 @@ impl ZMemory {
         let sealed = if payload.len() < LARGE { work() } else { py.detach(work) };
         let sealed =
             sealed.ok_or_else(|| codec_error(py, format!("a value of {} bytes; at most 4 GiB can be stored", payload.len())))?;
-        Ok(Sealed { key, sealed: sealed.into(), entry })
+        let compression = payload.len() as f32 / sealed.len().max(1) as f32;
+        Ok(Sealed { key, sealed: sealed.into(), compression, entry })
     }
 
     /// Stores a sealed entry; false if it was refused.
-    fn store(&self, state: &mut State, Sealed { key, sealed, entry }: Sealed, now: u64, gone: &mut Gone) -> bool {
+    fn store(&self, state: &mut State, Sealed { key, sealed, compression, entry }: Sealed, now: u64, gone: &mut Gone) -> bool {
         let (hash, entry) = (self.hash(key), entry.get());
         let lookup = lookup(key, hash);
         let time_to_live = match entry.hard {
@@ -168,6 +171,8 @@ impl ZMemory {
             cost: entry.cost,
             pinned: entry.pinned,
             tags: &tags,
+            tier: 1,
+            compression,
             ..Options::default()
         };
         let weight = (sealed.len() + key.len()) as u64 + BOOKKEEPING;

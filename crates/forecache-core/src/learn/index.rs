@@ -69,6 +69,17 @@ pub fn index_within(hazard: &[f32], age: usize, horizon: f32) -> f32 {
     best
 }
 
+/// The chance that an entry in bucket `age` is asked for within so many requests.
+pub fn chance_within(hazard: &[f32], age: usize, requests: f32) -> f32 {
+    let (mut waiting, mut left) = (1.0, requests);
+    for (age, &hazard) in hazard.iter().enumerate().skip(age) {
+        let width = LOW[age + 1] - LOW[age];
+        waiting *= 1.0 - hazard * (left / width).clamp(0.0, 1.0);
+        left -= width;
+    }
+    1.0 - waiting
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +102,12 @@ mod tests {
                 let best = index_within(&hazard, age, f32::INFINITY);
                 prop_assert!((index - best).abs() <= 1e-4 * best, "{} instead of {} at {}", index, best, age);
             }
+        }
+
+        #[test]
+        fn a_longer_wait_has_no_smaller_chance(hazard in hazards(), age in 0usize..100, near in 0f32..1e4, more in 0f32..1e4) {
+            let chances = [near, near + more].map(|requests| chance_within(&hazard, age, requests));
+            prop_assert!(0.0 <= chances[0] && chances[0] <= chances[1] && chances[1] <= 1.0, "{:?}", chances);
         }
 
         #[test]

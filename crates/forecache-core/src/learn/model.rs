@@ -2,7 +2,7 @@
 
 use super::features::{BEFORES, CLASSES, GAPS, Scale, parts};
 use super::hazard::Hazard;
-use super::index::{index, index_within};
+use super::index::{chance_within, index, index_within};
 use super::outcome::Outcomes;
 use super::prior::Prior;
 use std::sync::Arc;
@@ -64,6 +64,12 @@ impl Model {
     /// The same if it will be gone after `horizon` requests.
     pub fn worth_within(&self, class: u16, age: u32, horizon: f32) -> f32 {
         index_within(self.hazard.of(class.into()), self.scale.bucket(age), horizon)
+    }
+
+    /// The chance that an entry of this class and age is asked for within so many requests.
+    pub fn chance_within(&self, class: u16, age: u32, requests: f32) -> f32 {
+        let class = usize::from(class).min(CLASSES - 1);
+        chance_within(self.hazard.of(class), self.scale.bucket(age), requests)
     }
 
     /// Bytes allocated.

@@ -14,7 +14,7 @@
 
 use super::ghost_lists::GhostLists;
 use super::history::short;
-use super::{Cause, Change, Inspect, Meta, Policy, Slot};
+use super::{Cause, Change, Inspect, Meta, Policy, Slot, Standing};
 use crate::list::{Links, List, grow};
 
 /// The lists: asked for once (T1, B1), or again (T2, B2).
@@ -163,6 +163,11 @@ impl Inspect for Arc {
 
     fn hits(&self, slot: Slot) -> u64 {
         self.nodes[slot as usize].again.into()
+    }
+
+    fn words(&self, standing: &Standing) -> String {
+        let times = if standing.uses == 0 { "once" } else { "more than once" };
+        format!("asked for {times}, and of those the least recently used")
     }
 
     fn allocated(&self) -> usize {

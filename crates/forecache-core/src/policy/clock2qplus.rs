@@ -10,7 +10,7 @@
 //! The window is measured in weight that came to the small queue since; where all weigh one that is the paper's count.
 
 use super::s3fifo::SmallAndMain;
-use super::{Cause, Change, Inspect, Meta, Policy, Slot};
+use super::{Cause, Change, Inspect, Meta, Policy, Slot, Standing};
 use crate::list::grow;
 
 /// See the head of this file.
@@ -63,6 +63,14 @@ impl Inspect for Clock2QPlus {
 
     fn hits(&self, slot: Slot) -> u64 {
         self.queues.hits(slot)
+    }
+
+    fn standing(&self, slot: Slot) -> Standing {
+        self.queues.standing(slot)
+    }
+
+    fn words(&self, standing: &Standing) -> String {
+        self.queues.words(standing)
     }
 
     fn allocated(&self) -> usize {

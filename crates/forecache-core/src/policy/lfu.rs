@@ -6,7 +6,8 @@
 //! Cost: 12 bytes an entry and 24 a count in use; a hit whose count nobody has yet may allocate, which no other policy's does.
 //! Not to use where interest moves on: counts never fade, so yesterday's favourites stay for ever (`s3fifo` forgets).
 
-use super::{Cause, Change, Inspect, Meta, Policy, Slot};
+use super::standing::hits;
+use super::{Cause, Change, Inspect, Meta, Policy, Slot, Standing};
 use crate::list::{Links, List, NONE, grow};
 
 /// All entries with one count.
@@ -127,6 +128,10 @@ impl Inspect for Lfu {
 
     fn hits(&self, slot: Slot) -> u64 {
         self.ranks[self.rank_of[slot as usize] as usize].count
+    }
+
+    fn words(&self, standing: &Standing) -> String {
+        format!("least frequently used: {} since it came", hits(standing.uses))
     }
 
     fn allocated(&self) -> usize {

@@ -5,7 +5,7 @@
 //! Cost: 8 bytes an entry, a few writes a hit. Not to use where scans or one-hit wonders pass through: each pushes out
 //! something that was in use (`s3fifo` resists them).
 
-use super::{Cause, Change, Inspect, Meta, Policy, Slot};
+use super::{Cause, Change, Inspect, Meta, Policy, Slot, Standing};
 use crate::list::{Links, List};
 
 /// See the head of this file.
@@ -39,6 +39,10 @@ impl Policy for Lru {
 impl Inspect for Lru {
     fn candidates(&self, n: usize) -> Vec<Slot> {
         self.links.iter(&self.order).take(n).collect()
+    }
+
+    fn words(&self, _standing: &Standing) -> String {
+        "least recently used".into()
     }
 
     fn allocated(&self) -> usize {

@@ -10,9 +10,11 @@ mod ghost_lists;
 pub(crate) mod history;
 pub mod learned;
 mod lfu;
+mod logistic;
 mod lru;
 mod s3fifo;
 mod sieve;
+pub(crate) mod standing;
 #[cfg(test)]
 mod suite;
 mod tinylfu;
@@ -25,9 +27,11 @@ pub use arc::Arc;
 pub use clock2qplus::Clock2QPlus;
 pub use learned::Learned;
 pub use lfu::Lfu;
+pub use logistic::Logistic;
 pub use lru::Lru;
 pub use s3fifo::S3Fifo;
 pub use sieve::Sieve;
+pub use standing::Standing;
 pub use tinylfu::TinyLfu;
 
 /// What a policy may know of an entry.
@@ -50,12 +54,30 @@ pub struct Meta {
     /// The number that its key is, such as a block's or a page's: where the next one lies. Only a replay that was asked for addresses tells
     /// it, and not of an entry that is pinned or unpinned.
     pub address: Option<u64>,
+    /// Which tier it is in; 0 is memory.
+    pub tier: u8,
+    /// Its bytes before compression over those after; 1 if it isn't compressed.
+    pub compression: f32,
+    /// How many refer to it; 1 unless said.
+    pub references: u32,
 }
 
 impl Meta {
     /// An entry of this weight of which nothing else is known.
     pub fn of_weight(weight: u64) -> Self {
-        Meta { weight, cost: 1.0, owner: 0, room: 0, group: 0, time_to_live: u64::MAX, now: 0, address: None }
+        Meta {
+            weight,
+            cost: 1.0,
+            owner: 0,
+            room: 0,
+            group: 0,
+            time_to_live: u64::MAX,
+            now: 0,
+            address: None,
+            tier: 0,
+            compression: 1.0,
+            references: 1,
+        }
     }
 }
 
@@ -130,6 +152,12 @@ pub trait Inspect {
     fn hits(&self, _slot: Slot) -> u64 {
         0
     }
+    /// How an entry stands that it tracks.
+    fn standing(&self, slot: Slot) -> Standing {
+        Standing::queued(0, self.hits(slot))
+    }
+    /// What a standing means: why such an entry leaves, or may.
+    fn words(&self, standing: &Standing) -> String;
     /// Bytes that the policy has allocated.
     fn allocated(&self) -> usize;
 }
@@ -198,5 +226,6 @@ policies! {
     "clock2q+" => Clock2QPlus(Clock2QPlus),
     "tinylfu" => TinyLfu(TinyLfu),
     "adaptive" => Adaptive(Adaptive),
+    "logistic" => Logistic(Logistic),
     "learned" => Learned(Learned),
 }

@@ -12,7 +12,8 @@
 //! is balanced whichever bound holds, and a change of capacity needs no word. Once the cache is full both are the same.
 
 use super::history::{Ghosts, short};
-use super::{Cause, Change, Inspect, Meta, Policy, Slot};
+use super::standing::hits;
+use super::{Cause, Change, Inspect, Meta, Policy, Slot, Standing};
 use crate::list::{Links, List, grow};
 
 /// See the head of this file.
@@ -151,6 +152,15 @@ impl<const PROMOTE_AT: u8, const MOST: u8> Inspect for SmallAndMain<PROMOTE_AT, 
 
     fn hits(&self, slot: Slot) -> u64 {
         self.nodes[slot as usize].hits.into()
+    }
+
+    fn standing(&self, slot: Slot) -> Standing {
+        Standing::queued((!self.is_small(slot)).into(), self.hits(slot))
+    }
+
+    fn words(&self, standing: &Standing) -> String {
+        let hits = hits(standing.uses);
+        if standing.class == 0 { format!("a newcomer: {hits} since it came") } else { format!("{hits} left from its last round") }
     }
 
     fn allocated(&self) -> usize {

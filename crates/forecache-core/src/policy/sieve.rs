@@ -8,7 +8,8 @@
 //! Not to use where scans pass through, as on disks: an entry of the scan that is hit once stays for a whole round of the hand
 //! (`arc` and `s3fifo` are better there).
 
-use super::{Cause, Change, Inspect, Meta, Policy, Slot};
+use super::standing::hits;
+use super::{Cause, Change, Inspect, Meta, Policy, Slot, Standing};
 use crate::list::{Links, List, grow};
 
 /// See the head of this file.
@@ -65,6 +66,10 @@ impl Inspect for Sieve {
 
     fn hits(&self, slot: Slot) -> u64 {
         self.visited[slot as usize].into()
+    }
+
+    fn words(&self, standing: &Standing) -> String {
+        format!("{} since the hand last passed", hits(standing.uses))
     }
 
     fn allocated(&self) -> usize {

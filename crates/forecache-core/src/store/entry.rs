@@ -43,6 +43,12 @@ pub struct Options<'a> {
     pub cost: f32,
     /// See [`Meta::address`].
     pub address: Option<u64>,
+    /// See [`Meta::tier`].
+    pub tier: u8,
+    /// See [`Meta::compression`].
+    pub compression: f32,
+    /// See [`Meta::references`].
+    pub references: u32,
     /// Refuses to be overwritten.
     pub immutable: bool,
     /// Is never evicted for space.
@@ -60,6 +66,9 @@ impl Default for Options<'_> {
             group: 0,
             cost: 1.0,
             address: None,
+            tier: 0,
+            compression: 1.0,
+            references: 1,
             immutable: false,
             pinned: false,
             tags: &[],

@@ -3,7 +3,9 @@
 //! The store locks nothing and calls nobody. What left is pushed to a vector of the caller's, who drops it (or tells listeners)
 //! when no lock is held any more: dropping a value may run foreign code.
 
+mod departures;
 mod entry;
+mod explain;
 mod upkeep;
 
 use crate::expiry::{Clock, NEVER, Wheel};
@@ -15,8 +17,11 @@ use crate::policy::{AnyPolicy, Cause, Change, Meta};
 use crate::record::Tape;
 use crate::rooms::Rooms;
 use crate::tags::Tags;
+use departures::Departures;
+pub use departures::Ending;
 pub use entry::{Budget, Counters, New, Options, Outcome, Removed, Rest};
 use entry::{Entry, IDLE, IMMUTABLE, Idle, PINNED};
+pub use explain::{Candidate, Explained, Here, Left};
 
 /// What a store needs of a key. Equality comes as a closure with each call, so that a borrowed form can be looked up.
 pub trait Key {
@@ -54,6 +59,8 @@ pub struct Store<K: Key, V> {
     /// Entries whose owner was emptied and that are still here, and where the search for them goes on.
     dead: usize,
     sweep: usize,
+    /// What became of entries, if that is kept.
+    departures: Option<Departures>,
     /// Who stored what.
     pub owners: Owners,
     /// Keys of one shape.
@@ -98,6 +105,7 @@ impl<K: Key, V> Store<K, V> {
             tags: Tags::default(),
             dead: 0,
             sweep: 0,
+            departures: None,
             owners: Owners::default(),
             groups,
             counters: Counters::default(),
@@ -271,8 +279,7 @@ impl<K: Key, V> Store<K, V> {
         if let Some(slot) = old {
             if !self.fits(weight, slot) {
                 gone.push(self.take(slot, Cause::Replaced));
-                self.counters.refused += 1;
-                return Outcome::Refused;
+                return self.refuse(lookup, Ending::TooLarge);
             }
             if options.pinned && self.entry(slot).flags & PINNED == 0 {
                 self.set_pinned(slot, true, fingerprint, &meta);
@@ -288,9 +295,11 @@ impl<K: Key, V> Store<K, V> {
             self.counters.sets += 1;
             return Outcome::Stored;
         }
-        if !self.has_room_beside_pins(weight) || !self.evict(weight, 1, Some((fingerprint, &meta)), gone) {
-            self.counters.refused += 1;
-            return Outcome::Refused;
+        if !self.has_room_beside_pins(weight) {
+            return self.refuse(lookup, Ending::TooLarge);
+        }
+        if !self.evict(weight, 1, Some((fingerprint, &meta)), gone) {
+            return self.refuse(lookup, Ending::NotAdmitted);
         }
         let slot = self.insert(lookup, key, value, weight, options);
         if options.pinned {
@@ -300,6 +309,13 @@ impl<K: Key, V> Store<K, V> {
         }
         self.counters.sets += 1;
         Outcome::Stored
+    }
+
+    #[cold]
+    fn refuse(&mut self, lookup: &Lookup<impl Fn(&K) -> bool>, ending: Ending) -> Outcome {
+        self.counters.refused += 1;
+        self.note_refused(lookup, ending);
+        Outcome::Refused
     }
 
     fn policy_weight(&self, weight: u64) -> u64 {
@@ -501,6 +517,9 @@ impl<K: Key, V> Store<K, V> {
             time_to_live: options.time_to_live,
             now: self.time_beside(options.time_to_live),
             address: options.address,
+            tier: options.tier,
+            compression: options.compression,
+            references: options.references,
         }
     }
 
@@ -508,14 +527,12 @@ impl<K: Key, V> Store<K, V> {
     fn meta(&self, slot: Slot) -> Meta {
         let entry = self.entry(slot);
         Meta {
-            weight: self.policy_weight(entry.weight),
-            cost: 1.0,
             owner: entry.owner,
             room: self.owners.room_of(entry.owner),
             group: entry.group,
             time_to_live: if entry.deadline == NEVER { NEVER } else { entry.deadline.saturating_sub(self.clock.now()) },
             now: self.time_beside(entry.deadline),
-            address: None,
+            ..Meta::of_weight(self.policy_weight(entry.weight))
         }
     }
 
@@ -533,6 +550,9 @@ impl<K: Key, V> Store<K, V> {
     /// Takes an entry out, live or not.
     fn take(&mut self, slot: Slot, cause: Cause) -> Removed<K, V> {
         let rest = (self.keeps_rest && cause == Cause::Size).then(|| self.rest(slot));
+        if self.departures.is_some() {
+            self.note_departure(slot, cause);
+        }
         let entry = self.entries[slot as usize].take().expect("the index names filled slots only");
         if self.tape.is_some() {
             self.note_taken(slot, cause, entry.flags);

@@ -1,5 +1,6 @@
 //! What is done to entries beside reading and writing them: removed, put off, pinned, emptied, resized, swept, listed.
 
+use super::departures::Departures;
 use super::entry::{Budget, Entry, IDLE, IMMUTABLE, Idle, PINNED, Removed, Rest};
 use super::{Key, Lookup, Store};
 use crate::expiry::NEVER;
@@ -268,6 +269,7 @@ impl<K: Key, V> Store<K, V> {
             + self.free.capacity() * size_of::<Slot>()
             + self.idle.capacity() * size_of::<Idle>()
             + self.policy.allocated()
+            + self.departures.as_ref().map_or(0, Departures::allocated)
             + self.wheel.allocated()
     }
 }

@@ -261,10 +261,10 @@ impl Memory {
                 owner,
                 group,
                 cost: entry.cost,
-                address: None,
                 immutable: entry.immutable,
                 pinned: entry.pinned,
                 tags: &said.tags,
+                ..Options::default()
             };
             let Item { fingerprint, weight, .. } = item;
             let weight = if self.weigher.is_some() { weight } else { weight.saturating_add(said.tags_weight()) };

@@ -25,7 +25,7 @@ pub(super) mod score;
 mod tests;
 
 use super::history::short;
-use super::{Cause, Change, Inspect, Meta, Policy, Slot};
+use super::{Cause, Change, Inspect, Meta, Policy, Slot, Standing};
 use crate::list::{NONE, grow};
 use lessons::Lessons;
 use past::Past;
@@ -293,6 +293,16 @@ impl Inspect for Adaptive {
 
     fn hits(&self, slot: Slot) -> u64 {
         self.residents[self.places[slot as usize] as usize].stamp.uses.into()
+    }
+
+    fn standing(&self, slot: Slot) -> Standing {
+        let (moment, stamp) = (self.moment(), &self.residents[self.places[slot as usize] as usize].stamp);
+        let age = moment.tick.wrapping_sub(stamp.last);
+        Standing { worth: self.weights.worth(stamp, &moment), age, class: stamp.gap.into(), uses: stamp.uses }
+    }
+
+    fn words(&self, standing: &Standing) -> String {
+        format!("{}; worth {:.2e} hits a turnover for its size and cost", standing.used(255), standing.worth.max(0.0))
     }
 
     fn allocated(&self) -> usize {

@@ -19,8 +19,9 @@ mod tests;
 mod worth;
 
 use super::history::short;
-use super::{Cause, Change, Inspect, Meta, Policy, Slot};
-use crate::learn::features::{History, Scale};
+use super::standing::{percent, requests};
+use super::{Cause, Change, Inspect, Meta, Policy, Slot, Standing};
+use crate::learn::features::{History, MOST_USES, Scale};
 use crate::learn::ghosts::Ghosts;
 use crate::learn::model::Model;
 use crate::learn::prior::Prior;
@@ -288,6 +289,19 @@ impl Inspect for Learned {
 
     fn hits(&self, slot: Slot) -> u64 {
         self.histories[self.places[slot as usize] as usize].uses.into()
+    }
+
+    fn standing(&self, slot: Slot) -> Standing {
+        let place = self.places[slot as usize] as usize;
+        let History { last, class, uses, .. } = self.histories[place];
+        Standing { worth: self.worth(place), age: self.now.wrapping_sub(last), class, uses }
+    }
+
+    fn words(&self, standing: &Standing) -> String {
+        let within = self.model.scale.entries;
+        let chance = percent(self.model.chance_within(standing.class, standing.age, within as f32));
+        let used = standing.used(MOST_USES);
+        format!("{used}; entries like it are asked for again with {chance} chance within the next {}", requests(within))
     }
 
     fn allocated(&self) -> usize {

@@ -27,7 +27,8 @@ mod shadow;
 mod sketch;
 
 use super::history::{Times, short};
-use super::{Cause, Change, Inspect, Meta, Policy, Slot};
+use super::standing::hits;
+use super::{Cause, Change, Inspect, Meta, Policy, Slot, Standing};
 use crate::list::{Links, List, grow};
 use shadow::{Shadow, Time};
 use sketch::{MOST, Sketch};
@@ -316,6 +317,15 @@ impl Inspect for TinyLfu {
 
     fn hits(&self, slot: Slot) -> u64 {
         u64::from(self.nodes[slot as usize].count(self.epoch)).saturating_sub(1)
+    }
+
+    fn standing(&self, slot: Slot) -> Standing {
+        Standing::queued(self.nodes[slot as usize].region().into(), self.hits(slot))
+    }
+
+    fn words(&self, standing: &Standing) -> String {
+        let region = ["the window of newcomers", "the main space, on probation", "the main space, protected"];
+        format!("in {}: {} counted lately", region[usize::from(standing.class).min(2)], hits(standing.uses))
     }
 
     fn allocated(&self) -> usize {

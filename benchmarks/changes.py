@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """How the policy `learned` does when the workload changes: two traces one after the other, and both at once.
 
-`python benchmarks/changes.py FOLDER` takes pairs of traces of different groups (`forecache.train.GROUPS`) and replays them *joined*, where each
-half is held against the better of `s3fifo` and `arc` in that half, and *interleaved*, in proportion, so that both end together, where
-the whole run is. The prior has seen neither group. Keys are numbered anew, in the order of their first requests, so
-that nothing tells which trace they belong to. `--check` fails if a miss ratio is more than 1.03 times the better peer's.
+`python benchmarks/changes.py FOLDER` takes pairs of traces of different groups (`forecache.train.GROUPS`) and replays them
+*joined*, where each half is held against the better of `s3fifo` and `arc` in that half, and *interleaved*, in proportion, so
+that both end together, where the whole run is. The prior has seen neither group. Keys are numbered anew, in the order of their
+first requests, so that nothing tells which trace they belong to. `--check` fails if a miss ratio is more than 1.03 times the
+better peer's.
 """
 
 from __future__ import annotations
@@ -172,7 +173,8 @@ def main() -> int:
     print(shown(parts))
     worst = max(parts, key=lambda part: part.ratio)
     over = sum(part.ratio > MOST for part in parts)
-    print(f"\n{over} of {len(parts)} parts are over {MOST:g}; the worst is {worst.ratio:.3f} ({worst.pair}, {worst.part}, {worst.size_fraction:g})")
+    where = f"{worst.pair}, {worst.part}, {worst.size_fraction:g}"
+    print(f"\n{over} of {len(parts)} parts are over {MOST:g}; the worst is {worst.ratio:.3f} ({where})")
     if options.csv:
         write_csv(options.csv, parts)
     return int(options.check and over > 0)

@@ -11,6 +11,7 @@ pub(crate) mod history;
 pub mod learned;
 mod lfu;
 mod lru;
+mod random;
 mod s3fifo;
 mod sieve;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use clock2qplus::Clock2QPlus;
 pub use learned::Learned;
 pub use lfu::Lfu;
 pub use lru::Lru;
+pub use random::Random;
 pub use s3fifo::S3Fifo;
 pub use sieve::Sieve;
 pub use tinylfu::TinyLfu;
@@ -192,6 +194,7 @@ macro_rules! policies {
 policies! {
     "lru" => Lru(Lru),
     "lfu" => Lfu(Lfu),
+    "random" => Random(Random),
     "s3fifo" => S3Fifo(S3Fifo),
     "arc" => Arc(Arc),
     "sieve" => Sieve(Sieve),

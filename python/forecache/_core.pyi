@@ -667,6 +667,9 @@ class Tally:
     requests: Final[int]
     whole_requests: Final[int]
     seconds: Final[float]
+    evictions: Final[int]
+    """Those that could be judged; 0 unless `accuracy` was asked for."""
+    right_evictions: Final[int]
 
 def simulate(
     trace: Trace,
@@ -677,8 +680,10 @@ def simulate(
     seed: int = 0,
     addresses: bool = False,
     prior: Prior | None = None,
+    accuracy: bool = False,
 ) -> Tally:
-    """Replays `trace` through an empty store bounded by entries or by bytes (one of them). `prior` goes to `learned`."""
+    """Replays `trace` through an empty store bounded by entries or by bytes (one of them). `prior` goes to `learned`.
+    `accuracy` counts how many evictions were right: nobody asked for the object within as many requests as there were entries."""
 
 class Prior:
     """What the policy `learned` knows before it has seen anything."""
@@ -702,15 +707,35 @@ class Evidence:
     def of(trace: Trace, entries: Sequence[int]) -> Evidence:
         """Pooled over caches of so many entries; `TraceError` if all are smaller than 50."""
 
+class Lessons:
+    """What the policy `learned` knows at the end of a trace.
+
+    `ages` are the least ages of the buckets, in requests, and that past the last. `chances` of a hit in each bucket and `worths`
+    in hits a request come by class: frequency, octave of the last gap and the gap before, as `learn/features.rs` numbers them.
+    """
+
+    ages: Final[list[float]]
+    chances: Final[list[tuple[tuple[int, int, int], list[float]]]]
+    worths: Final[list[tuple[tuple[int, int, int], list[float]]]]
+
+    @staticmethod
+    def of(trace: Trace, max_entries: int, *, prior: Prior | None = None) -> Lessons:
+        """By a cache of so many entries."""
+
+def evicted(
+    trace: Trace, policy: str, max_entries: int, *, prior: Prior | None = None
+) -> list[tuple[tuple[int, int, int], list[int]]]:
+    """How many evictions were of each class, and of it in each bucket of age, as in `Lessons`; `policy` may be "belady", too."""
+
 def curve(trace: Trace, policy: str, sizes: Sequence[int], *, by_bytes: bool = False, seed: int = 0) -> list[Tally]:
     """What `simulate` counts, for each size; in less time where nothing expires: one pass for LRU, no store for others."""
 
 def recency(trace: Trace, sizes: Sequence[int], *, by_bytes: bool = False) -> list[Tally]:
     """LRU at each size in one pass, as if nothing expired; see `curve` for what is exact."""
 
-def belady(trace: Trace, *, max_entries: int | None = None, capacity: int | None = None) -> Tally:
+def belady(trace: Trace, *, max_entries: int | None = None, capacity: int | None = None, accuracy: bool = False) -> Tally:
     """What a policy could have missed that knew the future (one of the two bounds). The fewest misses possible for a number of
-    entries; for bytes a heuristic, and no bound."""
+    entries; for bytes a heuristic, and no bound. `accuracy` is as for `simulate`, and counts nothing for bytes."""
 
 def write_trace(
     path: str | os.PathLike[str],

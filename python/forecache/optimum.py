@@ -24,6 +24,8 @@ class Counts:
     requests: int = 0
     whole_requests: int = 0
     """Not known: the fewest misses needn't be the most whole requests."""
+    evictions: int = 0
+    right_evictions: int = 0
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,27 @@ class Optimum:
     trace: Trace
     part: Trace
 
-    def counts(self, entries: int) -> Counts:
-        """Those of a cache of so many entries. Where there is a sample only, they are LRU's, less what the sample says is won."""
+    def counts(self, entries: int, *, accuracy: bool = False) -> Counts:
+        """Those of a cache of so many entries. Where there is a sample only, they are LRU's, less what the sample says is won;
+        evictions are the sample's own."""
         if self.part is self.trace:
-            known = belady(self.trace, max_entries=entries)
-            return Counts(known.accesses, known.misses, known.bytes, known.missed_bytes, known.seconds)
+            known = belady(self.trace, max_entries=entries, accuracy=accuracy)
+            judged = {"evictions": known.evictions, "right_evictions": known.right_evictions}
+            return Counts(known.accesses, known.misses, known.bytes, known.missed_bytes, known.seconds, **judged)
         shrunk = max(1, round(entries * self.part.unique / self.trace.unique))
-        known = belady(self.part, max_entries=shrunk)
+        known = belady(self.part, max_entries=shrunk, accuracy=accuracy)
         # No cache misses less than one that holds everything.
         [of_all, least], [of_part] = recency(self.trace, [entries, self.trace.unique]), recency(self.part, [shrunk])
         misses = round(of_all.misses - of_all.accesses * _share(of_part.misses - known.misses, known.accesses))
         missed_bytes = round(of_all.missed_bytes - of_all.bytes * _share(of_part.missed_bytes - known.missed_bytes, known.bytes))
         return Counts(
-            of_all.accesses, max(least.misses, misses), of_all.bytes, max(least.missed_bytes, missed_bytes), known.seconds
+            of_all.accesses,
+            max(least.misses, misses),
+            of_all.bytes,
+            max(least.missed_bytes, missed_bytes),
+            known.seconds,
+            evictions=known.evictions,
+            right_evictions=known.right_evictions,
         )
 
 

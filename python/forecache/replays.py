@@ -56,6 +56,10 @@ class Row:
     """The requests whose accesses all hit."""
     skipped: Mapping[str, int] = field(default_factory=dict, hash=False)
     """How many rows of the trace `lenient` left out, by what was wrong."""
+    evictions: int = 0
+    """Those that could be judged, if `accuracy` was asked for."""
+    right_evictions: int = 0
+    """Those of them after which nobody asked for the object within as many requests as the cache held entries."""
 
     @property
     def miss_ratio(self) -> float:
@@ -71,6 +75,11 @@ class Row:
     def request_hit_ratio(self) -> float | None:
         """The share of the requests whose accesses all hit; None if there are none."""
         return self.whole_requests / self.requests if self.requests else None
+
+    @property
+    def eviction_accuracy(self) -> float | None:
+        """The share of the evictions that were right; None if none was judged."""
+        return self.right_evictions / self.evictions if self.evictions else None
 
 
 def replay(
@@ -89,6 +98,7 @@ def replay(
     belady: bool = False,
     prior: TracePath | Prior | None = None,
     memory: Size | None = None,
+    accuracy: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[Row]:
     """Replays each trace at each size with each policy, on all cores: one row for each, in that order.
@@ -105,8 +115,11 @@ def replay(
     `format` is one of `_core.FORMATS`, found by the file itself if not given; `columns` says what the columns of a table
     hold: "key=id,size=bytes". `lenient` leaves rows out that can't be used, with a warning that counts them. `group_requests`
     says which rows are one request: a file of one byte a row (1 for the last of a request), a directory of such files named
-    like the traces, or a column. `addresses` tells policies the numbers that keys are, not only their fingerprints. `prior` is
-    what the policy `learned` begins with, instead of what ships with it: a file that `forecache train` wrote, or "none".
+    like the traces, or a column. `addresses` tells policies the numbers that keys are, not only their fingerprints. `prior`
+    is what the policy `learned` begins with, instead of what ships with it: a file that `forecache train` wrote, or "none".
+    `accuracy` counts how many evictions were right: nobody asked for the object within as many requests as the cache held
+    entries. An eviction so near to the end of the trace that it can't be judged counts as none, and so do those of Belady's
+    heuristic for bytes.
 
     Raises `ConfigError` for an unknown policy or size and `TraceError` for a trace that can't be read, or whose keys are no
     addresses where they were asked for; there are no rows then.
@@ -121,6 +134,7 @@ def replay(
         raise wrong("seed", seed, "a whole number from 0 to 2**64 - 1")
     begins = read_prior(prior)
     room = None if memory is None else parse_size(memory, "memory")
+    asked = {"seed": seed, "addresses": addresses, "prior": begins, "accuracy": accuracy}
     rows: list[Row] = []
     each = len(shares) * len(names)
     for number, path in enumerate(files, start=1):
@@ -139,7 +153,7 @@ def replay(
                 progress(before + done, len(files) * each)
 
         best = optimum.fitting(trace, _name(path), room, machine.cores(), _warn) if BELADY in names and not by_bytes else None
-        rows += _run(path, trace, jobs, by_bytes, {"seed": seed, "addresses": addresses, "prior": begins}, best, report)
+        rows += _run(path, trace, jobs, by_bytes, asked, best, report)
     return rows
 
 
@@ -197,13 +211,14 @@ def _run(
         if policy != BELADY:
             tally: Tally | Counts = simulate(trace, policy, **options, **limit)
         elif best is not None:
-            tally = best.counts(capacity)
+            tally = best.counts(capacity, accuracy=options["accuracy"])
         else:
             tally = optimal(trace, **limit)
         if not tally.accesses:
             raise TraceError(f"{os.fspath(path)}: holds nothing to replay; expected gets or sets")
         counts = (tally.accesses, tally.misses, tally.bytes, tally.missed_bytes, tally.seconds)
-        return Row(name, share, policy, capacity, by_bytes, *counts, tally.requests, tally.whole_requests, skipped)
+        whole, right = (tally.requests, tally.whole_requests), (tally.evictions, tally.right_evictions)
+        return Row(name, share, policy, capacity, by_bytes, *counts, *whole, skipped, *right)
 
     pool = ThreadPoolExecutor(machine.cores())
     try:

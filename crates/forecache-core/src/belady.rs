@@ -7,6 +7,7 @@
 //! misses differ in what they cost the cache, and this comes near to the optimum only. Times to live are not heeded: then no
 //! policy can do better than this, but perhaps none can do as well.
 
+use crate::accuracy::Eviction;
 use crate::simulate::Tally;
 use crate::trace::{Operation, Trace, TraceError};
 use std::collections::BinaryHeap;
@@ -17,6 +18,17 @@ const NEVER: u32 = u32::MAX;
 
 /// Replays `trace` through a cache of `most` entries. Takes 8 bytes a row beside the trace.
 pub fn belady(trace: &Trace, most: usize) -> Tally {
+    replay(trace, most, |_, _| {})
+}
+
+/// The same, and what was evicted, in order.
+pub fn watch(trace: &Trace, most: usize) -> (Tally, Vec<Eviction>) {
+    let mut evictions = Vec::new();
+    let tally = replay(trace, most, |row, id| evictions.push(Eviction { row: row as u32, id, held: most as u32 }));
+    (tally, evictions)
+}
+
+fn replay(trace: &Trace, most: usize, mut evicted: impl FnMut(usize, u32)) -> Tally {
     let begin = Instant::now();
     let next = next_accesses(trace);
     let mut cache = Optimal { next_of: vec![None; trace.unique()], used: 0, future: BinaryHeap::new(), unwanted: Vec::new() };
@@ -41,7 +53,7 @@ pub fn belady(trace: &Trace, most: usize) -> Tally {
             continue;
         }
         if cache.used == most {
-            cache.evict(trace);
+            cache.evict(trace).into_iter().for_each(|id| evicted(row, id));
         }
         cache.used += 1;
         cache.put(id, next[row]);
@@ -84,7 +96,8 @@ impl Optimal {
         }
     }
 
-    fn evict(&mut self, trace: &Trace) {
+    /// The key that leaves.
+    fn evict(&mut self, trace: &Trace) -> Option<u32> {
         while let Some(id) = self.unwanted.pop() {
             if self.next_of[id as usize] == Some(NEVER) {
                 return self.remove(id);
@@ -96,11 +109,13 @@ impl Optimal {
                 return self.remove(id);
             }
         }
+        None
     }
 
-    fn remove(&mut self, id: u32) {
+    fn remove(&mut self, id: u32) -> Option<u32> {
         self.next_of[id as usize] = None;
         self.used -= 1;
+        Some(id)
     }
 }
 

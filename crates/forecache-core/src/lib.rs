@@ -3,6 +3,7 @@
 //! A [`store::Store`] holds weighted entries, asks a [`policy::Policy`] which of them leave and returns those as values;
 //! [`trace`] reads recordings of what real programs asked for, and [`simulate`] replays them through the very same store.
 
+pub mod accuracy;
 pub mod bare;
 pub mod belady;
 pub mod compress;

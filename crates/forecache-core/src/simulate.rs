@@ -3,6 +3,7 @@
 //! The store is the one that the cache uses, driven in the same order: a get that misses is followed by a set of the same key.
 //! So what is measured here is what production gets, exactly as long as one thread asks.
 
+use crate::accuracy::Eviction;
 use crate::expiry::{Clock, NEVER};
 use crate::fingerprint::fingerprint;
 use crate::groups::Groups;
@@ -147,6 +148,8 @@ struct Replay<'a> {
     owners: Vec<u32>,
     by_bytes: bool,
     gone: Vec<Removed<Id, ()>>,
+    /// If they are asked for.
+    evictions: Option<Vec<Eviction>>,
     tally: Tally,
 }
 
@@ -170,7 +173,7 @@ impl<'a> Replay<'a> {
         let clock = Arc::new(AtomicU64::new(0));
         let mut store = Store::new(policy, budget, Clock::Manual(clock.clone()), groups);
         let owners = trace.owner_names().iter().map(|name| store.owners.number(0, name)).collect();
-        let replay = Replay { trace, store, known, addresses, owners, by_bytes, gone: Vec::new(), tally };
+        let replay = Replay { trace, store, known, addresses, owners, by_bytes, gone: Vec::new(), evictions: None, tally };
         Ok((replay, clock))
     }
 
@@ -220,11 +223,22 @@ impl<'a> Replay<'a> {
         let (weight, fingerprint) = (if self.by_bytes { size } else { 1 }, self.known.fingerprints[id as usize]);
         self.gone.clear();
         self.store.set(&lookup, New { key, fingerprint, value: (), weight }, &options, &mut self.gone);
+        if self.evictions.is_some() {
+            self.note_evictions(row);
+        }
         let replaced = |removed: &Removed<Id, ()>| removed.cause == Cause::Replaced && removed.key == key;
         let missed = operation == Operation::Get || !self.gone.iter().any(replaced);
         if missed && operation.counts() {
             self.miss(row);
         }
+    }
+
+    /// Those that the row made.
+    fn note_evictions(&mut self, row: usize) {
+        let (row, held) = (row as u32, self.store.len() as u32);
+        let evicted = self.gone.iter().filter(|removed| removed.cause == Cause::Size);
+        let evictions = evicted.map(|removed| Eviction { row, id: removed.key.0.get() - 1, held });
+        self.evictions.iter_mut().for_each(|all| all.extend(evictions.clone()));
     }
 
     /// What is said of the entry that the access stores.
@@ -263,6 +277,34 @@ fn run(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64, addresses: Opt
     replay.run(&clock);
     replay.tally.took = begin.elapsed();
     Ok(replay.tally)
+}
+
+/// A replay, and what a look inside shows.
+pub struct Watched {
+    /// What happened.
+    pub tally: Tally,
+    /// In order.
+    pub evictions: Vec<Eviction>,
+    store: Store<Id, ()>,
+}
+
+impl Watched {
+    /// As it is after the last row.
+    pub fn policy(&self) -> &AnyPolicy {
+        self.store.policy()
+    }
+}
+
+/// The same as `simulate` or, with `addresses`, `simulate_with_addresses`, and what was evicted; 12 bytes an eviction.
+pub fn watch(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64, addresses: bool) -> Result<Watched, TraceError> {
+    let addresses = if addresses { Some(trace.addresses()?) } else { None };
+    let (mut replay, clock) = Replay::begin(trace, policy, limit, seed, addresses)?;
+    replay.evictions = Some(Vec::new());
+    let begin = Instant::now();
+    replay.run(&clock);
+    replay.tally.took = begin.elapsed();
+    let Replay { tally, evictions, store, .. } = replay;
+    Ok(Watched { tally, evictions: evictions.unwrap_or_default(), store })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::errors::{config_error, trace_error};
 use crate::foreign;
 use crate::learn::Prior;
+use forecache_core::accuracy::{self, Accuracy, Eviction};
 use forecache_core::belady;
 use forecache_core::curve;
 use forecache_core::expiry::NEVER;
@@ -186,17 +187,28 @@ pub struct Tally {
     requests: u64,
     whole_requests: u64,
     seconds: f64,
+    evictions: u64,
+    right_evictions: u64,
 }
 
 impl From<simulate::Tally> for Tally {
     fn from(tally: simulate::Tally) -> Self {
         let simulate::Tally { accesses, misses, bytes, missed_bytes, requests, whole_requests, took } = tally;
-        Tally { accesses, misses, bytes, missed_bytes, requests, whole_requests, seconds: Duration::as_secs_f64(&took) }
+        let seconds = Duration::as_secs_f64(&took);
+        Tally { accesses, misses, bytes, missed_bytes, requests, whole_requests, seconds, evictions: 0, right_evictions: 0 }
+    }
+}
+
+impl Tally {
+    /// The same, and how many of the evictions were right.
+    fn judged(tally: simulate::Tally, trace: &trace::Trace, evictions: &[Eviction]) -> Self {
+        let Accuracy { judged, right } = accuracy::judge(trace, evictions);
+        Tally { evictions: judged, right_evictions: right, ..tally.into() }
     }
 }
 
 #[pyfunction(name = "simulate")]
-#[pyo3(signature = (trace, policy, *, max_entries=None, capacity=None, seed=0, addresses=false, prior=None))]
+#[pyo3(signature = (trace, policy, *, max_entries=None, capacity=None, seed=0, addresses=false, prior=None, accuracy=false))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments are the interface")]
 fn replay(
     py: Python<'_>,
@@ -207,16 +219,28 @@ fn replay(
     seed: u64,
     addresses: bool,
     prior: Option<&Bound<'_, Prior>>,
+    accuracy: bool,
 ) -> PyResult<Tally> {
     let limit = limit(py, max_entries, capacity)?;
-    let made = match (named(py, policy)?, prior) {
-        (AnyPolicy::Learned(_), Some(prior)) => prior.get().policy(),
-        (made, _) => made,
-    };
+    let made = beginning(py, policy, prior)?;
     let trace = &trace.get().0;
     let simulate = if addresses { simulate::simulate_with_addresses } else { simulate::simulate };
-    let tally = py.detach(|| simulate(trace, made, limit, seed));
-    tally.map(Tally::from).map_err(|error| trace_error(py, error.to_string()))
+    let tally = py.detach(|| {
+        if !accuracy {
+            return simulate(trace, made, limit, seed).map(Tally::from);
+        }
+        let watched = simulate::watch(trace, made, limit, seed, addresses)?;
+        Ok(Tally::judged(watched.tally, trace, &watched.evictions))
+    });
+    tally.map_err(|error: TraceError| trace_error(py, error.to_string()))
+}
+
+/// The policy of that name; if it learns, with that prior.
+pub fn beginning(py: Python<'_>, policy: &str, prior: Option<&Bound<'_, Prior>>) -> PyResult<AnyPolicy> {
+    Ok(match (named(py, policy)?, prior) {
+        (AnyPolicy::Learned(_), Some(prior)) => prior.get().policy(),
+        (made, _) => made,
+    })
 }
 
 fn named(py: Python<'_>, policy: &str) -> PyResult<AnyPolicy> {
@@ -263,15 +287,26 @@ fn recency(py: Python<'_>, trace: &Bound<'_, Trace>, sizes: Vec<u64>, by_bytes: 
 }
 
 #[pyfunction(name = "belady")]
-#[pyo3(signature = (trace, *, max_entries=None, capacity=None))]
-fn optimum(py: Python<'_>, trace: &Bound<'_, Trace>, max_entries: Option<usize>, capacity: Option<u64>) -> PyResult<Tally> {
+#[pyo3(signature = (trace, *, max_entries=None, capacity=None, accuracy=false))]
+fn optimum(
+    py: Python<'_>,
+    trace: &Bound<'_, Trace>,
+    max_entries: Option<usize>,
+    capacity: Option<u64>,
+    accuracy: bool,
+) -> PyResult<Tally> {
     let limit = limit(py, max_entries, capacity)?;
     let trace = &trace.get().0;
     let tally = py.detach(|| match limit {
-        Limit::Entries(most) => Ok(belady::belady(trace, most)),
-        Limit::Bytes(capacity) => belady::belady_by_size(trace, capacity),
+        Limit::Entries(most) if accuracy => {
+            let (tally, evictions) = belady::watch(trace, most);
+            Ok(Tally::judged(tally, trace, &evictions))
+        }
+        Limit::Entries(most) => Ok(belady::belady(trace, most).into()),
+        // What isn't stored isn't evicted either, so there is nothing to compare.
+        Limit::Bytes(capacity) => belady::belady_by_size(trace, capacity).map(Tally::from),
     });
-    tally.map(Tally::from).map_err(|error| trace_error(py, error.to_string()))
+    tally.map_err(|error| trace_error(py, error.to_string()))
 }
 
 /// The bound that is given.

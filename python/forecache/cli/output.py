@@ -63,9 +63,10 @@ def _umask() -> int:
     return mask
 
 
-def csv_text(rows: Iterable[Row], *, requests: bool = False) -> str:
-    """One line a row, ratios with all their digits. With `requests`, the share of those that hit as a whole comes last."""
-    columns = (*CSV_COLUMNS, "request_hit_ratio") if requests else CSV_COLUMNS
+def csv_text(rows: Iterable[Row], *, requests: bool = False, accuracy: bool = False) -> str:
+    """One line a row, ratios with all their digits. With `requests`, the share of those that hit as a whole comes last, with
+    `accuracy` that of the evictions that were right."""
+    columns = (*CSV_COLUMNS, *["request_hit_ratio"] * requests, *["eviction_accuracy"] * accuracy)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
@@ -75,13 +76,13 @@ def csv_text(rows: Iterable[Row], *, requests: bool = False) -> str:
 
 def json_text(rows: Iterable[Row]) -> str:
     """A list of objects, one a row."""
-    ratios = ("miss_ratio", "byte_miss_ratio", "request_hit_ratio")
+    ratios = ("miss_ratio", "byte_miss_ratio", "request_hit_ratio", "eviction_accuracy")
     return json.dumps([asdict(row) | {ratio: getattr(row, ratio) for ratio in ratios} for row in rows], indent=2)
 
 
-def print_tables(rows: Sequence[Row], *, requests: bool = False) -> None:
-    """A table a trace: a line a policy, a column a size, the best of each size marked. With `requests`, a second one: how many
-    of the requests hit as a whole."""
+def print_tables(rows: Sequence[Row], *, requests: bool = False, accuracy: bool = False) -> None:
+    """A table a trace: a line a policy, a column a size, the best of each size marked. With `requests`, another one: how many
+    of the requests hit as a whole. With `accuracy` another: how many of the evictions were right."""
     console = Console()
     for trace, of_trace in groupby(rows, key=lambda row: row.trace):
         by_policy: dict[str, list[Row]] = {}
@@ -94,17 +95,20 @@ def print_tables(rows: Sequence[Row], *, requests: bool = False) -> None:
             whole = {policy: of_policy for policy, of_policy in by_policy.items() if policy != "belady"}
             console.print(f"[bold]{escape(printable(trace))}[/]: whole hits of {first[0].requests:,} requests", highlight=False)
             _print_parts(console, whole, _request_cell, lambda row: row.whole_requests)
+        if accuracy:
+            console.print(f"[bold]{escape(printable(trace))}[/]: evictions that were right", highlight=False)
+            _print_parts(console, by_policy, _accuracy_cell, lambda row: row.eviction_accuracy or 0)
 
 
 def _print_parts(
-    console: Console, by_policy: dict[str, list[Row]], cell: Callable[[Row], str], merit: Callable[[Row], int]
+    console: Console, by_policy: dict[str, list[Row]], cell: Callable[[Row], str], merit: Callable[[Row], float]
 ) -> None:
     sizes = max((len(rows) for rows in by_policy.values()), default=0)
     for start in range(0, sizes, SIZES_ABREAST):
         console.print(_table(by_policy, slice(start, start + SIZES_ABREAST), cell, merit))
 
 
-def _table(by_policy: dict[str, list[Row]], part: slice, cell: Callable[[Row], str], merit: Callable[[Row], int]) -> Table:
+def _table(by_policy: dict[str, list[Row]], part: slice, cell: Callable[[Row], str], merit: Callable[[Row], float]) -> Table:
     """What `cell` says of each row; those of the greatest `merit` are marked, column by column."""
     table = Table("policy", box=None, header_style="dim", pad_edge=False)
     columns = list(zip(*(rows[part] for rows in by_policy.values()), strict=True))
@@ -125,6 +129,10 @@ def _heading(row: Row) -> str:
 
 def _request_cell(row: Row) -> str:
     return f"{100 * (row.request_hit_ratio or 0):.2f} %"
+
+
+def _accuracy_cell(row: Row) -> str:
+    return "-" if row.eviction_accuracy is None else f"{100 * row.eviction_accuracy:.2f} %"
 
 
 def _cell(row: Row) -> str:

@@ -49,6 +49,14 @@ def replay(
         str | None,
         typer.Option(metavar="FILE|none", help="What `learned` begins with, instead of what ships.", rich_help_panel=TRY),
     ] = None,
+    accuracy: Annotated[
+        bool,
+        typer.Option(
+            "--accuracy",
+            help="Also how many evictions were right: not asked for within as many requests as the cache holds entries.",
+            rich_help_panel=TRY,
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="The seed of the simulated cache.", rich_help_panel=TRY)] = 0,
     columns: reading.Columns = None,
     format: reading.Format = None,
@@ -88,7 +96,7 @@ def replay(
         "prior": prior,
     }
     options |= {"columns": columns, "format": format, "lenient": lenient, "group_requests": group_requests}
-    grouped = group_requests is not None
+    shown = {"requests": group_requests is not None, "accuracy": accuracy}
     output.check("csv", csv)
     output.check("plot", plot)
     curves: list[Row] = []
@@ -97,18 +105,18 @@ def replay(
             raise wrong("plot", str(plot), "curves over --sizes, so leave --capacity out")
         plots.check(plot)
     with progress("replaying") as report:
-        rows = run(traces, sizes=shares, capacity=capacity, belady=belady, progress=report, **options)
+        rows = run(traces, sizes=shares, capacity=capacity, belady=belady, accuracy=accuracy, progress=report, **options)
     if plot is not None:
         with progress("drawing") as report, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             curves = run(traces, sizes=plots.points(shares), belady=True, progress=report, **options)
         output.write(plot, lambda partial: plots.draw(curves, partial))
     if csv is not None:
-        output.write(csv, lambda partial: partial.write_text(output.csv_text(rows, requests=grouped), encoding="utf-8"))
+        output.write(csv, lambda partial: partial.write_text(output.csv_text(rows, **shown), encoding="utf-8"))
     if json:
         typer.echo(output.json_text(rows))
     else:
-        output.print_tables(rows, requests=grouped)
+        output.print_tables(rows, **shown)
 
 
 def _share(text: str) -> float:

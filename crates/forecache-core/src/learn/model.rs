@@ -72,6 +72,11 @@ impl Model {
         chance_within(self.hazard.of(class), self.scale.bucket(age), requests)
     }
 
+    /// The chance of a hit, and the worth, in each bucket of age.
+    pub fn of(&self, class: usize) -> (&[f32], &[f32]) {
+        (self.hazard.of(class), &self.worths[class * self.scale.ages..][..self.scale.ages])
+    }
+
     /// Bytes allocated.
     pub fn allocated(&self) -> usize {
         self.outcomes.allocated() + self.hazard.allocated() + self.worths.capacity() * size_of::<f32>()

@@ -12,6 +12,7 @@ pub mod learned;
 mod lfu;
 mod logistic;
 mod lru;
+mod random;
 mod s3fifo;
 mod sieve;
 pub(crate) mod standing;
@@ -29,6 +30,7 @@ pub use learned::Learned;
 pub use lfu::Lfu;
 pub use logistic::Logistic;
 pub use lru::Lru;
+pub use random::Random;
 pub use s3fifo::S3Fifo;
 pub use sieve::Sieve;
 pub use standing::Standing;
@@ -220,6 +222,7 @@ macro_rules! policies {
 policies! {
     "lru" => Lru(Lru),
     "lfu" => Lfu(Lfu),
+    "random" => Random(Random),
     "s3fifo" => S3Fifo(S3Fifo),
     "arc" => Arc(Arc),
     "sieve" => Sieve(Sieve),

@@ -145,6 +145,11 @@ impl Learned {
         Learned::with(prior, Settings::default())
     }
 
+    /// What it knows.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
     #[inline(always)]
     fn is_counted(&self, fingerprint: u32) -> bool {
         fingerprint & ((1 << self.share) - 1) == 0

@@ -5,7 +5,7 @@
 //! Cost: 8 bytes an entry, and nothing on a hit.
 //! Not to use but to compare with: it hits what is in favour as often as what isn't (`lru` costs the same and knows more).
 
-use super::{Cause, Change, Inspect, Meta, Policy, Slot};
+use super::{Cause, Change, Inspect, Meta, Policy, Slot, Standing};
 use crate::learn::sampling;
 use crate::list::{NONE, grow};
 
@@ -53,6 +53,10 @@ impl Inspect for Random {
             Some(victim)
         };
         std::iter::from_fn(next).take(n).collect()
+    }
+
+    fn words(&self, _standing: &Standing) -> String {
+        "drawn at random".into()
     }
 
     fn allocated(&self) -> usize {

@@ -15,6 +15,7 @@ pub mod features;
 pub mod ghosts;
 pub mod hazard;
 pub mod index;
+pub mod judge;
 pub mod model;
 pub mod outcome;
 pub mod prior;

@@ -1,0 +1,102 @@
+//! What is counted of keys that come, are asked for and leave, and the conclusions that are drawn from it, an epoch after the other.
+
+use super::Learned;
+use crate::learn::features::{History, Scale};
+use crate::learn::ghosts::Ghost;
+use crate::learn::model::Model;
+
+impl Learned {
+    /// A key of this history was watched up to now, in this epoch since it began.
+    #[inline]
+    pub(super) fn watched(&mut self, history: &History) {
+        let age = self.now.wrapping_sub(history.last);
+        let from = age.saturating_sub(self.now.wrapping_sub(self.begin));
+        let Model { outcomes, scale, .. } = &mut *self.model;
+        outcomes.expose(history.class, from, age, scale);
+    }
+
+    /// A key that is counted was asked for.
+    #[inline(never)]
+    pub(super) fn count(&mut self, history: &History) {
+        self.watched(history);
+        let Model { outcomes, scale, .. } = &mut *self.model;
+        outcomes.hit(history.class, self.now.wrapping_sub(history.last), scale);
+    }
+
+    /// What was remembered of a key that comes, with this request counted.
+    pub(super) fn recall(&mut self, fingerprint: u32) -> History {
+        let counted = self.is_counted(fingerprint);
+        let Some(Ghost { mut history, watched }) = self.ghosts[usize::from(!counted)].take(fingerprint, self.now) else {
+            return History::new(self.now);
+        };
+        history.class = self.model.scale.class(&history);
+        if counted && watched {
+            self.count(&history);
+        }
+        history.touch(self.now, &self.model.scale);
+        history
+    }
+
+    pub(super) fn remember(&mut self, fingerprint: u32, history: History, watched: bool) {
+        let counted = self.is_counted(fingerprint);
+        let forgotten = self.ghosts[usize::from(!counted)].put(fingerprint, Ghost { history, watched }, self.now);
+        if let Some(Ghost { mut history, watched: true }) = forgotten.filter(|_| counted) {
+            history.class = self.model.scale.class(&history);
+            self.watched(&history);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn end_epoch(&mut self) {
+        for at in 0..self.counted {
+            let history = self.histories[at];
+            self.watched(&history);
+        }
+        let ghosts = std::mem::take(&mut self.ghosts);
+        for (_, Ghost { mut history, watched }) in ghosts[0].iter(self.now) {
+            if watched {
+                history.class = self.model.scale.class(&history);
+                self.watched(&history);
+            }
+        }
+        self.ghosts = ghosts;
+        self.ghosts.iter_mut().for_each(|ghosts| ghosts.sweep(self.now));
+        let longest = self.settings.epochs.1.max((self.entries() / 2) as u32);
+        let fades = if self.epoch >= longest { self.settings.fades } else { self.settings.fades / 2.0 };
+        self.model.learn(1.0 - fades);
+        self.pace = (self.clock.0 - self.clock.1) as f32 / self.now.wrapping_sub(self.begin).max(1) as f32;
+        (self.begin, self.clock.1) = (self.now, self.clock.0);
+        self.epoch = (self.epoch * 2).min(longest);
+        self.rescale();
+    }
+
+    /// Goes over to the number of entries that there are or will be, if it changed much.
+    pub(super) fn rescale(&mut self) {
+        let scale = Scale::of(self.entries());
+        let old = self.model.scale.entries;
+        if scale.entries.abs_diff(old) <= old / 16 {
+            return;
+        }
+        self.model.rescale(scale);
+        let share = (self.entries() / self.settings.counted.max(1)).max(1).next_power_of_two().ilog2().min(16);
+        let all = self.resort(share);
+        self.fit_ghosts();
+        for (fingerprint, ghost) in all {
+            let counted = self.is_counted(fingerprint);
+            self.ghosts[usize::from(!counted)].put(fingerprint, ghost, self.now);
+        }
+    }
+
+    /// Room for as many ghosts as belong to the entries that are there: how many there will be is a guess until the cache is full, and
+    /// nothing is evicted before.
+    pub(super) fn fit_ghosts(&mut self) {
+        let (share, limit) = (self.share, self.residents.len() * self.settings.ghosts);
+        // Half as many again where only some keys are counted: which of them come is chance.
+        let counted = limit >> share;
+        let limits = if share == 0 { [limit, 0] } else { [counted, limit - counted] };
+        for (ghosts, limit) in self.ghosts.iter_mut().zip(limits) {
+            ghosts.fit(limit, &self.model.scale, self.now);
+        }
+    }
+}

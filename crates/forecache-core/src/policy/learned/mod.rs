@@ -1,0 +1,300 @@
+//! Learned: of a few entries the one leaves that is worth least by what became of entries like it.
+//!
+//! Sources and idea: see `learn/mod.rs`. In short: (1) how often and at which gaps an entry was used gives its class; (2) how often entries of a
+//! class were asked for at an age, those that had left included, corrects what other traffic teaches; (3) the worth is the best ratio of
+//! expected hits to time that lies ahead, times cost for weight; (4) the victim is the worst of some random entries, of the
+//! runners-up of the last time and of the latest newcomer.
+//!
+//! Counted are only keys whose fingerprint says so, about a thousand, so that the work stays the same however large the cache. Conclusions
+//! are drawn in epochs.
+//!
+//! Cost: 28 bytes an entry and 9 a ghost (eight ghosts to one entry), some hundred KB a cache; a hit writes 8 bytes, an eviction reads
+//! some forty entries, and the worths are built anew, in some hundred microseconds, once in 8192 requests or more.
+//! Not to use where evictions must be cheap (`s3fifo`, `sieve`).
+
+mod counting;
+mod residents;
+#[cfg(test)]
+mod tests;
+mod worth;
+
+use super::history::short;
+use super::{Cause, Change, Inspect, Meta, Policy, Slot};
+use crate::learn::features::{History, Scale};
+use crate::learn::ghosts::Ghosts;
+use crate::learn::model::Model;
+use crate::learn::prior::Prior;
+use crate::learn::sampling::{RUNNERS_UP, Random, Worst};
+use crate::list::{NONE, grow};
+use std::sync::Arc;
+use worth::{LOOSE, NEVER, deadline};
+
+/// What could be otherwise. The hits change little around any of these.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Entries looked at for a victim.
+    pub candidates: usize,
+    /// Ghosts to an entry.
+    pub ghosts: usize,
+    /// Entries that are counted, at most.
+    pub counted: usize,
+    /// Requests of the first epoch, each later one being twice as long, and of the last, unless half the capacity is more.
+    pub epochs: (u32, u32),
+    /// What is seen counts for this much less with each epoch.
+    pub fades: f32,
+    /// The power of the weight that a worth is divided by.
+    pub size: f32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { candidates: 48, ghosts: 7, counted: 1024, epochs: (256, 8192), fades: 0.05, size: 1.0 }
+    }
+}
+
+/// Random entries that are drawn, at most.
+const MOST_DRAWN: usize = 128;
+/// How often, in requests, something is looked after however few entries come.
+const REST: u32 = 1 << 20;
+
+#[derive(Debug, Clone, Copy)]
+struct Resident {
+    slot: Slot,
+    fingerprint: u32,
+    /// Cost for weight.
+    density: f32,
+    deadline: u32,
+}
+
+const _: () = assert!(size_of::<Resident>() + size_of::<History>() == 24);
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct Learned {
+    settings: Settings,
+    model: Box<Model>,
+    /// Those that are counted come first.
+    residents: Vec<Resident>,
+    /// How each was used, apart from the rest: all that a worth needs where entries are alike.
+    histories: Vec<History>,
+    /// Whether all weigh and cost 1 and none expires.
+    alike: bool,
+    counted: usize,
+    /// Where in `residents` a slot is.
+    places: Vec<u32>,
+    /// Of the keys that are counted, and of the others.
+    ghosts: [Ghosts; 2],
+    /// Of 2^so many keys one is counted.
+    share: u32,
+    now: u32,
+    epoch: u32,
+    begin: u32,
+    /// What the entries may weigh.
+    capacity: u64,
+    /// How many came, and their weights.
+    came: (u64, u64),
+    /// By slot, once one was other than 1.
+    costs: Vec<f32>,
+    full: bool,
+    /// Nanoseconds by the store's clock, and at the begin of this epoch.
+    clock: (u64, u64),
+    /// What a request takes.
+    pace: f32,
+    random: Random,
+    runners_up: [Slot; RUNNERS_UP],
+    newcomer: Slot,
+}
+
+impl Default for Learned {
+    fn default() -> Self {
+        Learned::with_prior(Arc::new(Prior::shipped()))
+    }
+}
+
+impl Learned {
+    /// One that begins with this prior.
+    pub fn with(prior: Arc<Prior>, settings: Settings) -> Self {
+        Learned {
+            model: Box::new(Model::new(prior, Scale::of(0))),
+            residents: Vec::new(),
+            histories: Vec::new(),
+            alike: true,
+            counted: 0,
+            places: Vec::new(),
+            ghosts: Default::default(),
+            share: 0,
+            now: 0,
+            epoch: settings.epochs.0,
+            begin: 0,
+            capacity: u64::MAX,
+            came: (0, 0),
+            costs: Vec::new(),
+            full: false,
+            clock: (0, 0),
+            pace: 0.0,
+            random: Random::default(),
+            runners_up: [NONE; RUNNERS_UP],
+            newcomer: NONE,
+            settings,
+        }
+    }
+
+    /// The usual one with this prior.
+    pub fn with_prior(prior: Arc<Prior>) -> Self {
+        Learned::with(prior, Settings::default())
+    }
+
+    #[inline(always)]
+    fn is_counted(&self, fingerprint: u32) -> bool {
+        fingerprint & ((1 << self.share) - 1) == 0
+    }
+
+    /// How many entries there are once the cache is full, as far as that can be told.
+    fn entries(&self) -> usize {
+        if self.full || self.capacity == u64::MAX {
+            return self.residents.len();
+        }
+        let weight = self.came.1 as f64 / self.came.0.max(1) as f64;
+        (self.capacity as f64 / weight.max(1.0)).min((1 << 30) as f64) as usize
+    }
+
+    #[inline(always)]
+    fn request(&mut self) {
+        self.now = self.now.wrapping_add(1);
+        if self.now % REST == 0 {
+            self.rest();
+        }
+    }
+
+    /// Once in a while, also if nothing comes: no age may become so great that it looks small again.
+    #[cold]
+    #[inline(never)]
+    fn rest(&mut self) {
+        const MOST: u32 = 1 << 31;
+        for history in &mut self.histories {
+            if self.now.wrapping_sub(history.last) > MOST {
+                history.last = self.now.wrapping_sub(MOST);
+            }
+        }
+        if self.now.wrapping_sub(self.begin) >= self.epoch {
+            self.end_epoch();
+        }
+    }
+}
+
+impl Policy for Learned {
+    fn on_insert(&mut self, slot: Slot, fingerprint: u64, meta: &Meta) {
+        self.request();
+        self.clock.0 = self.clock.0.max(meta.now);
+        if self.now.wrapping_sub(self.begin) >= self.epoch {
+            self.end_epoch();
+        }
+        let fingerprint = short(fingerprint);
+        let history = self.recall(fingerprint);
+        self.came = (self.came.0 + 1, self.came.1.saturating_add(meta.weight));
+        let deadline = deadline(meta.now.saturating_add(meta.time_to_live));
+        if meta.cost != 1.0 || !self.costs.is_empty() {
+            grow(&mut self.costs, slot, 1.0);
+            self.costs[slot as usize] = meta.cost;
+        }
+        let density = self.density(slot, meta.weight);
+        self.alike &= density == 1.0 && deadline == NEVER;
+        self.place(Resident { slot, fingerprint, density, deadline }, history);
+        self.newcomer = slot;
+    }
+
+    #[inline(always)]
+    fn on_hit(&mut self, slot: Slot) {
+        self.request();
+        let place = self.places[slot as usize] as usize;
+        if place < self.counted {
+            let history = self.histories[place];
+            self.count(&history);
+        }
+        self.histories[place].touch(self.now, &self.model.scale);
+        if !self.alike && self.residents[place].deadline & LOOSE != 0 {
+            self.residents[place].deadline = NEVER;
+        }
+    }
+
+    fn on_remove(&mut self, slot: Slot, cause: Cause) {
+        let (gone, history) = self.displace(slot);
+        let watched = cause == Cause::Size;
+        if !watched && self.is_counted(gone.fingerprint) {
+            self.watched(&history);
+        }
+        self.remember(gone.fingerprint, history, watched);
+    }
+
+    fn victim(&mut self, _newcomer: Option<u64>) -> Option<Slot> {
+        if !self.full {
+            self.full = true;
+            self.rescale();
+            self.fit_ghosts();
+        }
+        let mut worst = Worst::default();
+        if self.residents.len() <= self.settings.candidates {
+            (0..self.residents.len()).for_each(|place| worst.see(self.worth(place), place as u32));
+        } else {
+            for slot in self.runners_up.into_iter().chain([self.newcomer]) {
+                // A slot that was emptied since has no place, or another entry, which is as good as a random one.
+                if let Some(&place) = self.places.get(slot as usize).filter(|&&place| place != NONE) {
+                    worst.see(self.worth(place as usize), place);
+                }
+            }
+            // All are drawn before any is looked at, so that the processor waits for memory once.
+            let mut drawn = [0; MOST_DRAWN];
+            let drawn = &mut drawn[..self.settings.candidates.saturating_sub(RUNNERS_UP + 1).min(MOST_DRAWN)];
+            drawn.iter_mut().for_each(|place| *place = self.random.below(self.residents.len()));
+            for &mut place in drawn {
+                worst.see(self.worth(place), place as u32);
+            }
+        }
+        let (victim, runners_up) = worst.split();
+        let slot = |place: u32| self.residents.get(place as usize).map(|resident| resident.slot);
+        self.runners_up = runners_up.map(|place| slot(place).unwrap_or(NONE));
+        slot(victim)
+    }
+
+    fn configure(&mut self, change: Change) {
+        match change {
+            Change::Capacity(capacity) => {
+                self.capacity = capacity;
+                self.rescale();
+            }
+            Change::Weight(slot, weight) => {
+                let place = self.places[slot as usize] as usize;
+                let density = self.density(slot, weight);
+                self.residents[place].density = density;
+                self.alike &= density == 1.0;
+            }
+            Change::Deadline(slot, time) => {
+                let place = self.places[slot as usize] as usize;
+                self.alike &= time == u64::MAX;
+                self.residents[place].deadline = deadline(time) | if time == u64::MAX { 0 } else { LOOSE };
+            }
+        }
+    }
+}
+
+impl Inspect for Learned {
+    /// By worth: the victim is among the first, which depends on the sample.
+    fn candidates(&self, n: usize) -> Vec<Slot> {
+        let rank = |place: usize| (self.worth(place), self.histories[place].last, self.residents[place].slot);
+        let mut ranks: Vec<_> = (0..self.residents.len()).map(rank).collect();
+        ranks.sort_unstable_by(|left, right| left.0.total_cmp(&right.0).then(right.1.cmp(&left.1)));
+        ranks.into_iter().map(|(_, _, slot)| slot).take(n).collect()
+    }
+
+    fn hits(&self, slot: Slot) -> u64 {
+        self.histories[self.places[slot as usize] as usize].uses.into()
+    }
+
+    fn allocated(&self) -> usize {
+        self.residents.capacity() * (size_of::<Resident>() + size_of::<History>())
+            + (self.places.capacity() + self.costs.capacity()) * 4
+            + self.ghosts.iter().map(Ghosts::allocated).sum::<usize>()
+            + self.model.allocated()
+            + size_of::<Model>()
+    }
+}

@@ -1,0 +1,47 @@
+//! What an entry is worth: what the model says of its like, for its room, cost and time to live.
+
+use super::{Learned, Resident};
+use crate::list::Slot;
+
+/// A deadline in 2^26 ns, about a fifteenth of a second.
+const TICK: u32 = 26;
+pub(super) const NEVER: u32 = u32::MAX >> 1;
+/// Set if a deadline may have been put off by a hit.
+pub(super) const LOOSE: u32 = 1 << 31;
+
+impl Learned {
+    #[inline(always)]
+    pub(super) fn worth(&self, place: usize) -> f32 {
+        let history = &self.histories[place];
+        let age = self.now.wrapping_sub(history.last);
+        let worth = self.model.worth(history.class, age);
+        if self.alike { worth } else { self.worth_for_room(&self.residents[place], history.class, age, worth) }
+    }
+
+    #[inline(never)]
+    fn worth_for_room(&self, resident: &Resident, class: u16, age: u32, worth: f32) -> f32 {
+        if resident.deadline == NEVER {
+            return worth * resident.density;
+        }
+        let deadline = u64::from(resident.deadline & !LOOSE) << TICK;
+        if deadline <= self.clock.0 {
+            return f32::NEG_INFINITY;
+        }
+        let horizon = (deadline - self.clock.0) as f32 / self.pace;
+        self.model.worth_within(class, age, horizon) * resident.density
+    }
+
+    pub(super) fn density(&self, slot: Slot, weight: u64) -> f32 {
+        let cost = self.costs.get(slot as usize).copied().unwrap_or(1.0);
+        if weight == 1 {
+            return cost;
+        }
+        // Whatever the costs that users give: any entry is worth less than none.
+        (cost / (weight.max(1) as f32).powf(self.settings.size)).min(1e30)
+    }
+}
+
+/// The tick in which an entry expires.
+pub(super) fn deadline(time: u64) -> u32 {
+    if time == u64::MAX { NEVER } else { (time >> TICK).min(u64::from(NEVER - 1)) as u32 }
+}

@@ -13,6 +13,7 @@ mod key;
 mod learn;
 mod memory;
 mod methods;
+mod model;
 mod options;
 mod plain;
 mod recorder;

@@ -85,7 +85,7 @@ pub struct Judge {
 impl Judge {
     /// A key that was evicted, or that stays, will be asked for within the next `window` requests with this chance.
     #[inline]
-    pub fn expect(&mut self, fingerprint: u32, chance: f32, evicted: bool, now: u32, window: u32) {
+    pub fn expect(&mut self, fingerprint: u32, evicted: bool, now: u32, window: u32, chance: impl FnOnce() -> f32) {
         if self.open.is_empty() {
             self.open = vec![Open::default(); PLACES];
         }
@@ -97,7 +97,7 @@ impl Judge {
             self.found.note(place, false);
         }
         let kind = if evicted { Kind::Evicted } else { Kind::Stays };
-        *place = Open { fingerprint, end: now.wrapping_add(window), chance, kind };
+        *place = Open { fingerprint, end: now.wrapping_add(window), chance: chance(), kind };
     }
 
     /// A key was asked for.
@@ -184,7 +184,7 @@ mod tests {
     fn an_eviction_is_wrong_if_its_key_comes_within_the_window_and_right_if_not() {
         let mut judge = Judge::default();
         for (key, comes) in [(1, Some(109)), (2, Some(110)), (3, Some(111)), (4, None)] {
-            judge.expect(fingerprint(key), 0.3, true, 10, 100);
+            judge.expect(fingerprint(key), true, 10, 100, || 0.3);
             comes.into_iter().for_each(|comes| judge.asked(fingerprint(key), comes));
         }
         judge.settle(110, 1.0);
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn those_that_stay_count_for_calibration_alone() {
         let mut judge = Judge::default();
-        judge.expect(fingerprint(1), 0.7, false, u32::MAX - 3, 10);
+        judge.expect(fingerprint(1), false, u32::MAX - 3, 10, || 0.7);
         judge.asked(fingerprint(1), 5);
         assert_eq!((judge.verdict().right, judge.verdict().wrong), (0.0, 0.0));
         let bin = judge.verdict().bins[7];
@@ -212,7 +212,7 @@ mod tests {
             let mut judge = Judge::default();
             for number in 0..20_000u32 {
                 let (key, now) = (fingerprint(number.wrapping_add(seed)), number);
-                judge.expect(key, chance, true, now, 700);
+                judge.expect(key, true, now, 700, || chance);
                 let lot = fingerprint(!number.wrapping_add(seed)) as f32 / u32::MAX as f32;
                 if let Some(before) = number.checked_sub(300).filter(|_| lot < chance) {
                     judge.asked(fingerprint(before.wrapping_add(seed)), now);

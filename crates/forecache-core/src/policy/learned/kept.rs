@@ -97,7 +97,7 @@ mod tests {
         // The first 1,000 fill the cache.
         let hits = |mut policy: Learned| count(&play(&mut policy, CAPACITY, 100_000, turns(60_000, 64_000))[1000..]);
         let (again, new) = (hits(Learned::with_prior(Arc::new(kept(first)))), hits(Learned::default()));
-        assert!(again > 1400 && new < 1300, "{again} of 1500 that can be had, {new} without");
+        assert!(again > 1350 && new < 1000, "{again} of 1500 that can be had, {new} without");
     }
 
     #[test]

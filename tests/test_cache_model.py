@@ -65,8 +65,8 @@ def test_a_restarted_cache_does_at_once_as_well_as_it_did(path):
     for cache in (new, again):
         play(cache, 60_000, 61_000)  # they have to be filled, whatever they know
     again, new = play(again, 61_000, 64_000), play(new, 61_000, 64_000)
-    assert again > 0.97 * had
-    assert again > 1.1 * new
+    assert again > 0.9 * had
+    assert again > 1.4 * new
 
 
 def test_what_was_saved_and_loaded_is_saved_as_the_same(path):

@@ -168,9 +168,10 @@ def keep(cache: Cache) -> None:
 def read(path: str) -> Prior:
     """The model at `path`. Raises `ConfigError` that says what is wrong with the file, and `OSError` if it can't be read."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would be waited for
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ConfigError(f"model: {path!r} is no file")
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise ConfigError(f"model: {path!r} is no file")
         content = file.read(Prior.LENGTH + 1)
     return Prior.read(content, f"model: the file {path!r}")
 

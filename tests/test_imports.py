@@ -22,7 +22,7 @@ SLOW = (
     "tempfile",
 )
 BELOW = ("tiers", "codec", "stack", "tiered", "loading")
-BESIDE = ("advice", "replays", "curves", "splits", "traces", "recording", "control", "stats", "keys")
+BESIDE = ("advice", "replays", "curves", "splits", "traces", "recording", "control", "stats", "keys", "model", "saving")
 LATE = (*CLIENTS, *SLOW, "ormsgpack", *(f"forecache.{name}" for name in BELOW + BESIDE))
 CONFIGURED = "from forecache import Config; Config.load('redis://a', 'memcached://b', 's3://c', environ={})"
 USED = """

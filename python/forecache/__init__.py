@@ -29,7 +29,7 @@ from forecache.errors import (
     TierUnavailable,
     TraceError,
 )
-from forecache.events import Refused, Removed, Resized, TierClosed, TierOpened
+from forecache.events import ModelFailed, Refused, Removed, Resized, TierClosed, TierOpened
 from forecache.patterns import Group, Owner
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ __all__ = [
     "Group",
     "ImmutableError",
     "Memcached",
+    "ModelFailed",
     "ObjectStore",
     "Owner",
     "Recorded",

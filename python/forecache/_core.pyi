@@ -37,8 +37,8 @@ class Gate:
 class Memory:
     """The memory tier, and the base class of `Cache`: every method is one call into Rust."""
 
-    def __new__(cls, config: Any) -> Memory:
-        """`config` is a validated `forecache.config.Config`."""
+    def __new__(cls, config: Any, model: Prior | None = None) -> Memory:
+        """`config` is a validated `forecache.config.Config`; `model` is what `learned` begins with, instead of what ships."""
     def get(self, key: str, default: Any = None) -> Any: ...
     def set(
         self,
@@ -158,6 +158,10 @@ class Memory:
     ) -> tuple[tuple[int, float | None, str, list[str], bool, bool, str] | None, tuple[str, float, str] | None, int | None]:
         """How a key stands in memory: weight, seconds left, owner, tags, whether it is immutable, pinned, and the policy's word;
         what became of it before: cause, seconds since, and why; how many removals are remembered, None if all are."""
+    def _learned(self) -> Prior:
+        """The model that what was learned so far makes. Only under a policy that has one."""
+    def _begin_with(self, model: Prior) -> None:
+        """Has the policy forget what it learned, and go by this."""
     def _stats(self) -> dict[str, Any]:
         """Sums, latencies and tables, as `forecache.stats` reads them."""
     def _on_event(self, listener: Any) -> None:
@@ -692,8 +696,13 @@ class Prior:
     def none() -> Prior:
         """That hits become rarer with age, and no more."""
     @staticmethod
-    def read(file: bytes) -> Prior:
-        """What a file holds that `write` made; `ConfigError` says what is wrong with another one."""
+    def shipped() -> Prior:
+        """The one that comes with the package."""
+    LENGTH: Final[int]
+    """Bytes of a file."""
+    @staticmethod
+    def read(file: bytes, subject: str = "prior: the file") -> Prior:
+        """What a file holds that `write` made; `ConfigError` says what is wrong with another one, and begins with `subject`."""
     @staticmethod
     def of(evidence: Sequence[Evidence]) -> Prior:
         """Learned from traces, each of which weighs the same."""

@@ -17,6 +17,7 @@ from forecache.views import batches
 if TYPE_CHECKING:
     from forecache.cache import Cache
     from forecache.explain import Candidate, Explanation
+    from forecache.model import AsyncModel
     from forecache.recording import Recording
     from forecache.stats import Stats
 
@@ -240,7 +241,18 @@ class AsyncCache(CachedMethods):
 
     async def close(self) -> None:
         """See `Cache.close`."""
+        if self.sync.config.save_interval is not None:  # a file is written
+            from forecache.model import called
+
+            await flow.arun(called(self.sync._keep))
         self.sync.close()
+
+    @property
+    def model(self) -> AsyncModel:
+        """See `Cache.model`."""
+        from forecache.model import AsyncModel
+
+        return AsyncModel(self.sync)
 
     @property
     def closed(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from forecache import engine, flow, loads
 from forecache._core import MISSING, FakeClock, Memory
 from forecache.aio import AsyncCache
-from forecache.config import Config, Weigher
+from forecache.config import LEARNING, Config, Weigher
 from forecache.decorators import CachedMethods, Names
 from forecache.events import Hub, Listener, OnRemove
 from forecache.flight import Flights
@@ -21,6 +21,7 @@ from forecache.views import Items, Values, batches
 if TYPE_CHECKING:
     from forecache.codec import Codec
     from forecache.explain import Candidate, Explanation
+    from forecache.model import Kept, Model
     from forecache.recording import Recording
     from forecache.stats import Stats
     from forecache.tiers.boundary import Boundary
@@ -54,6 +55,11 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     | `journal` | None | a directory that keeps what tiers missed; None: beside the disk tier, else where the user's state is |
     | `owners` | None | what owners may claim, by pattern: `{"batch-*": -1, "web": Owner(priority=1, budget="200MB")}` |
     | `reserve` | None | bytes of the host's or container's memory to leave free: `capacity` shrinks while less is left |
+    | `model` | None | a file with what a cache has learned, for the policy `learned` to begin with |
+    | `learning_rate` | 0.05 | above 0, at most 1: how much less what was seen counts with each conclusion |
+    | `update_interval` | 8192 | requests between two conclusions; or half the entries, if that is more |
+    | `save_interval` | None | time after which what was learned is saved to `model`, and again at `close` |
+    | `online` | True | whether `learned` learns, or goes by `model` alone |
 
     Raises `ConfigError` for what isn't allowed. Keys are `str`: all methods raise `TypeError` for others,
     those that store `ValueError` for lone surrogates, and all `CacheClosed` after `close`.
@@ -92,10 +98,16 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         journal: str | os.PathLike[str] | None = None,
         reserve: Size | None = None,
         owners: Owners | None = None,
+        model: str | os.PathLike[str] | None = None,
+        learning_rate: float | None = None,
+        update_interval: int | None = None,
+        save_interval: Duration | None = None,
+        online: bool = True,
     ) -> C:
         """See the class."""
         memory = (capacity, max_entries, policy, ttl, tti, jitter, weigher, copy, groups, namespace, seed, on_remove)
-        return cls.from_config(Config(*memory, clock, control, tiers, codec, secret, journal, reserve, owners))
+        learning = (model, learning_rate, update_interval, save_interval, online)
+        return cls.from_config(Config(*memory, clock, control, tiers, codec, secret, journal, reserve, owners, *learning))
 
     @classmethod
     def from_config(cls: type[C], config: Config | str | os.PathLike[str] | None = None, **options: Any) -> C:
@@ -109,8 +121,13 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
             from forecache.tiered import tiered
 
             kind = tiered(cls)
-        cache: C = super().__new__(kind, config)  # type: ignore[assignment]
-        cache.config = config
+        kept = None
+        if config.policy in LEARNING:
+            from forecache.model import Kept
+
+            kept = Kept(config)
+        cache: C = super().__new__(kind, config, None if kept is None else kept.begun)  # type: ignore[assignment]
+        cache.config, cache._kept = config, kept
         cache._flights = Flights()
         cache._hub = Hub(cache._on_event, config.on_remove)
         cache._now = config.clock.time if config.clock is not None else time.monotonic
@@ -126,6 +143,10 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
             from forecache.pressure import WATCHER
 
             WATCHER.add(cache)
+        if config.save_interval is not None:
+            from forecache.saving import SAVER
+
+            SAVER.add(cache)
         return cache
 
     def _furnish(self) -> None:
@@ -137,6 +158,15 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
             from forecache import control
 
             control.detach(self)
+
+    def _keep(self) -> None:
+        """Saves what was learned, if that was asked for, before it is closed."""
+        if self.config.save_interval is not None and not self.closed:
+            from forecache.model import keep
+            from forecache.saving import SAVER
+
+            SAVER.forget(self)
+            keep(self)
 
     @classmethod
     def from_url(cls: type[C], *urls: str, **options: Any) -> C:
@@ -160,6 +190,14 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     _aio: AsyncCache
     _names: Names
     _reachable = False
+    _kept: Kept | None
+
+    @property
+    def model(self) -> Model:
+        """What was learned, to be saved or loaded; for the policy `learned`."""
+        from forecache.model import Model
+
+        return Model(self)
 
     @property
     def sync(self) -> Cache:
@@ -281,7 +319,8 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         from forecache.stats import Loads, Stats
 
         flights = self._flights
-        return Stats.of(self._stats(), Loads(flights.loads, flights.failures, flights.seconds), self._now() - self._made)
+        done = Loads(flights.loads, flights.failures, flights.seconds)
+        return Stats.of(self._stats(), done, self._now() - self._made, self._kept)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Calls `listener` with a record for each entry that leaves (`Removed`) or isn't taken (`Refused`); returns what ends it.
@@ -321,6 +360,7 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
 
     def close(self) -> None:
         """Empties the cache and refuses all further calls. A recording under way ends, and its file is complete."""
+        self._keep()
         self._detach()
         super().close()
 

@@ -48,6 +48,13 @@ def share(field: str, value: float) -> float:
     return float(value)
 
 
+def rate(field: str, value: float | None) -> float | None:
+    """Above 0 and at most 1; None stays None."""
+    if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1):
+        raise wrong(field, value, "a number above 0 and at most 1")
+    return None if value is None else float(value)
+
+
 def function(field: str, value: Any, allowed: str) -> Any:
     """Something to be called in line, or None."""
     if value is not None and not callable(value):

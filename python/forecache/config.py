@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "Group", "parse_count", "parse_duration", "parse_size"]
 
+LEARNING = ("learned",)
+"""Policies that have a model."""
+SHORTEST, LONGEST = 256, 2**30
+"""Bounds of `update_interval`."""
+
 Weigher: TypeAlias = Callable[[str, Any], int]
 
 
@@ -57,6 +62,11 @@ class Config:
     owners: tuple[tuple[str, int, int | None], ...]
     codec: str | Codec
     secret: bytes | None = field(repr=False)
+    model: str | None
+    learning_rate: float | None
+    update_interval: int | None
+    save_interval: float | None
+    online: bool
     origins: Mapping[str, str] = field(init=False, repr=False, compare=False)
     """Where each setting came from that a source or a preset gave: `origins["redis.capacity"]`. What isn't here is the default,
     or was given to `Config` or `Cache` themselves."""
@@ -85,6 +95,11 @@ class Config:
         journal: str | os.PathLike[str] | None = None,
         reserve: Size | None = None,
         owners: Owners | None = None,
+        model: str | os.PathLike[str] | None = None,
+        learning_rate: float | None = None,
+        update_interval: int | None = None,
+        save_interval: Duration | None = None,
+        online: bool = True,
     ) -> None:
         key = secret.encode() if isinstance(secret, str) else secret
         valid = {
@@ -108,11 +123,17 @@ class Config:
             "reserve": None if reserve is None else parse_size(reserve, "reserve"),
             "codec": _codec(codec, key),
             "secret": key,
+            "model": checks.path("model", model, "a path for a file"),
+            "learning_rate": checks.rate("learning_rate", learning_rate),
+            "update_interval": checks.whole("update_interval", update_interval, SHORTEST, LONGEST),
+            "save_interval": checks.time("save_interval", save_interval),
+            "online": checks.flag("online", online),
             "origins": {},
             "planned": {},
         }
         if clock is not None and not isinstance(clock, FakeClock):
             raise wrong("clock", clock, "None for the real one, or a forecache.testing.FakeClock")
+        _check_learning(valid)
         for name, value in valid.items():
             object.__setattr__(self, name, value)
 
@@ -231,6 +252,22 @@ def _tiers(tiers: Iterable[Any]) -> tuple[Boundary, ...]:
             raise wrong("tiers", tier, f"one tier of each name: there is a {tier.name!r} before it")
         seen.add(tier.name)
     return made
+
+
+def _check_learning(options: Mapping[str, Any]) -> None:
+    """Options of learning are for policies that learn, and don't contradict each other."""
+    usual = {"model": None, "learning_rate": None, "update_interval": None, "save_interval": None, "online": True}
+    for name, value in usual.items():
+        if options[name] != value and options["policy"] not in LEARNING:
+            policies = " or ".join(LEARNING)
+            raise wrong(
+                name, options[name], f"{value}, since the policy is {options['policy']}; with {policies} it has a meaning"
+            )
+    if options["save_interval"] is not None:
+        if options["model"] is None:
+            raise wrong("save_interval", options["save_interval"], "None without model=…, which says where it is saved")
+        if not options["online"]:
+            raise wrong("save_interval", options["save_interval"], "None with online=False, which learns nothing to save")
 
 
 def _codec(given: str | Codec, secret: bytes | None) -> str | Codec:

@@ -57,7 +57,14 @@ class Resized(NamedTuple):
     full: int
 
 
-Event: TypeAlias = Removed | Refused | TierOpened | TierClosed | TierFailed | Resized
+class ModelFailed(NamedTuple):
+    """What the cache has learned couldn't be saved (`save_interval=`)."""
+
+    path: str
+    reason: str
+
+
+Event: TypeAlias = Removed | Refused | TierOpened | TierClosed | TierFailed | Resized | ModelFailed
 OnRemove: TypeAlias = Callable[[str, Any, str], object]
 Listener: TypeAlias = Callable[[Event], object]
 Connect: TypeAlias = Callable[[Callable[[str, str, Any], None] | None], None]

@@ -86,6 +86,20 @@ CACHE = {
         "slowly: see [memory pressure](cache.md#memory-pressure)",
         unit="bytes",
     ),
+    "model": Option(
+        "none",
+        "a file with what a cache has learned, for `learned` to begin with: see [models](eviction.md#saving-loading-watching)",
+    ),
+    "learning_rate": Option(
+        "0.05", "above 0, at most 1: how much less what was seen counts with each conclusion of `learned`", _REAL
+    ),
+    "update_interval": Option(
+        "8192", "requests between two conclusions of `learned`, 256 at least; or half the entries, if that is more", _WHOLE
+    ),
+    "save_interval": Option(
+        "none", "time after which what `learned` has learned is saved to `model`, and again at `close`", unit="seconds"
+    ),
+    "online": Option("true", "whether `learned` learns; else it goes by `model`, which costs less", flag),
 }
 _RATIO = {"min_ratio": Option("1.2", "how many times smaller the compressed form must be to be kept", _REAL)}
 _ALGORITHM = {

@@ -1,10 +1,13 @@
 """What `cache.stats()` tells: plain frozen records, ready for JSON."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forecache.latency import Latency
 from forecache.tiers.tier import TierStats
+
+if TYPE_CHECKING:
+    from forecache.model import Kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,55 @@ class Loads:
     count: int
     failures: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Predictions of about the same chance: that a key is asked for within the next requests, as many as there are entries."""
+
+    predicted: float
+    """Their mean."""
+    seen: float
+    """The share of the keys that were asked for."""
+    weight: float
+    """How many there are; old ones count for less."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStats:
+    """How the policy's learning goes. All but sums are of the present: what was found fades as what is learned does."""
+
+    accuracy: float | None
+    """The share of evictions that were right: the key wasn't asked for again within the next requests, as many as the cache holds
+    entries. None before the first was judged. It is found for about a thousand keys, chosen by hash."""
+    judged: int
+    """Evictions that were judged, since the cache was made."""
+    calibration: tuple[Calibration, ...]
+    """Predicted chances beside what came, from the least to the greatest."""
+    calibration_error: float | None
+    """How far predictions are from what came, on average; None before the first was judged."""
+    updates: int
+    """Conclusions drawn."""
+    seconds: float
+    """The time that took, of the threads that used the cache."""
+    online: bool
+    """Whether it learns."""
+    origin: str
+    """Where the model that it began with came from: a path, or "shipped"."""
+    reason: str | None
+    """Why a file wasn't taken, or the last attempt to save one failed."""
+    saved: int
+    """How often what was learned was saved."""
+
+    @classmethod
+    def of(cls, told: dict[str, Any], kept: "Kept") -> "ModelStats":
+        """From what the store tells."""
+        bins = [(weight, predicted, seen) for weight, predicted, seen in told.pop("bins") if weight > 0]
+        weights = sum(weight for weight, _, _ in bins)
+        error = sum(abs(predicted - seen) for _, predicted, seen in bins) / weights if weights else None
+        calibration = tuple(Calibration(predicted / weight, seen / weight, weight) for weight, predicted, seen in bins)
+        where = {"origin": kept.origin, "reason": kept.reason, "saved": kept.saved}
+        return cls(**told, calibration=calibration, calibration_error=error, **where)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +122,8 @@ class Stats:
     """Those below memory, from the fastest to the slowest."""
     promoted: int = 0
     """Values that climbed to memory from below."""
+    model: ModelStats | None = None
+    """How learning goes; None under a policy that learns no model."""
 
     @property
     def hit_rate(self) -> float:
@@ -93,11 +147,12 @@ class Stats:
         return {**asdict(self), **shares}
 
     @classmethod
-    def of(cls, store: dict[str, Any], loads: Loads, uptime: float) -> "Stats":
+    def of(cls, store: dict[str, Any], loads: Loads, uptime: float, kept: "Kept | None" = None) -> "Stats":
         """From what the store tells."""
         made = {
             "get_latency": Latency.of(store["get_latency"]),
             "groups": tuple(GroupStats(*group) for group in store["groups"]),
             "owners": tuple(OwnerStats(*owner) for owner in store["owners"]),
+            "model": None if kept is None else ModelStats.of(store["model"], kept),
         }
         return cls(**{**store, **made}, loads=loads, uptime=uptime)

@@ -17,7 +17,7 @@ from forecache.aio import AsyncCache
 from forecache.cache import Cache
 from forecache.drain import PATIENCE, Worker
 from forecache.explain import explain
-from forecache.flow import Flow, arun, run
+from forecache.flow import Call, Flow, arun, run
 from forecache.latency import Latency
 from forecache.stack import FAILURES, Stack
 from forecache.stats import Stats
@@ -208,6 +208,8 @@ def _close(cache: TieredCache) -> Flow[None]:
     stack = cache._stack
     try:
         cache._part()
+        if cache.config.save_interval is not None:  # a file is written
+            yield Call(cache._keep)
         yield from drain.flush(cache, time.monotonic() + PATIENCE)
     finally:
         cache._worker.stop()

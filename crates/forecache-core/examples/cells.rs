@@ -28,6 +28,7 @@ fn policy(prior: &Arc<Prior>) -> AnyPolicy {
         epochs: (knob("FIRST", usual.epochs.0), knob("EPOCH", usual.epochs.1)),
         fades: knob("FADES", usual.fades),
         size: knob("SIZE", usual.size),
+        ..usual
     };
     AnyPolicy::Learned(Learned::with(prior.clone(), settings))
 }

@@ -3,9 +3,11 @@
 //! Room 0 is of all owners of whom nothing is said, and usually the only one. Which room gives the next victim is told by [`Turn`];
 //! which of its entries, by its policy. Policies number the entries of their rooms without gaps, so that many rooms take little.
 
+use crate::learn::prior::Prior;
 use crate::list::{Slot, grow};
 use crate::owners::Owners;
 use crate::policy::{AnyPolicy, Cause, Change, Inspect, Meta, Policy, Standing};
+use std::sync::Arc;
 
 /// When it is a room's turn to give a victim: the least comes first.
 ///
@@ -100,7 +102,7 @@ impl Rooms {
     #[inline(never)]
     fn put(&mut self, slot: Slot, fingerprint: u64, meta: &Meta) {
         while self.others.len() < meta.room as usize {
-            let mut policy = AnyPolicy::named(self.base.name()).expect("it has a known name");
+            let mut policy = self.base.anew();
             policy.configure(Change::Capacity(self.capacity));
             self.others.push(Room { policy, slots: Vec::new(), free: Vec::new() });
         }
@@ -194,6 +196,17 @@ impl Rooms {
             candidates.extend(numbers.into_iter().map(|number| self.slot(room, number)));
         }
         candidates
+    }
+
+    /// The policies of all rooms.
+    pub fn policies(&self) -> impl Iterator<Item = &AnyPolicy> {
+        std::iter::once(&self.base).chain(self.others.iter().map(|room| &room.policy))
+    }
+
+    /// Has the policies that learn forget what they learned, and go by this.
+    pub fn begin_with(&mut self, prior: &Arc<Prior>) {
+        let policies = std::iter::once(&mut self.base).chain(self.others.iter_mut().map(|room| &mut room.policy));
+        policies.filter_map(AnyPolicy::as_learned_mut).for_each(|policy| policy.begin_with(prior.clone()));
     }
 
     /// See [`Inspect::hits`].

@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 /// What `learned` knows before it has seen anything.
 #[pyclass(frozen, module = "forecache._core")]
-pub struct Prior(Arc<prior::Prior>);
+#[derive(Clone)]
+pub struct Prior(pub Arc<prior::Prior>);
 
 #[pymethods]
 impl Prior {
@@ -26,14 +27,25 @@ impl Prior {
     }
 
     #[staticmethod]
-    fn read(py: Python<'_>, file: &[u8]) -> PyResult<Self> {
-        let read = prior::Prior::read(file).map_err(|message| config_error(py, format!("prior: the file {message}")))?;
+    pub fn shipped() -> Self {
+        Prior(Arc::new(prior::Prior::shipped()))
+    }
+
+    /// The length of a file, in bytes.
+    #[classattr]
+    const LENGTH: usize = prior::LENGTH;
+
+    /// `subject` is how an error begins.
+    #[staticmethod]
+    #[pyo3(signature = (file, subject="prior: the file"))]
+    fn read(py: Python<'_>, file: &[u8], subject: &str) -> PyResult<Self> {
+        let read = prior::Prior::read(file).map_err(|message| config_error(py, format!("{subject} {message}")))?;
         Ok(Prior(Arc::new(read)))
     }
 
     #[staticmethod]
     fn of(evidence: Vec<PyRef<'_, Evidence>>) -> Self {
-        Prior(Arc::new(train::prior(evidence.iter().map(|evidence| &evidence.0))))
+        Prior(Arc::new(train::prior(&prior::Prior::none(), evidence.iter().map(|evidence| &evidence.0))))
     }
 
     fn write<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {

@@ -14,6 +14,7 @@ mod key;
 mod learn;
 mod memory;
 mod methods;
+mod model;
 mod options;
 mod plain;
 mod recorder;

@@ -5,6 +5,7 @@ use crate::errors::{self, config_error};
 use crate::foreign;
 use crate::guard::Guarded;
 use crate::key::Name;
+use crate::learn::Prior;
 use crate::memory::{Item, Memory, NAMESPACE, State, Value, When};
 use crate::options::{Defaults, Said, seconds};
 use crate::recorder::{self, Recorder};
@@ -51,10 +52,12 @@ fn check_write(py: Python<'_>, write: Option<&str>) -> PyResult<()> {
 #[pymethods]
 impl Memory {
     #[new]
-    fn new(config: &Bound<'_, PyAny>) -> PyResult<Self> {
+    #[pyo3(signature = (config, model=None))]
+    fn new(config: &Bound<'_, PyAny>, model: Option<&Prior>) -> PyResult<Self> {
         let py = config.py();
         let name: String = config.getattr("policy")?.extract()?;
         let policy = AnyPolicy::named(&name).ok_or_else(|| config_error(py, format!("policy: there is no {name:?}")))?;
+        let policy = if policy.as_learned().is_some() { crate::model::policy(config, model)? } else { policy };
         let budget =
             Budget { capacity: config.getattr("capacity")?.extract()?, max_entries: config.getattr("max_entries")?.extract()? };
         let clock = match config.getattr("clock")? {

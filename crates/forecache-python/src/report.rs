@@ -1,10 +1,12 @@
 //! What `stats()` is made of: copied out under the guard, turned into Python objects after it.
 
 use crate::memory::State;
+use crate::model;
 use forecache_core::groups::Group;
 use forecache_core::histogram::Histogram;
 use forecache_core::owners::Owner;
 use forecache_core::policy::Cause;
+use forecache_core::policy::learned;
 use forecache_core::store::{Budget, Counters};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -19,6 +21,7 @@ pub struct Report {
     latency: Histogram,
     groups: Vec<Group>,
     owners: Vec<Owner>,
+    model: Option<learned::Report>,
 }
 
 impl Report {
@@ -34,6 +37,7 @@ impl Report {
             latency: state.latency.clone(),
             groups: store.groups.iter().filter(|group| group.entries + group.hits + group.misses > 0).cloned().collect(),
             owners: store.owners.iter().filter(|owner| owner.entries > 0).cloned().collect(),
+            model: learned::Report::of(store.policies()),
         }
     }
 
@@ -65,6 +69,7 @@ impl Report {
         report.set_item("get_latency", latency)?;
         report.set_item("groups", groups)?;
         report.set_item("owners", owners)?;
+        report.set_item("model", self.model.map(|told| model::report(py, &told)).transpose()?)?;
         Ok(report)
     }
 }

@@ -16,6 +16,7 @@ pub mod features;
 pub mod ghosts;
 pub mod hazard;
 pub mod index;
+pub mod judge;
 pub mod logistic;
 pub mod model;
 pub mod outcome;

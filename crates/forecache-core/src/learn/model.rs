@@ -29,6 +29,16 @@ impl Model {
         model
     }
 
+    /// What it began with.
+    pub fn prior(&self) -> &Arc<Prior> {
+        &self.prior
+    }
+
+    /// The chance of a hit at each age of a class.
+    pub fn chances(&self, class: u16) -> &[f32] {
+        self.hazard.of(class.into())
+    }
+
     /// Draws conclusions from what was seen, which then counts for less by `fade`.
     pub fn learn(&mut self, fade: f32) {
         self.outcomes.settle();

@@ -16,7 +16,8 @@ pub const BEGIN: i32 = -18;
 const MAGIC: &[u8; 8] = b"FCPRIOR\0";
 const VERSION: u16 = 1;
 const HEADER: usize = 16;
-const LENGTH: usize = HEADER + CLASSES * COLUMNS + 4;
+/// Bytes of a file.
+pub const LENGTH: usize = HEADER + CLASSES * COLUMNS + 4;
 
 /// See the head of this file.
 #[derive(Debug, Clone, PartialEq)]

@@ -36,6 +36,19 @@ impl Evidence {
     }
 }
 
+impl Default for Evidence {
+    fn default() -> Self {
+        Evidence(Outcomes::new(COLUMNS))
+    }
+}
+
+impl Evidence {
+    /// Adds what a cache of this scale has seen.
+    pub fn add(&mut self, outcomes: &Outcomes, scale: &Scale) {
+        pool(outcomes, scale, 1.0, &mut self.0);
+    }
+}
+
 /// What became of all keys.
 fn watch(trace: &Trace, scale: &Scale) -> Outcomes {
     let mut outcomes = Outcomes::new(scale.ages);
@@ -80,8 +93,8 @@ fn pool(outcomes: &Outcomes, scale: &Scale, share: f32, pooled: &mut Outcomes) {
     }
 }
 
-/// The prior of all these.
-pub fn prior<'a>(all: impl IntoIterator<Item = &'a Evidence>) -> Prior {
+/// `base`, corrected by all these.
+pub fn prior<'a>(base: &Prior, all: impl IntoIterator<Item = &'a Evidence>) -> Prior {
     let mut pooled = Outcomes::new(COLUMNS);
     for Evidence(outcomes) in all {
         for class in 0..CLASSES {
@@ -89,10 +102,9 @@ pub fn prior<'a>(all: impl IntoIterator<Item = &'a Evidence>) -> Prior {
             (0..COLUMNS).for_each(|column| pooled.add(class, column, hits[column], exposure[column]));
         }
     }
-    let none = Prior::none();
-    let chance = |at: usize| 1.0 - (-none.rate(at / COLUMNS, at % COLUMNS) / 2.0).exp();
+    let chance = |at: usize| -(-base.rate(at / COLUMNS, at % COLUMNS) / 2.0).exp_m1();
     let mut hazard = Hazard::from_chances((0..CLASSES * COLUMNS).map(chance).collect());
     hazard.estimate(&pooled);
-    let rates: Vec<f32> = (0..CLASSES).flat_map(|class| hazard.of(class)).map(|chance| -2.0 * (1.0 - chance).ln()).collect();
+    let rates: Vec<f32> = (0..CLASSES).flat_map(|class| hazard.of(class)).map(|chance| -2.0 * (-chance).ln_1p()).collect();
     Prior::of(&rates)
 }

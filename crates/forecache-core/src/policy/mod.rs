@@ -189,6 +189,24 @@ macro_rules! policies {
                 match self { $(AnyPolicy::$variant(_) => $name),+ }
             }
 
+            /// An empty one of the same kind, which begins with what this one began with.
+            pub fn anew(&self) -> Self {
+                match self {
+                    AnyPolicy::Learned(policy) => AnyPolicy::Learned(policy.anew()),
+                    other => Self::named(other.name()).expect("it has a known name"),
+                }
+            }
+
+            /// The one that learns, if it is that.
+            pub fn as_learned(&self) -> Option<&Learned> {
+                if let AnyPolicy::Learned(policy) = self { Some(policy) } else { None }
+            }
+
+            /// The same, to be changed.
+            pub fn as_learned_mut(&mut self) -> Option<&mut Learned> {
+                if let AnyPolicy::Learned(policy) = self { Some(policy) } else { None }
+            }
+
             /// Its inside.
             pub fn inspect(&self) -> &dyn Inspect {
                 match self { $(AnyPolicy::$variant(policy) => policy),+ }

@@ -11,6 +11,7 @@ mod upkeep;
 use crate::expiry::{Clock, NEVER, Wheel};
 use crate::groups::Groups;
 use crate::index::Index;
+use crate::learn::prior::Prior;
 use crate::list::{Slot, grow};
 use crate::owners::Owners;
 use crate::policy::{AnyPolicy, Cause, Change, Meta};
@@ -22,6 +23,7 @@ pub use departures::Ending;
 pub use entry::{Budget, Counters, New, Options, Outcome, Removed, Rest};
 use entry::{Entry, IDLE, IMMUTABLE, Idle, PINNED};
 pub use explain::{Candidate, Explained, Here, Left};
+use std::sync::Arc;
 
 /// What a store needs of a key. Equality comes as a closure with each call, so that a borrowed form can be looked up.
 pub trait Key {
@@ -145,6 +147,16 @@ impl<K: Key, V> Store<K, V> {
     /// The policy.
     pub fn policy(&self) -> &AnyPolicy {
         self.policy.base()
+    }
+
+    /// The policies of all rooms.
+    pub fn policies(&self) -> impl Iterator<Item = &AnyPolicy> {
+        self.policy.policies()
+    }
+
+    /// Has the policies that learn forget what they learned, and go by this.
+    pub fn begin_with(&mut self, prior: &Arc<Prior>) {
+        self.policy.begin_with(prior);
     }
 
     /// Nanoseconds by the store's clock.

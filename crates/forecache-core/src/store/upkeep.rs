@@ -6,7 +6,7 @@ use super::{Key, Lookup, Store};
 use crate::expiry::NEVER;
 use crate::index::Index;
 use crate::list::{Slot, grow};
-use crate::policy::{AnyPolicy, Cause, Change, Meta};
+use crate::policy::{Cause, Change, Meta};
 use crate::rooms::Rooms;
 
 impl<K: Key, V> Store<K, V> {
@@ -101,7 +101,7 @@ impl<K: Key, V> Store<K, V> {
         }
         (self.index, self.entries, self.free, self.idle) = Default::default();
         (self.wheel, self.tags, self.sweep) = Default::default();
-        self.policy = Rooms::new(AnyPolicy::named(self.policy.base().name()).expect("it has a known name"));
+        self.policy = Rooms::new(self.policy.base().anew());
         self.tell_capacity();
         if let Some(tape) = &mut tape {
             tape.clear(self.clock.now());

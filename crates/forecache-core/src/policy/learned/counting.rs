@@ -3,16 +3,58 @@
 use super::Learned;
 use crate::learn::features::{History, Scale};
 use crate::learn::ghosts::Ghost;
+use crate::learn::judge::{STAYING, within};
 use crate::learn::model::Model;
+use crate::learn::outcome::Outcomes;
+use std::time::Instant;
+
+/// Of 2^so many keys one is counted where nothing is learned: none, but for two fingerprints, of which nothing is concluded.
+pub(super) const NONE_COUNTED: u32 = 31;
 
 impl Learned {
-    /// A key of this history was watched up to now, in this epoch since it began.
+    /// The ages at which a key of this history was watched up to now, in this epoch since it began.
+    #[inline]
+    fn ages(&self, history: &History) -> (u32, u32) {
+        let age = self.now.wrapping_sub(history.last);
+        (age.saturating_sub(self.now.wrapping_sub(self.begin)), age)
+    }
+
+    /// A key of this history was watched up to now.
     #[inline]
     pub(super) fn watched(&mut self, history: &History) {
-        let age = self.now.wrapping_sub(history.last);
-        let from = age.saturating_sub(self.now.wrapping_sub(self.begin));
+        let (from, age) = self.ages(history);
         let Model { outcomes, scale, .. } = &mut *self.model;
         outcomes.expose(history.class, from, age, scale);
+    }
+
+    /// All that wait were watched up to now.
+    pub(super) fn watch_all(&self, outcomes: &mut Outcomes) {
+        let scale = &self.model.scale;
+        let mut watch = |history: &History| {
+            let (from, age) = self.ages(history);
+            outcomes.expose(history.class, from, age, scale);
+        };
+        self.histories[..self.counted].iter().for_each(&mut watch);
+        for (_, Ghost { history, watched }) in self.ghosts[0].iter(self.now) {
+            if watched {
+                watch(&History { class: scale.class(&history), ..history });
+            }
+        }
+    }
+
+    /// An entry that is counted was asked for.
+    #[inline(never)]
+    pub(super) fn count_hit(&mut self, place: usize) {
+        self.judge.asked(self.residents[place].fingerprint, self.now);
+        let history = self.histories[place];
+        self.count(&history);
+    }
+
+    /// Has it judged what is expected of a key that is counted.
+    fn expect(&mut self, fingerprint: u32, history: &History, evicted: bool) {
+        let (age, window) = (self.now.wrapping_sub(history.last), self.model.scale.entries);
+        let chance = || within(self.model.chances(history.class), age, window);
+        self.judge.expect(fingerprint, evicted, self.now, window, chance);
     }
 
     /// A key that is counted was asked for.
@@ -26,6 +68,9 @@ impl Learned {
     /// What was remembered of a key that comes, with this request counted.
     pub(super) fn recall(&mut self, fingerprint: u32) -> History {
         let counted = self.is_counted(fingerprint);
+        if counted {
+            self.judge.asked(fingerprint, self.now);
+        }
         let Some(Ghost { mut history, watched }) = self.ghosts[usize::from(!counted)].take(fingerprint, self.now) else {
             return History::new(self.now);
         };
@@ -39,6 +84,9 @@ impl Learned {
 
     pub(super) fn remember(&mut self, fingerprint: u32, history: History, watched: bool) {
         let counted = self.is_counted(fingerprint);
+        if counted && watched {
+            self.expect(fingerprint, &history, true);
+        }
         let forgotten = self.ghosts[usize::from(!counted)].put(fingerprint, Ghost { history, watched }, self.now);
         if let Some(Ghost { mut history, watched: true }) = forgotten.filter(|_| counted) {
             history.class = self.model.scale.class(&history);
@@ -49,26 +97,32 @@ impl Learned {
     #[cold]
     #[inline(never)]
     pub(super) fn end_epoch(&mut self) {
-        for at in 0..self.counted {
-            let history = self.histories[at];
-            self.watched(&history);
-        }
-        let ghosts = std::mem::take(&mut self.ghosts);
-        for (_, Ghost { mut history, watched }) in ghosts[0].iter(self.now) {
-            if watched {
-                history.class = self.model.scale.class(&history);
-                self.watched(&history);
-            }
-        }
-        self.ghosts = ghosts;
+        let began = Instant::now();
         self.ghosts.iter_mut().for_each(|ghosts| ghosts.sweep(self.now));
         let longest = self.settings.epochs.1.max((self.entries() / 2) as u32);
         let fades = if self.epoch >= longest { self.settings.fades } else { self.settings.fades / 2.0 };
-        self.model.learn(1.0 - fades);
+        if self.settings.online {
+            self.learn(1.0 - fades);
+        }
         self.pace = (self.clock.0 - self.clock.1) as f32 / self.now.wrapping_sub(self.begin).max(1) as f32;
         (self.begin, self.clock.1) = (self.now, self.clock.0);
         self.epoch = (self.epoch * 2).min(longest);
         self.rescale();
+        self.spent += began.elapsed();
+    }
+
+    /// Draws conclusions, and has some of what stays judged by them. What was seen before counts for this share of it from now on.
+    fn learn(&mut self, share: f32) {
+        let mut outcomes = std::mem::replace(&mut self.model.outcomes, Outcomes::new(0));
+        self.watch_all(&mut outcomes);
+        self.model.outcomes = outcomes;
+        self.model.learn(share);
+        self.updates += 1;
+        self.judge.settle(self.now, share);
+        for place in (0..self.counted).step_by((self.counted / STAYING).max(1)) {
+            let history = self.histories[place];
+            self.expect(self.residents[place].fingerprint, &history, false);
+        }
     }
 
     /// Goes over to the number of entries that there are or will be, if it changed much.
@@ -80,6 +134,7 @@ impl Learned {
         }
         self.model.rescale(scale);
         let share = (self.entries() / self.settings.counted.max(1)).max(1).next_power_of_two().ilog2().min(16);
+        let share = if self.settings.online { share } else { NONE_COUNTED };
         let all = self.resort(share);
         self.fit_ghosts();
         for (fingerprint, ghost) in all {

@@ -13,21 +13,27 @@
 //! Not to use where evictions must be cheap (`s3fifo`, `sieve`).
 
 mod counting;
+mod kept;
 mod residents;
 #[cfg(test)]
 mod tests;
 mod worth;
+
+pub use kept::{Report, learned};
 
 use super::history::short;
 use super::standing::{percent, requests};
 use super::{Cause, Change, Inspect, Meta, Policy, Slot, Standing};
 use crate::learn::features::{History, MOST_USES, Scale};
 use crate::learn::ghosts::Ghosts;
+use crate::learn::judge::Judge;
 use crate::learn::model::Model;
 use crate::learn::prior::Prior;
 use crate::learn::sampling::{RUNNERS_UP, Random, Worst};
 use crate::list::{NONE, grow};
+use counting::NONE_COUNTED;
 use std::sync::Arc;
+use std::time::Duration;
 use worth::{LOOSE, NEVER, deadline};
 
 /// What could be otherwise. The hits change little around any of these.
@@ -45,11 +51,13 @@ pub struct Settings {
     pub fades: f32,
     /// The power of the weight that a worth is divided by.
     pub size: f32,
+    /// Whether it learns. Else it goes by what it began with.
+    pub online: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { candidates: 48, ghosts: 7, counted: 1024, epochs: (256, 8192), fades: 0.05, size: 1.0 }
+        Settings { candidates: 48, ghosts: 7, counted: 1024, epochs: (256, 8192), fades: 0.05, size: 1.0, online: true }
     }
 }
 
@@ -104,6 +112,11 @@ pub struct Learned {
     random: Random,
     runners_up: [Slot; RUNNERS_UP],
     newcomer: Slot,
+    judge: Judge,
+    /// Conclusions drawn so far.
+    updates: u64,
+    /// The time that epochs took at their ends.
+    spent: Duration,
 }
 
 impl Default for Learned {
@@ -123,7 +136,7 @@ impl Learned {
             counted: 0,
             places: Vec::new(),
             ghosts: Default::default(),
-            share: 0,
+            share: if settings.online { 0 } else { NONE_COUNTED },
             now: 0,
             epoch: settings.epochs.0,
             begin: 0,
@@ -136,6 +149,9 @@ impl Learned {
             random: Random::default(),
             runners_up: [NONE; RUNNERS_UP],
             newcomer: NONE,
+            judge: Judge::default(),
+            updates: 0,
+            spent: Duration::ZERO,
             settings,
         }
     }
@@ -214,8 +230,7 @@ impl Policy for Learned {
         self.request();
         let place = self.places[slot as usize] as usize;
         if place < self.counted {
-            let history = self.histories[place];
-            self.count(&history);
+            self.count_hit(place);
         }
         self.histories[place].touch(self.now, &self.model.scale);
         if !self.alike && self.residents[place].deadline & LOOSE != 0 {
@@ -315,5 +330,6 @@ impl Inspect for Learned {
             + self.ghosts.iter().map(Ghosts::allocated).sum::<usize>()
             + self.model.allocated()
             + size_of::<Model>()
+            + self.judge.allocated()
     }
 }

@@ -42,19 +42,15 @@ fn a_deadline_that_a_hit_may_put_off_is_forgotten_with_it() {
     assert_ne!(policy.victim(None), Some(2));
 }
 
-#[test]
-fn a_loop_longer_than_the_cache_is_kept_in_part() {
-    let (capacity, length) = (400u32, 500u32);
-    let mut policy = Learned::default();
+/// Asks a cache for keys below `bound`, and says which were there.
+pub(super) fn play(policy: &mut Learned, capacity: u32, bound: u32, keys: impl Iterator<Item = u32>) -> Vec<bool> {
     policy.configure(Change::Capacity(capacity.into()));
-    let (mut slot_of, mut key_of) = (vec![NONE; length as usize], vec![NONE; capacity as usize]);
-    let (mut free, mut late) = ((0..capacity).collect::<Vec<_>>(), 0);
-    for turn in 0..20 * length {
-        let key = turn % length;
+    let (mut slot_of, mut key_of) = (vec![NONE; bound as usize], vec![NONE; capacity as usize]);
+    let mut free: Vec<_> = (0..capacity).collect();
+    let mut ask = |key: u32| {
         if slot_of[key as usize] != NONE {
             policy.on_hit(slot_of[key as usize]);
-            late += u32::from(turn >= 10 * length);
-            continue;
+            return true;
         }
         let slot = free.pop().unwrap_or_else(|| {
             let victim = policy.victim(Some(fingerprint(key))).unwrap();
@@ -64,9 +60,22 @@ fn a_loop_longer_than_the_cache_is_kept_in_part() {
         });
         policy.on_insert(slot, fingerprint(key), &Meta::of_weight(1));
         (slot_of[key as usize], key_of[slot as usize]) = (slot, key);
-    }
+        false
+    };
+    keys.map(&mut ask).collect()
+}
+
+pub(super) fn count(hits: &[bool]) -> usize {
+    hits.iter().filter(|&&hit| hit).count()
+}
+
+#[test]
+fn a_loop_longer_than_the_cache_is_kept_in_part() {
+    let (capacity, length) = (400u32, 500u32);
+    let hits = play(&mut Learned::default(), capacity, length, (0..20 * length).map(|turn| turn % length));
+    let late = count(&hits[10 * length as usize..]);
     // LRU has none.
-    assert!(late > 10 * length / 2, "{late} hits of {}", 10 * length);
+    assert!(late > 10 * length as usize / 2, "{late} hits of {}", 10 * length);
 }
 
 #[test]

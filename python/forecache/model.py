@@ -1,0 +1,213 @@
+"""What a cache has learned, as users see it: `cache.model`, the file that it begins with, and how that went.
+
+A model is a file of fixed size that holds statistics, and no code: reading one can do no more than fail. A cache that is made
+with a file that is damaged, or of another version, begins with what ships, and says so; so a bad file never keeps a
+service from starting.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from forecache._core import Prior
+from forecache.errors import CacheClosed, ConfigError
+from forecache.events import ModelFailed
+from forecache.flow import Call, Flow, arun
+from forecache.units import wrong
+
+if TYPE_CHECKING:
+    from forecache.cache import Cache
+    from forecache.config import Config
+
+__all__ = ["SHIPPED", "AsyncModel", "Kept", "Model", "read", "write"]
+
+SHIPPED = "shipped"
+"""Where a model comes from that no file gave."""
+_log = logging.getLogger("forecache")
+
+
+class Kept:
+    """What is known of a cache's model beside the model: where it came from, and whether it could be saved."""
+
+    def __init__(self, config: Config) -> None:
+        """Reads the file that the configuration names. Raises `ConfigError` if there is none and none will be made."""
+        self.path, self.saving = config.model, config.save_interval is not None
+        self.origin, self.reason = SHIPPED, None  # type: str, str | None
+        self.begun: Prior | None = None
+        self.saved = 0
+        self.seen = 0
+        """Conclusions that had been drawn when it was saved or loaded last."""
+        if self.path is not None:
+            self._begin(self.path)
+
+    def _begin(self, path: str) -> None:
+        try:
+            self.begun, self.origin = read(path), path
+        except FileNotFoundError:
+            if not self.saving:
+                raise wrong("model", path, "a file that exists; with save_interval=… it will be made") from None
+        except (ConfigError, OSError) as error:
+            self.reason = str(error)
+            _log.warning("the cache begins with the model that ships: %s", self.reason)
+
+
+class Model:
+    """What a cache has learned: `cache.model`. Under a policy that learns no model all methods raise `ConfigError`.
+
+    What is saved is one table for the whole cache: owners with a priority or a budget of their own, which are kept apart
+    while it runs, give it as much as was seen of them.
+
+    >>> import tempfile
+    >>> from forecache import Cache
+    >>> path = tempfile.mkdtemp() + "/app.fcm"
+    >>> with Cache(policy="learned") as cache:
+    ...     cache.model.save(path)
+    >>> Cache(policy="learned", model=path).stats().model.origin == path
+    True
+    """
+
+    __slots__ = ("_cache",)
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    @property
+    def _kept(self) -> Kept:
+        kept = self._cache._kept
+        if kept is None:
+            raise wrong("policy", self._cache.config.policy, "learned, for a cache with a model")
+        return kept
+
+    def save(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Writes what was learned so far to `path`, or to the file that the cache was made with.
+
+        What is there is replaced in one step; if it is a link, what that leads to. Raises `ConfigError` if no file is named,
+        `OSError` if it can't be written, `CacheClosed` after `close`.
+        """
+        kept = self._kept
+        named, seen = _named(path, kept), _updates(self._cache)
+        write(named, self._cache._learned())
+        kept.saved, kept.reason = kept.saved + 1, None
+        if path is None:
+            kept.seen = seen
+
+    def load(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Goes by the model at `path`, or the one that the cache was made with, from now on, and forgets what was learned.
+
+        Entries stay. Raises `ConfigError` for a file that is no model, is damaged or of another version, `OSError` if it can't
+        be read; nothing has changed then.
+        """
+        kept = self._kept
+        named = _named(path, kept)
+        self._begin(read(named), named)
+
+    def reset(self) -> None:
+        """Goes by the model that ships with the package from now on, and forgets what was learned. Entries stay."""
+        self._begin(Prior.shipped(), SHIPPED)
+
+    def _begin(self, model: Prior, origin: str) -> None:
+        kept = self._kept
+        self._cache._begin_with(model)
+        kept.origin, kept.reason, kept.seen = origin, None, _updates(self._cache)
+
+    def __repr__(self) -> str:
+        return f"<model of {self._cache!r}>"
+
+
+class AsyncModel:
+    """`cache.model` of the async face: the methods of `Model`, awaitable; files are read and written in a thread."""
+
+    __slots__ = ("_model",)
+
+    def __init__(self, cache: Cache) -> None:
+        self._model = Model(cache)
+
+    async def save(self, path: str | os.PathLike[str] | None = None) -> None:
+        """See `Model.save`."""
+        await arun(called(self._model.save, path))
+
+    async def load(self, path: str | os.PathLike[str] | None = None) -> None:
+        """See `Model.load`."""
+        await arun(called(self._model.load, path))
+
+    async def reset(self) -> None:
+        """See `Model.reset`."""
+        self._model.reset()
+
+    def __repr__(self) -> str:
+        return f"<async face of {self._model!r}>"
+
+
+def called(function: Callable[..., Any], *arguments: Any) -> Flow[Any]:
+    """A call that may take its time."""
+    return (yield Call(function, arguments))
+
+
+def keep(cache: Cache) -> None:
+    """Saves what a cache has learned since it was saved last, if anything, and tells what goes wrong instead of raising it."""
+    kept = cache._kept
+    if kept is None or kept.path is None:
+        return
+    try:
+        if _updates(cache) > kept.seen:
+            Model(cache).save()
+    except CacheClosed:
+        return
+    except OSError as error:
+        kept.reason = str(error)
+        _log.warning("what the cache has learned wasn't saved: %s", kept.reason)
+        cache._hub.tell(ModelFailed(kept.path, kept.reason))
+
+
+def read(path: str) -> Prior:
+    """The model at `path`. Raises `ConfigError` that says what is wrong with the file, and `OSError` if it can't be read."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would be waited for
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ConfigError(f"model: {path!r} is no file")
+    with os.fdopen(handle, "rb") as file:
+        content = file.read(Prior.LENGTH + 1)
+    return Prior.read(content, f"model: the file {path!r}")
+
+
+def write(path: str, model: Prior) -> None:
+    """Has the file at `path` hold this model, whole or not at all. Raises `OSError` if it can't be written."""
+    path = os.path.realpath(path)
+    directory, name = os.path.split(path)
+    beside = os.path.join(directory, f".{name}.{secrets.token_hex(8)}")  # noqa: PTH118  pathlib isn't imported for this
+    try:
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb") as file:  # noqa: PTH123
+            file.write(model.write())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)  # noqa: PTH105
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)  # noqa: PTH108
+        raise
+    handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _updates(cache: Cache) -> int:
+    return int(cache._stats()["model"]["updates"])
+
+
+def _named(path: str | os.PathLike[str] | None, kept: Kept) -> str:
+    if path is None:
+        if kept.path is None:
+            raise wrong("path", None, "a path for a file, since the cache was made without model=…")
+        return kept.path
+    named = os.fspath(path)
+    if not isinstance(named, str) or not named or "\0" in named:
+        raise wrong("path", path, "a path for a file")
+    return named

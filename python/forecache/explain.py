@@ -165,7 +165,9 @@ def _place(tier: str, entry: Entry, now: int) -> Place:
 
 
 def _seconds(seconds: float) -> str:
-    """>>> _seconds(0.0), _seconds(0.26), _seconds(75.2), _seconds(7300)
+    """Seconds in words.
+
+    >>> _seconds(0.0), _seconds(0.26), _seconds(75.2), _seconds(7300)
     ('0 s', '0.26 s', '75 s', '122 min')
     """
     if seconds >= 600:

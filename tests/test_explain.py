@@ -125,7 +125,9 @@ def test_every_way_of_leaving_is_told(clock, face):
     face.clear(owner="o")
     clock.advance(6)
     assert face.set("over", "x" * 2_000_000) is False
-    states = {key: face.explain(key).state for key in ("deleted", "popped", "expired", "invalidated", "owned", "over", "again", "new")}
+    states = {
+        key: face.explain(key).state for key in ("deleted", "popped", "expired", "invalidated", "owned", "over", "again", "new")
+    }
     assert states == {
         "deleted": "deleted",
         "popped": "deleted",

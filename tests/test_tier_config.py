@@ -136,7 +136,7 @@ def test_a_wrong_environment_is_told(environ, message):
         (lambda: Disk("/a\0b"), r"disk.path: got"),
         (lambda: Disk(5), r"disk.path: got 5"),
         (lambda: Disk("/a", "1MB"), r"disk.capacity: got '1MB'; allowed: 8MiB or more"),
-        (lambda: Disk("/a", policy="s3fifo"), r"disk.policy: got 's3fifo'; allowed: lru, lfu, adaptive"),
+        (lambda: Disk("/a", policy="s3fifo"), r"disk.policy: got 's3fifo'; allowed: lru, lfu, adaptive, learned"),
         (lambda: Disk("/a", admission="some"), r"disk.admission: got 'some'; allowed: doorkeeper, all"),
         (lambda: Disk("/a", write="back"), r"disk.write: got 'back'; allowed: through, behind, demote"),
         (lambda: Disk("/a", queue="0"), r"disk.queue: got '0'"),

@@ -284,15 +284,15 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     def candidates(self, n: int = 10) -> list[Candidate]:
         """The next `n` entries that would leave memory for space if nothing more were asked for, the very next first.
 
-        `score` is the share of the entries that would stay longer, from 1 for the next down to 0, and `reason` is the policy's word.
-        Policies that look at a sample (`adaptive`, `learned`, `logistic`) evict one of the first, not always the very first. Pinned
-        entries aren't listed.
+        `score` is the share of the entries that would stay longer, from 1 for the next down to 0, and `reason` is the policy's
+        word. Policies that look at a sample (`adaptive`, `learned`, `logistic`) evict one of the first, not always the very
+        first. Pinned entries aren't listed.
 
         >>> cache = Cache(policy="lru")
         >>> cache.set_many({"a": 1, "b": 2, "c": 3})
         3
-        >>> cache.candidates(2)
-        [Candidate(key='a', score=1.0, reason='least recently used'), Candidate(key='b', score=0.5, reason='least recently used')]
+        >>> cache.candidates(1)
+        [Candidate(key='a', score=1.0, reason='least recently used')]
         """
         from forecache.explain import candidates
 
@@ -301,8 +301,9 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     def explain(self, key: str) -> Explanation:
         """Where `key` is, with what is known of it there; or why it isn't: evicted, expired, deleted, invalidated, refused.
 
-        Neither statistics nor eviction in memory take note, and nothing climbs from a tier; tiers are read, and count that. What became of
-        keys is remembered for the last removals from memory: four times as many as there are entries, from 256 to 4,096.
+        Neither statistics nor eviction in memory take note, and nothing climbs from a tier; tiers are read, and count that. What
+        became of keys is remembered for the last removals from memory: four times as many as there are entries, from 256 to
+        4,096.
 
         >>> cache = Cache(max_entries=1, policy="lru")
         >>> cache.set_many({"a": 1, "b": 2})

@@ -29,9 +29,9 @@ def whole(field: str, value: int | None, least: int, most: int) -> int | None:
     return value
 
 
-def policy(field: str, value: str) -> str:
+def policy(field: str, value: str, allowed: Sequence[str] = POLICIES) -> str:
     """The name of a policy; an alias stands for one."""
-    return one_of(field, dict(ALIASES).get(value, value) if isinstance(value, str) else value, POLICIES)
+    return one_of(field, dict(ALIASES).get(value, value) if isinstance(value, str) else value, allowed)
 
 
 def one_of(field: str, value: str, allowed: Sequence[str]) -> str:

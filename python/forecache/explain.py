@@ -128,9 +128,7 @@ def explain(cache: Cache, key: str) -> Flow[Explanation]:
     return Explanation(key, tuple(places), left, remembered)
 
 
-def _near(
-    weight: int, ttl: float | None, owner: str, tags: list[str], immutable: bool, pinned: bool, reason: str
-) -> Place:
+def _near(weight: int, ttl: float | None, owner: str, tags: list[str], immutable: bool, pinned: bool, reason: str) -> Place:
     return Place("memory", weight, ttl, None, owner, tuple(tags), immutable, pinned, reason)
 
 
@@ -167,7 +165,8 @@ def _place(tier: str, entry: Entry, now: int) -> Place:
 
 
 def _seconds(seconds: float) -> str:
-    """
+    """Seconds in words.
+
     >>> _seconds(0.0), _seconds(0.26), _seconds(75.2), _seconds(7300)
     ('0 s', '0.26 s', '75 s', '122 min')
     """

@@ -149,7 +149,8 @@ TIERS = {
         "max_entries": Option("none", "entries held at most, beside `capacity`; the policy balances entries then", _WHOLE),
         "policy": Option(
             '`"s3fifo"`',
-            "`lru`, `lfu`, `s3fifo`, `arc`, `sieve`, `clock2q+`, `tinylfu`, `adaptive`, `logistic` or `learned`: see [policies](policies.md)",
+            "`lru`, `lfu`, `s3fifo`, `arc`, `sieve`, `clock2q+`, `tinylfu`, `adaptive`, `logistic` or `learned`: "
+            "see [policies](policies.md)",
         ),
     },
     "zmemory": {
@@ -162,7 +163,7 @@ TIERS = {
     "disk": {
         "path": Option("must be given", "the directory, as an absolute path; made if it isn't there"),
         "capacity": Option('`"1GB"`', "bytes of all files of the directory together, 8 MiB at least", unit="bytes"),
-        "policy": Option('`"lru"`', "`lru`, `lfu` or `adaptive`: those that need no order of all entries"),
+        "policy": Option('`"lru"`', "`lru`, `lfu`, `adaptive` or `learned`: those that need no order of all entries"),
         "admission": Option(
             '`"doorkeeper"`', "once the directory is full it takes only keys that were seen lately; `all` takes every one"
         ),

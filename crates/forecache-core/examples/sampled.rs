@@ -13,7 +13,7 @@ use forecache_core::trace::Trace;
 use std::path::Path;
 use std::sync::atomic::AtomicU32;
 
-const SAMPLE: usize = 32;
+const SAMPLE: usize = 16;
 const NONE: u32 = u32::MAX;
 
 struct Sampled {

@@ -24,7 +24,7 @@ __all__ = ["Disk", "DiskTier"]
 
 T = TypeVar("T")
 
-POLICIES = ("lru", "lfu", "adaptive")
+POLICIES = ("lru", "lfu", "adaptive", "learned")
 """Policies that tell an entry's worth by itself: the others need the order of all entries, which no process knows."""
 POLICY = "lru"
 ADMISSIONS = ("doorkeeper", "all")
@@ -82,7 +82,7 @@ class Disk(Boundary):
             timeout=timeout,
             path=_path(path),
             capacity=size,
-            policy=checks.one_of("disk.policy", policy, POLICIES),
+            policy=checks.policy("disk.policy", policy, POLICIES),
             admission=checks.one_of("disk.admission", admission, ADMISSIONS),
             packed=Compressed.checked("disk", compression, level, min_size, min_ratio),
             seed=checks.whole("disk.seed", seed, 0, 2**64 - 1),

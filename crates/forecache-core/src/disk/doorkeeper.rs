@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Words of a bucket, which fills a cache line: a count of the keys noted in it, and the latest of them.
 const BUCKET: usize = 16;
-/// A key's mark, last access, and uses with gap.
+/// A key's mark, last access, and uses with gaps.
 const WORDS: usize = 3;
 const WAYS: usize = (BUCKET - 1) / WORDS;
 
@@ -47,7 +47,8 @@ impl Doorkeeper {
             let oldest = count.fetch_add(1, Relaxed) as usize % WAYS;
             &ways[oldest * WORDS..(oldest + 1) * WORDS]
         });
-        let values = [mark(fingerprint), access.last, u32::from(access.uses) | u32::from(access.gap) << 8];
+        let values =
+            [mark(fingerprint), access.last, u32::from(access.uses) | u32::from(access.gap) << 8 | u32::from(access.gaps) << 16];
         way.iter().zip(values).for_each(|(word, value)| word.store(value, Relaxed));
     }
 }
@@ -59,7 +60,7 @@ pub fn buckets(words: &[AtomicU32]) -> usize {
 
 fn stamp(way: &[AtomicU32], newcomer: &Access) -> Access {
     let used = way[2].load(Relaxed);
-    Access { last: way[1].load(Relaxed), uses: used as u8, gap: (used >> 8) as u8, ..*newcomer }
+    Access { last: way[1].load(Relaxed), uses: used as u8, gap: (used >> 8) as u8, gaps: (used >> 16) as u16, ..*newcomer }
 }
 
 /// The count and the places of a bucket.

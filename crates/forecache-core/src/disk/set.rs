@@ -249,8 +249,8 @@ impl Writing<'_> {
             return Ok(Outcome::Refused);
         }
         let mut stamp = newcomer;
-        if let Some(Access { last, uses, gap, .. }) = before {
-            stamp = Access { last, uses, gap, ..newcomer };
+        if let Some(Access { last, uses, gap, gaps, .. }) = before {
+            stamp = Access { last, uses, gap, gaps, ..newcomer };
             stamp.touch(tick);
         }
         let Some((class, place)) = self.place(length, fingerprint, batch, now)? else { return Ok(Outcome::Refused) };

@@ -4,15 +4,21 @@
 //! ([`crate::policy::Adaptive`]), learnt in the same way: hits are counted by kind, also those on entries that left and came back, and
 //! the samples that are drawn for eviction tell how many entries of each kind there were to be hit. What all processes count is added
 //! up in the directory: so eight workers learn together, and one that was started anew knows what was learnt before it. Before anything
-//! is learnt, the policy's prior judges, by recency and frequency.
+//! is learnt, the policy's prior judges, by recency and frequency. `learned` has a model of its own (`learner.rs`).
+
+mod learner;
 
 use crate::policy::{AGES, CLASSES, KEEP, Lessons, Moment, Stamp, Weights};
+use learner::Learner;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Uses that are counted one by one; above, one in 2, 4, 8, ... for each [`STEP`] of the count, by chance.
 const COUNTED: u8 = 128;
 const STEP: u8 = 8;
+
+/// The bit of [`Access::gaps`] that says that they are known: stamps of older versions lack it.
+const GAPS_KNOWN: u16 = 1 << 10;
 
 /// Words that the lessons of all processes take.
 pub const LESSONS: usize = 2 * CLASSES * AGES;
@@ -26,6 +32,8 @@ pub struct Access {
     pub uses: u8,
     /// Smoothed logarithm of the requests between accesses, in half octaves.
     pub gap: u8,
+    /// The octaves of the last gap and of the one before, 5 bits each, and a bit that says that they are known.
+    pub gaps: u16,
     /// How dear it is to load again.
     pub cost: f32,
     /// Bytes.
@@ -37,7 +45,7 @@ pub struct Access {
 impl Access {
     /// An entry that came with the request `tick`.
     pub fn new(tick: u32, length: u32, cost: f32, deadline_ms: u64) -> Self {
-        Access { last: tick, uses: 0, gap: 0, cost, length, deadline_ms }
+        Access { last: tick, uses: 0, gap: 0, gaps: GAPS_KNOWN, cost, length, deadline_ms }
     }
 
     /// The request `tick` used the entry.
@@ -49,12 +57,20 @@ impl Access {
         };
         let mut stamp = self.stamp(tick);
         stamp.touch(tick);
+        let octave = self.age(tick).max(1).ilog2() as u16;
+        self.gaps = GAPS_KNOWN | (self.gaps & 31) << 5 | octave;
         (self.last, self.uses, self.gap) = (tick, uses, stamp.gap);
     }
 
-    /// As two words of the index: last and cost; uses and gap, with 48 bits of the second left free.
+    /// The octaves of the last gap and of the one before, if they are known.
+    fn gaps(&self) -> Option<[u8; 2]> {
+        (self.gaps & GAPS_KNOWN != 0).then_some([(self.gaps & 31) as u8, (self.gaps >> 5 & 31) as u8])
+    }
+
+    /// As two words of the index: last and cost; uses, gap and gaps, with 32 bits of the second left free.
     pub fn to_words(self) -> [u64; 2] {
-        [u64::from(self.last) | u64::from(self.cost.to_bits()) << 32, u64::from(self.uses) | u64::from(self.gap) << 8]
+        let used = u64::from(self.uses) | u64::from(self.gap) << 8 | u64::from(self.gaps) << 16;
+        [u64::from(self.last) | u64::from(self.cost.to_bits()) << 32, used]
     }
 
     /// What [`Access::to_words`] made; the free bits may be anything, and any word is a stamp.
@@ -62,7 +78,8 @@ impl Access {
         let cost = f32::from_bits((first >> 32) as u32);
         // A damaged stamp must not make an entry stay for ever.
         let cost = if cost.is_finite() && cost >= 0.0 { cost } else { 1.0 };
-        Access { last: first as u32, uses: second as u8, gap: (second >> 8) as u8, cost, length, deadline_ms }
+        let (uses, gap, gaps) = (second as u8, (second >> 8) as u8, (second >> 16) as u16);
+        Access { last: first as u32, uses, gap, gaps, cost, length, deadline_ms }
     }
 
     /// Requests since the last use. Another process may have used it with a later request than `tick`.
@@ -85,11 +102,12 @@ enum Rule {
     Lru,
     Lfu,
     Adaptive(Box<Learnt>),
+    Learned(Box<Learner>),
 }
 
 impl Judge {
     /// The names that [`Judge::named`] takes: the policies that score an entry by itself.
-    pub const NAMES: [&str; 3] = ["lru", "lfu", "adaptive"];
+    pub const NAMES: [&str; 4] = ["lru", "lfu", "adaptive", "learned"];
 
     /// The judge of that name.
     pub fn named(name: &str) -> Option<Judge> {
@@ -97,6 +115,7 @@ impl Judge {
             "lru" => Some(Judge(Rule::Lru)),
             "lfu" => Some(Judge(Rule::Lfu)),
             "adaptive" => Some(Judge(Rule::Adaptive(Box::default()))),
+            "learned" => Some(Judge(Rule::Learned(Box::default()))),
             _ => None,
         }
     }
@@ -112,21 +131,26 @@ impl Judge {
             // Among equals the one unused for longest.
             Rule::Lfu => f32::from(access.uses) - age as f32 / u32::MAX as f32,
             Rule::Adaptive(learnt) => learnt.worth(access, age, tick, now_ms),
+            Rule::Learned(learner) => learner.worth(access, age, tick, now_ms),
         }
     }
 
     /// Learns from a request of this process that found something or stores it: `before` is the stamp that the entry had, or had when it
     /// left; a newcomer has none. Waits for nobody.
     pub fn request(&self, before: Option<&Access>, tick: u32) {
-        if let Rule::Adaptive(learnt) = &self.0 {
-            learnt.request(before, tick);
+        match &self.0 {
+            Rule::Adaptive(learnt) => learnt.request(before, tick),
+            Rule::Learned(learner) => learner.request(before, tick),
+            _ => {}
         }
     }
 
     /// Learns from a sample of all entries, and from one of those that left, each of which stands for `ghosts_each` of them.
     pub fn sampled(&self, sample: &[Access], ghosts: impl Iterator<Item = Access>, ghosts_each: u64, seen: &Seen) {
-        if let Rule::Adaptive(learnt) = &self.0 {
-            learnt.sampled(sample, ghosts, ghosts_each, seen);
+        match &self.0 {
+            Rule::Adaptive(learnt) => learnt.sampled(sample, ghosts, ghosts_each, seen),
+            Rule::Learned(learner) => learner.sampled(sample, ghosts, ghosts_each, seen),
+            _ => {}
         }
     }
 }
@@ -304,8 +328,10 @@ mod tests {
         assert!(order("lru", &used(10, 9), &used(11, 0)));
         assert!(order("lfu", &used(900, 1), &used(10, 2)));
         assert!(order("lfu", &used(10, 2), &used(900, 2)));
-        assert!(order("adaptive", &used(10, 0), &used(900, 0)));
-        assert!(order("adaptive", &used(900, 0), &used(900, 3)));
+        for name in ["adaptive", "learned"] {
+            assert!(order(name, &used(10, 0), &used(900, 0)));
+            assert!(order(name, &used(900, 0), &used(900, 3)));
+        }
         for name in Judge::NAMES {
             assert!(order(name, &Access { deadline_ms: 50, ..used(999, 9) }, &used(0, 0)));
             assert!(Judge::named(name).is_some());
@@ -314,14 +340,23 @@ mod tests {
     }
 
     #[test]
-    fn what_expires_soon_is_worth_less_to_adaptive() {
-        let judge = judge("adaptive");
-        judge.sampled(&[], std::iter::empty(), 0, &Seen { tick: 0, entries: 1000, lessons: &lessons() });
-        let worth = |deadline_ms| judge.worth(&Access { deadline_ms, ..used(900, 1) }, 2000, 2_000_000);
-        // A thousand requests, which is a turnover, take half a minute.
-        judge.worth(&used(900, 1), 1000, 1_970_000);
-        assert!(worth(2_001_000) < worth(2_300_000) / 5.0);
-        assert!(worth(2_300_000) < worth(u64::MAX));
+    fn what_expires_soon_is_worth_less_to_who_learns() {
+        for judge in ["adaptive", "learned"].map(judge) {
+            judge.sampled(&[], std::iter::empty(), 0, &Seen { tick: 0, entries: 1000, lessons: &lessons() });
+            let worth = |deadline_ms| judge.worth(&Access { deadline_ms, ..used(900, 1) }, 2000, 2_000_000);
+            // A thousand requests, which is a turnover, take half a minute.
+            judge.worth(&used(900, 1), 1000, 1_970_000);
+            assert!(worth(2_001_000) < worth(2_300_000) / 2.0);
+            assert!(worth(2_300_000) <= worth(u64::MAX));
+        }
+    }
+
+    #[test]
+    fn the_last_two_gaps_are_known_by_their_octaves() {
+        let mut access = Access::new(0, 1, 1.0, u64::MAX);
+        [3, 103, 1_000_103].into_iter().for_each(|tick| access.touch(tick));
+        assert_eq!(access.gaps(), Some([19, 6]));
+        assert_eq!(Access::from_words([0, 7], 1, u64::MAX).gaps(), None, "an older version's stamp");
     }
 
     #[test]
@@ -373,9 +408,10 @@ mod tests {
     }
 
     #[test]
-    fn adaptive_learns_a_ring_in_which_recency_hits_nothing() {
-        let [lru, adaptive] = ["lru", "adaptive"].map(|name| hits_in_a_ring(&judge(name), &lessons(), 200, 300, 60));
-        assert!(lru < 1_000 && adaptive > 6_000, "{lru} and {adaptive} of 18000");
+    fn a_ring_in_which_recency_hits_nothing_is_learnt() {
+        let [lru, others @ ..] =
+            ["lru", "adaptive", "learned"].map(|name| hits_in_a_ring(&judge(name), &lessons(), 200, 300, 60));
+        assert!(lru < 1_000 && others.iter().all(|&hits| hits > 6_000), "{lru} and {others:?} of 18000");
     }
 
     #[test]

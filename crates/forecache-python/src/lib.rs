@@ -13,6 +13,7 @@ mod key;
 mod learn;
 mod memory;
 mod methods;
+mod objects;
 mod options;
 mod plain;
 mod recorder;
@@ -66,6 +67,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<memory::Memory>()?;
     module.add_function(wrap_pyfunction!(plain::is_plain, module)?)?;
     envelope::register(module)?;
+    objects::register(module)?;
     served::register(module)?;
     module.add_class::<zmemory::ZMemory>()?;
     disk::register(module)?;

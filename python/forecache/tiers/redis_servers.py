@@ -142,7 +142,10 @@ class Servers:
             if address is None:
                 raise TierUnavailable(f"{self._name}: it isn't known which server to ask")
             found.setdefault(address, []).append(command)
-        return sorted(found.items(), key=_first)
+        requests = list(found.items())
+        if len(requests) > 1:
+            requests.sort(key=_first)
+        return requests
 
     def _sent(self, requests: Requests) -> Flow[list[list[Reply]]]:
         try:

@@ -259,7 +259,10 @@ class Link:
 
 def expected(commands: Sequence[Command]) -> int:
     """How many replies there will be."""
-    return len(commands) + sum(command.asking for command in commands)
+    count = len(commands)
+    for command in commands:
+        count += command.asking
+    return count
 
 
 def opening(commands: Sequence[Command]) -> Opens | None:

@@ -19,6 +19,9 @@ class Missing:
 
 MISSING: Final[Missing]
 
+def milliseconds() -> int:
+    """Milliseconds since 1970, by the system's clock."""
+
 class FakeClock:
     """A clock that stands until it is moved: `Cache(clock=FakeClock())`."""
 

@@ -63,6 +63,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("MISSING", missing(module.py()))?;
     module.add_class::<Missing>()?;
     module.add_class::<clock::FakeClock>()?;
+    module.add_function(wrap_pyfunction!(clock::milliseconds, module)?)?;
     module.add_class::<express::Gate>()?;
     module.add_class::<memory::Memory>()?;
     module.add_function(wrap_pyfunction!(plain::is_plain, module)?)?;

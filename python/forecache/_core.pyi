@@ -19,6 +19,9 @@ class Missing:
 
 MISSING: Final[Missing]
 
+def milliseconds() -> int:
+    """Milliseconds since 1970, by the system's clock."""
+
 class FakeClock:
     """A clock that stands until it is moved: `Cache(clock=FakeClock())`."""
 
@@ -436,19 +439,41 @@ class Entry:
     @staticmethod
     def open(namespace: str, key: str, record: bytes) -> Entry:
         """A record taken apart. Raises `CodecError` if it is damaged, was stored under another key, or by a newer forecache."""
+
+class Begin:
+    """What each object of a store begins with. `stored` is by the clock of the cache, `sent` by that of the store, milliseconds
+    since 1970; a store that hadn't it `within` so many milliseconds was no longer waited for. `key`, `facts` and `length`, of the
+    payload, are in bytes."""
+
+    key: Final[int]
+    facts: Final[int]
+    stored: Final[int]
+    sent: Final[int]
+    within: Final[int]
+    length: Final[int]
+    kind: Final[int]
     @staticmethod
-    def open_from(namespace: str, key: str, object: Any, start: int) -> Entry:
-        """The record that a read-only buffer holds from `start` to its end, taken apart without a copy of it before. Raises
-        `CodecError` as `open` does, and `BufferError` for what can be written to."""
+    def of(object: Any) -> Begin | None:
+        """That of the object that begins with these bytes, in a read-only buffer; None if it is damaged, or not one of ours."""
+    @property
+    def start(self) -> int:
+        """Bytes of the head."""
+    def void(self, modified: int) -> bool:
+        """Whether nothing is there: it is a grave, or the store had it, `modified`, after it was given up."""
+
+def open_object(namespace: str, key: str, object: Any, modified: int, packed: int = ..., plain: int = ...) -> Entry | bool | None:
+    """The entry of an object in a read-only buffer, which a store had from `modified` on. None: nothing is there. False: it is
+    damaged, or not ours. True: it has more bytes than are opened where one stands, `packed` if they are compressed, `plain` if
+    not. Raises `BufferError` for what can be written to."""
 
 def are_entries(answer: object) -> bool:
     """Whether something is a dict of entries."""
 
-def ask_served(base: bytes, keys: Sequence[str]) -> bytes:
+def ask_served(base: bytes, keys: list[str]) -> bytes:
     """What is sent to a Redis server to ask for the generation and the values of keys."""
 
 def open_reply(
-    namespace: str, keys: Sequence[str], buffer: bytes | bytearray, size: int, now: int
+    namespace: str, keys: list[str], buffer: bytes | bytearray, size: int, now: int
 ) -> tuple[dict[str, Entry], list[str], list[str]] | Literal[False] | None:
     """What `open_served` tells, of the reply to `ask_served` as it came, of which a buffer holds `size` bytes. Nobody may write
     to it meanwhile. False: there is more to come. None: something is unusual, as an error or a long value."""

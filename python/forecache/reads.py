@@ -7,6 +7,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from forecache._core import MISSING, TIMED
+from forecache.codec import RAW
 from forecache.drain import settle
 from forecache.errors import CodecError
 from forecache.flow import Flow
@@ -32,9 +33,10 @@ def is_text(key: str) -> bool:
 
 def get(cache: TieredCache, key: str, default: Any = None) -> Flow[Any]:
     """What is below memory; it climbs."""
-    if not is_text(key):
+    if not (type(key) is str and key.isascii()) and not is_text(key):
         return default
-    ticket, hidden, found = yield from _look(cache, key)
+    seen = cache._look(key)
+    ticket, hidden, found = (seen, 0, MISSING) if isinstance(seen, int) else (yield from _seen(cache, key, seen))
     stack = cache._stack
     try:
         if found is not MISSING:
@@ -54,7 +56,11 @@ def get(cache: TieredCache, key: str, default: Any = None) -> Flow[Any]:
                 stack.attached(cache)
             entry = entries.get(key)
             if entry is not None:
-                value = yield from _checked(cache, depth, key, entry)
+                trusted = stack.counters is None or stack.tiers[depth].shared
+                if entry.codec == RAW and trusted:  # a short way
+                    value = entry.payload
+                else:
+                    value = yield from _checked(cache, depth, key, entry)
                 if value is not MISSING:
                     value = climb(cache, key, value, ticket, entry, depth)
                     if began:
@@ -78,15 +84,20 @@ def climb(cache: TieredCache, key: str, value: Any, ticket: int, entry: Entry, d
 
 def _look(cache: TieredCache, key: str) -> Flow[tuple[int, int, Any]]:
     """Ticket of a key, tiers from which it is hidden, and what is on its way."""
-    while True:
-        seen = cache._look(key)
-        if isinstance(seen, int):
-            return seen, 0, MISSING
+    seen = cache._look(key)
+    return (seen, 0, MISSING) if isinstance(seen, int) else (yield from _seen(cache, key, seen))
+
+
+def _seen(cache: TieredCache, key: str, seen: int | tuple[int, int, Any]) -> Flow[tuple[int, int, Any]]:
+    """The same of what `Memory._look` told; what has to be written first is."""
+    while not isinstance(seen, int):
         ticket, hidden, found = seen
         if found is not None:
             return ticket, hidden, found
         cache._forget(key, ticket)
         yield from settle(cache, hidden.bit_length() - 1, [key])
+        seen = cache._look(key)
+    return seen, 0, MISSING
 
 
 def _value(cache: TieredCache, depth: int | None, key: str, entry: Entry) -> Any:

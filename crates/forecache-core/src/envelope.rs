@@ -12,8 +12,9 @@
 use crate::compress::{Algorithm, Compression};
 use crate::number::{push, take};
 use std::borrow::Cow;
+use std::hash::Hasher;
 use std::mem::MaybeUninit;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
+use twox_hash::XxHash3_64;
 
 /// The version that is written, and the latest that is read.
 pub const VERSION: u8 = 1;
@@ -113,9 +114,14 @@ pub enum Unreadable {
     Newer,
 }
 
+/// The XXH3 of bytes, by the widest instructions that the machine has.
+fn sum(bytes: &[u8], seed: u64) -> u64 {
+    XxHash3_64::oneshot_with_seed(seed, bytes)
+}
+
 /// What a key's records are bound to.
 pub fn binding(namespace: &str, key: &str) -> u64 {
-    xxh3_64_with_seed(key.as_bytes(), xxh3_64_with_seed(namespace.as_bytes(), 0))
+    sum(key.as_bytes(), sum(namespace.as_bytes(), 0))
 }
 
 /// The record of a payload. `None` if it would be longer than 4 GiB.
@@ -141,7 +147,7 @@ pub fn seal_onto(
     let algorithm = if packed.is_some() { compression.algorithm } else { Algorithm::None };
     push_head(out, (codec, algorithm), fields, payload.len(), body.len())?;
     out.extend_from_slice(body);
-    let check = xxh3_64_with_seed(&out[start..], binding);
+    let check = sum(&out[start..], binding);
     out.extend(check.to_le_bytes());
     Some(())
 }
@@ -170,10 +176,10 @@ pub fn seal_pieces<'a>(
     };
     let mut head = Vec::with_capacity(SHORTEST + 48);
     push_head(&mut head, (codec, algorithm), fields, payload.len(), body.len())?;
-    let mut check = Xxh3::with_seed(binding);
-    check.update(&head);
-    check.update(&body);
-    let check = check.digest().to_le_bytes();
+    let mut check = XxHash3_64::with_seed(binding);
+    check.write(&head);
+    check.write(&body);
+    let check = check.finish().to_le_bytes();
     Some(Pieces { head, body, check })
 }
 
@@ -244,7 +250,7 @@ pub fn check(record: &[u8], binding: u64) -> Result<(), Unreadable> {
     let (body, check) = record.split_last_chunk::<CHECK>().ok_or(Unreadable::Corrupt)?;
     let length = body.first_chunk::<LENGTH>().ok_or(Unreadable::Corrupt)?;
     let whole = u32::from_le_bytes(*length) as usize == record.len() - LENGTH;
-    if whole && u64::from_le_bytes(*check) == xxh3_64_with_seed(body, binding) { Ok(()) } else { Err(Unreadable::Corrupt) }
+    if whole && u64::from_le_bytes(*check) == sum(body, binding) { Ok(()) } else { Err(Unreadable::Corrupt) }
 }
 
 /// Takes a record apart that was found right by [`check`].
@@ -390,7 +396,7 @@ mod tests {
         more.extend(&body[LENGTH + 3..]);
         let length = (more.len() - LENGTH + CHECK) as u32;
         more[..LENGTH].copy_from_slice(&length.to_le_bytes());
-        let check = xxh3_64_with_seed(&more, binding("n", "k"));
+        let check = sum(&more, binding("n", "k"));
         more.extend(check.to_le_bytes());
         more
     }

@@ -5,6 +5,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 const NANOSECONDS: f64 = 1e9;
 
@@ -39,4 +40,10 @@ impl FakeClock {
     fn time(&self) -> f64 {
         self.0.load(Ordering::Relaxed) as f64 / NANOSECONDS
     }
+}
+
+/// Milliseconds since 1970, by the system's clock.
+#[pyfunction]
+pub fn milliseconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -243,24 +243,6 @@ impl Entry {
         Ok(Entry::opened(opened, payload, record.len()))
     }
 
-    /// The record that `object` holds from `start` to its end, taken apart without a copy of it before.
-    #[staticmethod]
-    fn open_from(py: Python<'_>, namespace: &str, key: &str, object: PyBuffer<u8>, start: usize) -> PyResult<Self> {
-        if !object.readonly() || !object.is_c_contiguous() {
-            return Err(PyBufferError::new_err(
-                "a record is read from bytes, or another buffer that is read-only and of one piece",
-            ));
-        }
-        let bytes = if object.len_bytes() == 0 {
-            &[]
-        } else {
-            // SAFETY: the buffer is of one piece and stays where it is as long as `object` holds it, which is to the end of this
-            // function. Its owner exports it as read-only.
-            unsafe { std::slice::from_raw_parts(object.buf_ptr().cast::<u8>(), object.len_bytes()) }
-        };
-        Self::open(py, namespace, key, bytes.get(start..).unwrap_or_default())
-    }
-
     fn __repr__(&self, py: Python<'_>) -> String {
         let (length, Entry { codec, version, .. }) = (self.payload.as_bytes(py).len(), self);
         format!("<Entry of {length} bytes, codec {codec}, version {version}>")
@@ -341,6 +323,18 @@ impl Entry {
             mark: AtomicU32::new(0),
         }
     }
+}
+
+/// The bytes of a buffer that nobody can write to.
+pub fn readable(buffer: &PyBuffer<u8>) -> PyResult<&[u8]> {
+    if !buffer.readonly() || !buffer.is_c_contiguous() {
+        return Err(PyBufferError::new_err("a record is read from bytes, or another buffer that is read-only and of one piece"));
+    }
+    if buffer.len_bytes() == 0 {
+        return Ok(&[]);
+    }
+    // SAFETY: the buffer is of one piece and stays where it is as long as `buffer` holds it. Its owner exports it as read-only.
+    Ok(unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) })
 }
 
 /// Whether something is a dict of entries.

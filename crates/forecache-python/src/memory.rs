@@ -166,6 +166,13 @@ impl State {
         self.check(&name.lookup(NAMESPACE), gone);
     }
 
+    /// A value of which the caller, who is within a change, gets a reference. It's counted as a hit or a miss.
+    pub fn read(&mut self, py: Python<'_>, name: &Name, gone: &mut Gone) -> Option<Value> {
+        let lookup = name.lookup(NAMESPACE);
+        self.refresh(&lookup, gone);
+        self.store.get(&lookup, gone).map(|value| value.clone_ref(py))
+    }
+
     /// Tells a recording what there is now where a key leads: it was stored, or stored anew. `cost` is no number if that stays.
     #[cold]
     #[inline(never)]
@@ -173,6 +180,19 @@ impl State {
         let Some(slot) = self.store.slot(lookup) else { return };
         let (_, weight, time_to_live, owner) = self.store.held(slot);
         self.note(utf8, Some(slot), (weight, time_to_live, cost), owner);
+    }
+
+    /// What a read that found nothing has to do. Gives the group of the key, if there is one.
+    pub fn missed(&mut self, py: Python<'_>, utf8: Option<&str>) -> Option<u16> {
+        if let (Some(express), Some(key)) = (&self.below.express, utf8) {
+            express.prefetch(py, key);
+        }
+        let group = utf8.and_then(|key| self.store.groups.known(key));
+        self.store.groups.get(group.unwrap_or(0)).misses += 1;
+        if self.store.tape.is_some() {
+            self.note_missed(utf8.unwrap_or_default());
+        }
+        group
     }
 
     /// Tells a recording that a read found nothing.
@@ -389,28 +409,18 @@ impl Memory {
         }
     }
 
-    /// What a read that found nothing has to do. Gives the group of the key, if there is one.
+    /// What a read that found nothing has to do.
     #[cold]
-    pub fn missed(&self, py: Python<'_>, name: &Name) -> PyResult<Option<u16>> {
+    pub fn missed(&self, py: Python<'_>, name: &Name) -> PyResult<()> {
         let utf8 = name.utf8().ok();
-        self.change(py, |state, _| {
-            if let (Some(express), Some(key)) = (&state.below.express, &utf8) {
-                express.prefetch(py, key);
-            }
-            let group = utf8.as_ref().and_then(|key| state.store.groups.known(key));
-            state.store.groups.get(group.unwrap_or(0)).misses += 1;
-            if state.store.tape.is_some() {
-                state.note_missed(utf8.as_deref().unwrap_or_default());
-            }
-            group
-        })
+        self.change(py, |state, _| _ = state.missed(py, utf8.as_deref()))
     }
 
     #[inline]
     pub fn found<'py>(&self, py: Python<'py>, name: &Name) -> PyResult<Option<Bound<'py, PyAny>>> {
         match self.hit(py, name)? {
             Some(value) => Ok(Some(value)),
-            None => self.missed(py, name).map(|_| None),
+            None => self.missed(py, name).map(|()| None),
         }
     }
 

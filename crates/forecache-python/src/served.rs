@@ -7,8 +7,7 @@ use crate::envelope::{Entry, LARGE};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
-use std::io::Write;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 const HEAD: usize = 28;
 const OURS: usize = 4;
@@ -21,21 +20,45 @@ fn number(bytes: &[u8]) -> u64 {
 /// Keys of Python's.
 type Keys<'py> = Vec<Bound<'py, PyString>>;
 
+/// Those of a list, without the detours that a sequence of any kind takes.
+fn listed<'py>(keys: &Bound<'py, PyList>) -> PyResult<Keys<'py>> {
+    keys.iter().map(|key| Ok(key.cast_into()?)).collect()
+}
+
 /// What is sent to a Redis server to ask for the generation and the values of keys: `MGET` of `base` and `g`, and of `base`, `k:` and each key.
 #[pyfunction]
-fn ask_served<'py>(py: Python<'py>, base: &[u8], keys: Keys<'py>) -> PyResult<Bound<'py, PyBytes>> {
+fn ask_served<'py>(py: Python<'py>, base: &[u8], keys: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyBytes>> {
     let mut sent = Vec::with_capacity(64 + keys.len() * (base.len() + 48));
-    write!(sent, "*{}\r\n$4\r\nMGET\r\n${}\r\n", keys.len() + 2, base.len() + 1)?;
-    sent.extend_from_slice(base);
-    sent.extend_from_slice(b"g\r\n");
-    for key in &keys {
-        let key = key.to_str()?.as_bytes();
-        write!(sent, "${}\r\n", base.len() + 2 + key.len())?;
-        for part in [base, b"k:", key, b"\r\n"] {
-            sent.extend_from_slice(part);
-        }
+    push_header(&mut sent, b'*', keys.len() + 2);
+    sent.extend_from_slice(b"$4\r\nMGET\r\n");
+    push_string(&mut sent, &[base, b"g"]);
+    for key in keys.iter() {
+        push_string(&mut sent, &[base, b"k:", key.cast::<PyString>()?.to_str()?.as_bytes()]);
     }
     Ok(PyBytes::new(py, &sent))
+}
+
+/// A string in Redis's protocol, of pieces in a row.
+fn push_string(sent: &mut Vec<u8>, pieces: &[&[u8]]) {
+    push_header(sent, b'$', pieces.iter().map(|piece| piece.len()).sum());
+    pieces.iter().for_each(|piece| sent.extend_from_slice(piece));
+    sent.extend_from_slice(b"\r\n");
+}
+
+fn push_header(sent: &mut Vec<u8>, kind: u8, mut number: usize) {
+    let mut line = [0; 24];
+    let mut start = line.len() - 2;
+    line[start..].copy_from_slice(b"\r\n");
+    loop {
+        start -= 1;
+        line[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    line[start - 1] = kind;
+    sent.extend_from_slice(&line[start - 1..]);
 }
 
 /// The live entries by their keys, those that nobody reads for a while leave, and the keys whose values are damaged or somebody else's.
@@ -117,7 +140,7 @@ fn open_served<'py>(
 fn open_reply<'py>(
     py: Python<'py>,
     namespace: &str,
-    keys: Keys<'py>,
+    keys: &Bound<'py, PyList>,
     buffer: PyBuffer<u8>,
     size: usize,
     now: u64,
@@ -135,7 +158,7 @@ fn open_reply<'py>(
     };
     let mut served = Served::new(py);
     if let Some((Some(generation), values)) = values.split_first() {
-        for (key, value) in keys.into_iter().zip(values) {
+        for (key, value) in listed(keys)?.into_iter().zip(values) {
             if let Some(value) = value {
                 served.add(namespace, key, value, (generation, now, None))?;
             }
@@ -199,6 +222,15 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_say_their_numbers() {
+        for number in [0, 9, 10, 1_234_567_890, usize::MAX] {
+            let mut sent = b"+".to_vec();
+            push_header(&mut sent, b'$', number);
+            assert_eq!(String::from_utf8(sent).unwrap(), format!("+${number}\r\n"));
+        }
+    }
 
     const REPLY: &[u8] = b"*3\r\n$2\r\nab\r\n$-1\r\n$0\r\n\r\n";
 

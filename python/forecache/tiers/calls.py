@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from forecache.checks import is_async
 from forecache.errors import TierUnavailable
-from forecache.flow import All, Call, First, Flow, Request
+from forecache.flow import All, Call, Either, First, Flow, Request
 
 __all__ = ["Watch"]
 
@@ -47,9 +47,12 @@ class Watch:
         answer: Any = None
         error: BaseException | None = None
         while True:
-            call = _Watched(self, request.function) if isinstance(request, Call) and not is_async(request.function) else None
+            call = None
+            if type(request) is not Either:  # as most are
+                call = _Watched(self, request.function) if isinstance(request, Call) and not is_async(request.function) else None
+                request = self._bounded(request, call)
             try:
-                answer, error = (yield self._bounded(request, call)), None
+                answer, error = (yield request), None
             except GeneratorExit:
                 flow.close()
                 raise

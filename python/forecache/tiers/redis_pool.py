@@ -24,10 +24,7 @@ from forecache.tiers.redis_wire import (
     Dial,
     PlainLink,
     Reply,
-    answers,
-    expected,
     failed,
-    opening,
     packed,
 )
 
@@ -128,7 +125,7 @@ class Plain(Pool[PlainLink]):
                 link.send(link.packed(commands, ends))
             replies = []
             for link, (address, commands) in zip(links, requests, strict=True):  # noqa: B007  who failed is told
-                replies.append(answers(commands, link.receive(expected(commands), ends, opening(commands))))
+                replies.append(link.answers(commands, ends))
         except BaseException as error:
             for link in links:
                 self.lose(link)
@@ -240,7 +237,7 @@ class Awaited(Pool[AwaitedLink]):
                 await link.send(link.packed(commands, ends))
             replies = []
             for link, (address, commands) in zip(links, requests, strict=True):  # noqa: B007  who failed is told
-                replies.append(answers(commands, await link.receive(expected(commands), ends, opening(commands))))
+                replies.append(await link.answers(commands, ends))
         except BaseException as error:
             for link in links:
                 self.lose(link)

@@ -39,11 +39,8 @@ __all__ = [
     "Dial",
     "PlainLink",
     "Reply",
-    "answers",
-    "expected",
     "failed",
     "is_error",
-    "opening",
     "packed",
 ]
 
@@ -251,23 +248,17 @@ class Link:
             return commands[0].packed(before)
         return b"".join([command.packed(before) for command in commands])
 
-    def _in_step(self, replies: list[Reply]) -> list[Reply]:
+    def _in_step(self) -> None:
         if self._reader.has_data():
             raise EOFError("it said more than it was asked")
-        return replies
 
 
-def expected(commands: Sequence[Command]) -> int:
+def _expected(commands: Sequence[Command]) -> int:
     """How many replies there will be."""
     return len(commands) + sum(command.asking for command in commands)
 
 
-def opening(commands: Sequence[Command]) -> Opens | None:
-    """What opens the reply, if there will be one only."""
-    return commands[0].opens if len(commands) == 1 and not commands[0].asking else None
-
-
-def answers(commands: Sequence[Command], replies: list[Reply]) -> list[Reply]:
+def _answers(commands: Sequence[Command], replies: list[Reply]) -> list[Reply]:
     """The replies, without those that only say that a server was asked for what moves to it."""
     if len(commands) == len(replies):
         return replies
@@ -294,18 +285,27 @@ class PlainLink(Link):
         """Sends all of it within the timeout."""
         self._socket.sendall(data)
 
-    def receive(self, count: int, ends: float | None, opens: Opens | None = None) -> list[Reply]:
+    def answers(self, commands: Sequence[Command], ends: float | None) -> list[Reply]:
+        """The replies to what was sent last, as `receive` waits for them."""
+        if len(commands) == 1 and not commands[0].asking:
+            reply = self._wait(ends, commands[0].opens)
+            self._in_step()
+            return [reply]
+        return _answers(commands, self.receive(_expected(commands), ends))
+
+    def receive(self, count: int, ends: float | None) -> list[Reply]:
         """So many replies: the first until then, or a little later; each of the others within the timeout."""
         gets, replies = self._reader.gets, []
         for _ in range(count):
             reply = gets()
             if reply is _MORE:
-                reply = self._wait(ends, opens)
+                reply = self._wait(ends)
                 ends = None
             replies.append(reply)
-        return self._in_step(replies)
+        self._in_step()
+        return replies
 
-    def _wait(self, ends: float | None, opens: Opens | None) -> Reply:
+    def _wait(self, ends: float | None, opens: Opens | None = None) -> Reply:
         sock, reader, buffer = self._socket, self._reader, self._buffer
         limited = False
         held = 0
@@ -373,18 +373,27 @@ class AwaitedLink(Link):
             self._writer.write(memoryview(data)[at : at + PIECE])
             await asyncio.sleep(0)
 
-    async def receive(self, count: int, ends: float | None, opens: Opens | None = None) -> list[Reply]:
+    async def answers(self, commands: Sequence[Command], ends: float | None) -> list[Reply]:
+        """See `PlainLink`. Who is cancelled drops the link."""
+        if len(commands) == 1 and not commands[0].asking:
+            reply = await self._wait(self.timeout if ends is None else left(ends), commands[0].opens)
+            self._in_step()
+            return [reply]
+        return _answers(commands, await self.receive(_expected(commands), ends))
+
+    async def receive(self, count: int, ends: float | None) -> list[Reply]:
         """See `PlainLink`. Who is cancelled drops the link."""
         gets, replies = self._reader.gets, []
         for _ in range(count):
             reply = gets()
             if reply is _MORE:
-                reply = await self._wait(self.timeout if ends is None else left(ends), opens)
+                reply = await self._wait(self.timeout if ends is None else left(ends))
                 ends = None
             replies.append(reply)
-        return self._in_step(replies)
+        self._in_step()
+        return replies
 
-    async def _wait(self, timeout: float | None, opens: Opens | None) -> Reply:
+    async def _wait(self, timeout: float | None, opens: Opens | None = None) -> Reply:
         reader, stream = self._reader, self._stream
         late = False
         held = b""

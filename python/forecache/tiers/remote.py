@@ -8,7 +8,6 @@ from typing import Any
 
 from forecache import checks
 from forecache._core import Entry, Packing
-from forecache.errors import CodecError
 from forecache.tiers.boundary import Boundary, Compressed
 from forecache.tiers.breaker import Tell
 from forecache.tiers.hedge import Hedge
@@ -86,18 +85,6 @@ class Records:
     def seal_pieces(self, key: str, entry: Entry) -> list[bytes]:
         """The same in pieces, one of which may be the payload itself."""
         return entry.seal_pieces(self.namespace, key, self._packing)
-
-    def open(self, key: str, record: bytes) -> Entry | None:
-        """The entry of a record; None if it is damaged, foreign, or another key's."""
-        return self.open_from(key, record, 0)
-
-    def open_from(self, key: str, buffer: Any, start: int) -> Entry | None:
-        """The same of a record that a buffer holds from `start` to its end."""
-        try:
-            return Entry.open_from(self.namespace, key, buffer, start)
-        except CodecError:
-            self.corrupt += 1
-            return None
 
 
 def large(entries: Iterable[Entry]) -> bool:

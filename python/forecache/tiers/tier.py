@@ -24,12 +24,11 @@ A tier is called by any thread, and by several at once. `forecache.testing.check
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
-from forecache._core import Counters, Disk, Entry, FakeClock, Gate, ZMemory
+from forecache._core import Counters, Disk, Entry, FakeClock, Gate, ZMemory, milliseconds
 from forecache.flow import Flow
 from forecache.latency import Latency
 
@@ -240,7 +239,7 @@ def wall_time(clock: FakeClock | None = None) -> Now:
     1577836800000
     """
     if clock is None:
-        return lambda: time.time_ns() // 1_000_000
+        return milliseconds
     return lambda: FAKE_START + int(clock.time() * 1000)
 
 

@@ -66,8 +66,10 @@ impl State {
     /// Marks what memory holds now. What left to make room goes first: the slot, which may be the same, has its mark still.
     pub fn mark(&mut self, py: Python<'_>, lookup: &Lookup<impl Fn(&Text) -> bool>, mark: Mark, gone: &mut Gone) {
         self.below.demote(py, gone);
-        if let Some(slot) = self.store.slot(lookup) {
-            self.below.set_mark(slot, mark);
+        if self.below.counters.is_some() {
+            if let Some(slot) = self.store.slot(lookup) {
+                self.below.set_mark(slot, mark);
+            }
         }
     }
 
@@ -240,37 +242,58 @@ impl Memory {
         now: u64,
         group: Option<u16>,
     ) -> PyResult<bool> {
-        let py = key.py();
-        let item = self.item(key, value)?;
-        let utf8 = item.name.utf8()?;
-        let tags: Vec<Box<str>> = entry.tags.iter().map(|tag| tag.as_str().into()).collect();
-        let said = Said { tags, ..Said::default() };
+        self.climb_all(key.py(), &[Climbing { item: self.item(key, value)?, entry, ticket, group }], now)
+    }
+
+    /// The same of many.
+    pub fn climb_all(&self, py: Python<'_>, all: &[Climbing], now: u64) -> PyResult<bool> {
         self.change(py, |state, gone| {
-            let lookup = item.name.lookup(NAMESPACE);
-            let standing = state.standing(lookup.hash, ticket);
-            let Some(standing) = standing.filter(|_| !state.below.is_changing(lookup.hash)) else { return false };
-            state.refresh(&lookup, gone);
-            if state.store.peek(&lookup).is_some() || entry.hard.is_some_and(|hard| hard <= now) {
-                return false;
+            let mut left = Vec::new();
+            for climbing in all {
+                state.climb(py, climbing, now, self.weigher.is_some(), &mut left);
+                gone.append(&mut left);
             }
-            let group = group.unwrap_or_else(|| state.store.groups.of(&utf8));
-            let owner = if entry.owner.is_empty() { 0 } else { state.store.owners.number(NAMESPACE, &entry.owner) };
-            let options = Options {
-                time_to_live: below::nanoseconds(entry.hard.map(|hard| hard - now)),
-                time_to_idle: below::nanoseconds(entry.time_to_idle),
-                owner,
-                group,
-                cost: entry.cost,
-                immutable: entry.immutable,
-                pinned: entry.pinned,
-                tags: &said.tags,
-                ..Options::default()
-            };
-            let Item { fingerprint, weight, .. } = item;
-            let weight = if self.weigher.is_some() { weight } else { weight.saturating_add(said.tags_weight()) };
-            let new = New { key: item.name.text(), fingerprint, value: item.value.clone_ref(py), weight };
-            state.bring(py, &item.name, new, &options, standing.mark, gone);
             state.below.wakes()
         })
+    }
+}
+
+/// A value that a tier had, and what must be known of it before the store is entered.
+pub struct Climbing<'a, 'py> {
+    pub item: Item<'a, 'py>,
+    pub entry: &'a Entry,
+    pub ticket: u64,
+    pub group: Option<u16>,
+}
+
+impl State {
+    /// Stores what a tier had, unless its announcement was struck out. `weighed` says that the weight is the user's.
+    fn climb(&mut self, py: Python<'_>, climbing: &Climbing, now: u64, weighed: bool, gone: &mut Gone) {
+        let Climbing { item, entry, ticket, group } = climbing;
+        let lookup = item.name.lookup(NAMESPACE);
+        let standing = self.standing(lookup.hash, *ticket);
+        let Some(standing) = standing.filter(|_| !self.below.is_changing(lookup.hash)) else { return };
+        self.refresh(&lookup, gone);
+        if self.store.peek(&lookup).is_some() || entry.hard.is_some_and(|hard| hard <= now) {
+            return;
+        }
+        // An item's key has a text: that was made out with its weight.
+        let group = group.unwrap_or_else(|| item.name.utf8().map_or(0, |utf8| self.store.groups.of(&utf8)));
+        let owner = if entry.owner.is_empty() { 0 } else { self.store.owners.number(NAMESPACE, &entry.owner) };
+        let said = Said { tags: entry.tags.iter().map(|tag| tag.as_str().into()).collect(), ..Said::default() };
+        let options = Options {
+            time_to_live: below::nanoseconds(entry.hard.map(|hard| hard - now)),
+            time_to_idle: below::nanoseconds(entry.time_to_idle),
+            owner,
+            group,
+            cost: entry.cost,
+            address: None,
+            immutable: entry.immutable,
+            pinned: entry.pinned,
+            tags: &said.tags,
+        };
+        let weight = if weighed { item.weight } else { item.weight.saturating_add(said.tags_weight()) };
+        let new = New { key: item.name.text(), fingerprint: item.fingerprint, value: item.value.clone_ref(py), weight };
+        self.bring(py, &item.name, new, &options, standing.mark, gone);
     }
 }

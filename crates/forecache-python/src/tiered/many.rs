@@ -1,10 +1,11 @@
 //! The way up of many keys at once: what memory has of them, and what is announced, stored and taken back of the others.
 
 use super::guards::at_last;
+use super::look::Climbing;
 use crate::envelope::Entry;
 use crate::express::RAW;
 use crate::key::{self, Name, Text};
-use crate::memory::{Memory, NAMESPACE, Spread};
+use crate::memory::{Memory, NAMESPACE, Spread, State};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 use std::collections::HashMap;
@@ -38,43 +39,50 @@ impl Memory {
     ) -> PyResult<(Bound<'py, PyDict>, Option<Bound<'py, Reading>>)> {
         let (py, cache) = (slf.py(), slf.get());
         let (found, keys) = (PyDict::new(py), crate::methods::listed(keys)?);
-        let mut names = Vec::with_capacity(keys.len());
-        for key in &keys {
-            names.push(Name::of(key)?);
+        let names = keys.iter().map(Name::of).collect::<PyResult<Vec<_>>>()?;
+        if names.is_empty() {
+            return Ok((found, None));
         }
-        let mut asked = Vec::with_capacity(keys.len());
-        for name in &names {
-            match cache.hit(py, name)? {
-                Some(value) => found.set_item(name.string(), value)?,
-                None => {
-                    let group = cache.missed(py, name)?;
-                    // Nothing is stored under lone surrogates.
-                    if name.utf8().is_ok() {
-                        asked.push((name, group, cache.mark(py, name)?));
+        // Nothing is stored under lone surrogates. Errors are objects, and those aren't made while the store is in use.
+        let texts: Vec<_> = names.iter().map(|name| name.utf8().ok()).collect();
+        let (hits, asked) = cache.change(py, |state, gone| {
+            let (mut hits, mut missed) = (Vec::new(), Vec::with_capacity(names.len()));
+            for (name, text) in names.iter().zip(&texts) {
+                match state.read(py, name, gone) {
+                    Some(value) => hits.push((name, value)),
+                    None => {
+                        let group = state.missed(py, text.as_deref());
+                        missed.extend(text.as_deref().map(|text| (name, text, group)));
                     }
                 }
             }
-        }
-        if asked.is_empty() {
-            return Ok((found, None));
-        }
-        let asked = cache.change(py, |state, _| {
-            let mut seen = HashMap::with_capacity_and_hasher(asked.len(), Spread::default());
-            let mut announced = Vec::with_capacity(asked.len());
-            for (name, group, mark) in asked {
-                let lookup = name.lookup(NAMESPACE);
-                let place = *seen.entry(lookup.hash).or_insert(announced.len());
-                // The first of that hash is nearly always it.
-                if announced[place..].iter().any(|asked: &Asked| (lookup.equal)(&asked.key)) {
-                    continue;
-                }
-                let idle = state.below.depths.iter().all(|depth| depth.queue.get(&lookup).is_none());
-                let ticket = AtomicU64::new(if idle { state.announce(lookup.hash, mark) } else { 0 });
-                announced.push(Asked { key: name.text(), group, ticket });
-            }
-            announced
+            (hits, state.ask(&missed))
         })?;
-        Ok((found, Some(Bound::new(py, Reading { cache: slf.clone().unbind(), asked })?)))
+        let reading = if asked.is_empty() { None } else { Some(Bound::new(py, Reading { cache: slf.clone().unbind(), asked })?) };
+        for (name, value) in hits {
+            found.set_item(name.string(), cache.given(value.into_bound(py))?)?;
+        }
+        Ok((found, reading))
+    }
+}
+
+impl State {
+    /// Announces keys that memory doesn't have, each once.
+    fn ask(&mut self, missed: &[(&Name, &str, Option<u16>)]) -> Vec<Asked> {
+        let mut seen = HashMap::with_capacity_and_hasher(missed.len(), Spread::default());
+        let mut asked = Vec::with_capacity(missed.len());
+        for &(name, text, group) in missed {
+            let lookup = name.lookup(NAMESPACE);
+            let place = *seen.entry(lookup.hash).or_insert(asked.len());
+            // The first of that hash is nearly always it.
+            if asked[place..].iter().any(|asked: &Asked| (lookup.equal)(&asked.key)) {
+                continue;
+            }
+            let idle = self.below.depths.iter().all(|depth| depth.queue.get(&lookup).is_none());
+            let ticket = AtomicU64::new(if idle { self.announce(lookup.hash, self.below.mark(text)) } else { 0 });
+            asked.push(Asked { key: name.text(), group, ticket });
+        }
+        asked
     }
 }
 
@@ -109,23 +117,24 @@ impl Reading {
         depth: usize,
         trusted: bool,
     ) -> PyResult<Vec<Other<'py>>> {
-        let (cache, mut others) = (self.cache.bind(py), Vec::new());
-        let stored = self.asked.iter().try_for_each(|Asked { key, group, ticket }| {
+        let (cache, told) = (self.cache.bind(py), self.told(py, entries)?);
+        let (mut climbing, mut others) = (Vec::with_capacity(told.len()), Vec::new());
+        let taken = told.iter().try_for_each(|(Asked { key, group, ticket }, entry)| {
             let (key, ticket) = (key.0.bind(py).as_any(), ticket.load(Relaxed));
-            let Some(entry) = entries.get_item(key)? else { return Ok(()) };
-            let entry = entry.cast_into::<Entry>()?;
             if trusted && entry.get().codec == RAW {
                 let value = entry.get().payload.bind(py).as_any();
                 found.set_item(key, value)?;
-                cache.get().fill(key, ticket, &entry, depth)?;
-                cache.get().climb(key, value, ticket, entry.get(), now, *group)?;
+                cache.get().fill(key, ticket, entry, depth)?;
+                climbing.push(Climbing { item: cache.get().item(key, value)?, entry: entry.get(), ticket, group: *group });
             } else {
-                others.push((key.clone(), ticket, entry));
+                others.push((key.clone(), ticket, entry.clone()));
             }
-            Ok(())
+            PyResult::Ok(())
         });
+        // What came before an error is stored.
+        let stored = cache.get().climb_all(py, &climbing, now);
         super::wake(cache)?;
-        stored.map(|()| others)
+        taken.and(stored).map(|_| others)
     }
 
     /// Takes announcements back.
@@ -139,6 +148,27 @@ impl Reading {
                 }
             }
         });
+    }
+}
+
+impl Reading {
+    /// What was asked for and is among the `entries`, with its entry.
+    fn told<'a, 'py>(&'a self, py: Python<'py>, entries: &Bound<'py, PyDict>) -> PyResult<Vec<(&'a Asked, Bound<'py, Entry>)>> {
+        // Most tiers tell in the order in which they were asked, so there is little to look up.
+        let all: Vec<_> = entries.iter().collect();
+        let mut next = all.into_iter().peekable();
+        let mut told = Vec::with_capacity(entries.len());
+        for asked in &self.asked {
+            let key = asked.key.0.bind(py);
+            let entry = match next.next_if(|(name, _)| name.is(key)) {
+                Some((_, entry)) => Some(entry),
+                None => entries.get_item(key)?,
+            };
+            if let Some(entry) = entry {
+                told.push((asked, entry.cast_into::<Entry>()?));
+            }
+        }
+        Ok(told)
     }
 }
 

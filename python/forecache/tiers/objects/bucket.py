@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from forecache._core import Entry
+from forecache._core import Begin, Entry
 from forecache.errors import ConfigError, TierUnavailable
 from forecache.flow import All, Either, Flow, Request, aside
 from forecache.tiers.objects.directory import Directory, Threaded
-from forecache.tiers.objects.form import PEEK, Head, begin_of, grave, head_of, pack
+from forecache.tiers.objects.form import PEEK, Head, grave, head_of, pack
 from forecache.tiers.objects.names import Names
 from forecache.tiers.objects.places import Moved, Unsupported, open_place
 from forecache.tiers.objects.ports import CREATE, OVERWRITE, PAGE, Awaited, Found, GivenUp, Listed, Plain
@@ -140,7 +140,7 @@ class Bucket:
         found = yield self.ask("get", name, (0, PEEK))
         if found is None:
             return None
-        data, begin = bytes(found.data), begin_of(found.data)
+        data, begin = bytes(found.data), Begin.of(found.data)
         if begin is not None and len(data) < begin.start <= found.size:
             try:
                 rest = yield self.ask("get", name, (PEEK, begin.start), found.tag)

@@ -13,15 +13,15 @@ is a head without a record: there is nothing under this key.
 from __future__ import annotations
 
 import struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
-from forecache._core import Entry, Packing
+from forecache._core import Begin, Entry, Packing
 from forecache.errors import CodecError
 from forecache.tiers.remote import Records
 from forecache.tiers.tier import versioned
 
-__all__ = ["PEEK", "Begin", "Head", "begin_of", "grave", "head_of", "pack"]
+__all__ = ["PEEK", "Head", "grave", "head_of", "pack"]
 
 MAGIC = b"fco\x01"
 PEEK = 4096
@@ -34,33 +34,6 @@ GRAVE, PACKED, PLAIN = range(3)
 _BEGIN = struct.Struct("<4sHIQQQQBI")
 _CHECKED = _BEGIN.size - 4
 _UNPACKED = Packing("none")
-
-
-class Begin(NamedTuple):
-    """What each object begins with."""
-
-    key: int
-    """Bytes of the key."""
-    facts: int
-    """Bytes of the facts."""
-    stored: int
-    """When it was stored, by the clock of the cache: milliseconds since 1970."""
-    sent: int
-    """When it was sent, by the clock of the store: milliseconds since 1970."""
-    within: int
-    """Milliseconds after which a store that hadn't it by then was no longer waited for."""
-    length: int
-    """Bytes of the payload."""
-    kind: int
-
-    @property
-    def start(self) -> int:
-        """Bytes of the head."""
-        return _BEGIN.size + self.key + self.facts
-
-    def void(self, modified: int) -> bool:
-        """Whether nothing is there: it is a grave, or the store had it, `modified`, after it was given up."""
-        return self.kind == GRAVE or modified > self.sent + self.within
 
 
 class Head(NamedTuple):
@@ -92,17 +65,9 @@ def _head(namespace: str, key: str, entry: Entry, facts: tuple[int, int, int, in
     return b"".join((begin, crc32(begin).to_bytes(4, "little"), text, sealed))
 
 
-def begin_of(data: Any) -> Begin | None:
-    """What the object begins with that begins with this buffer; None if it is damaged, or not one of ours."""
-    if len(data) < _BEGIN.size:
-        return None
-    magic, *fields, check = _BEGIN.unpack_from(data)
-    return Begin(*fields) if magic == MAGIC and check == crc32(memoryview(data)[:_CHECKED]) else None
-
-
 def head_of(namespace: str, data: bytes) -> Head | None:
     """The head of the object that begins so; None if it is damaged, cut off, or not one of ours."""
-    begin = begin_of(data)
+    begin = Begin.of(data)
     if begin is None or len(data) < begin.start:
         return None
     facts = begin.start - begin.facts

@@ -6,11 +6,12 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, wait
-from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from itertools import islice
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -98,8 +99,16 @@ class _Port:
         self._most = concurrency
         self._timeout = timeout
         self._given_up = given_up
+        self._begun = False
         # Google knows a content by its generation, the others by an e-tag.
         self._by = "version" if place.where.scheme == "gs" else "e_tag"
+
+    def _begin(self) -> None:
+        """Before the first request; a forked process has ports of its own."""
+        if _runtime["lost"]:
+            remedy = "use the cache only after the fork, or start processes with spawn"
+            raise TierUnavailable(f"this process was forked from one that used object stores, whose threads it hasn't: {remedy}")
+        _runtime["begun"] = self._begun = True
 
     def _full(self) -> TierUnavailable:
         return TierUnavailable(f"{self._most} requests at a time (concurrency), and none has ended in {self._timeout:g} s")
@@ -125,28 +134,39 @@ class Plain(_Port):
 
     def __init__(self, place: Place, concurrency: int, timeout: float | None, given_up: GivenUp) -> None:
         super().__init__(place, concurrency, timeout, given_up)
-        self._free = threading.Semaphore(concurrency)
-        self._taken = _Turn(self._free.release)
+        self._free: SimpleQueue[None] = SimpleQueue()
+        for _ in range(concurrency):
+            self._free.put(None)
+        self._taken = _Turn(partial(self._free.put, None))
 
-    def _turn(self, changed: Sequence[str] | None = ()) -> _Turn:
-        """Waits for a turn, which ends with the block."""
-        _begin()
+    def _turn(self, changed: Sequence[str] | None) -> _Turn:
+        """Waits for a turn to change objects, or to look at all of them; it ends with the block."""
         before = self._given_up.before(changed)
         if before:
             wait(before, self._timeout)
-        if not self._free.acquire(timeout=self._timeout):
-            raise self._full()
+        self._take()
         return self._taken
+
+    def _take(self) -> None:
+        if not self._begun:
+            self._begin()
+        try:
+            self._free.get(timeout=self._timeout)
+        except Empty:
+            raise self._full() from None
 
     def get(self, name: str, span: tuple[int, int] | None = None, tag: str | None = None) -> Found | None:
         """An object, or its bytes from and to; None if it isn't there. `Moved` if it isn't the content of `tag`."""
-        with self._turn():
-            try:
-                result = self._obstore.get(self._store, name, options=_wanted(span, tag, self._by))
-                return _found(result, result.bytes(), self._by)
-            except Exception as error:
-                self.place.absent(error)
-                return None
+        options = None if span is None and tag is None else _wanted(span, tag, self._by)
+        self._take()
+        try:
+            result = self._obstore.get(self._store, name, options=options)
+            return _found(result, result.bytes(), self._by)
+        except Exception as error:
+            self.place.absent(error)
+            return None
+        finally:
+            self._free.put(None)
 
     def put(self, name: str, parts: Sequence[bytes], mode: str = OVERWRITE) -> bool:
         """Stores an object, given in parts: whatever is there, or with `CREATE` only if nothing is, or in the place of the
@@ -185,16 +205,19 @@ class Awaited(_Port):
         super().__init__(place, concurrency, timeout, given_up)
         self._free: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
-    @asynccontextmanager
-    async def _one(self) -> AsyncIterator[None]:
-        _begin()
-        began = time.monotonic()
+    async def _take(self) -> asyncio.Semaphore:
+        """Waits for a turn, which who got it releases."""
+        if not self._begun:
+            self._begin()
         loop = asyncio.get_running_loop()
-        async with self._free.get(loop) or self._free.setdefault(loop, asyncio.Semaphore(self._most)):
-            # Who had no turn in all that time goes at once, so that those behind needn't wait as long again.
-            if self._timeout is not None and time.monotonic() - began >= self._timeout:
-                raise self._full()
-            yield
+        free = self._free.get(loop) or self._free.setdefault(loop, asyncio.Semaphore(self._most))
+        began = time.monotonic() if free.locked() else None
+        await free.acquire()
+        # Who had no turn in all that time goes at once, so that those behind needn't wait as long again.
+        if began is not None and self._timeout is not None and time.monotonic() - began >= self._timeout:
+            free.release()
+            raise self._full()
+        return free
 
     async def _change(self, names: Sequence[str], change: Coroutine[Any, Any, T]) -> T:
         task = asyncio.ensure_future(change)
@@ -212,13 +235,16 @@ class Awaited(_Port):
 
     async def get(self, name: str, span: tuple[int, int] | None = None, tag: str | None = None) -> Found | None:
         """See `Plain`."""
-        async with self._one():
-            try:
-                result = await self._obstore.get_async(self._store, name, options=_wanted(span, tag, self._by))
-                return _found(result, await result.bytes_async(), self._by)
-            except Exception as error:
-                self.place.absent(error)
-                return None
+        options = None if span is None and tag is None else _wanted(span, tag, self._by)
+        free = await self._take()
+        try:
+            result = await self._obstore.get_async(self._store, name, options=options)
+            return _found(result, await result.bytes_async(), self._by)
+        except Exception as error:
+            self.place.absent(error)
+            return None
+        finally:
+            free.release()
 
     async def put(self, name: str, parts: Sequence[bytes], mode: str = OVERWRITE) -> bool:
         """See `Plain`."""
@@ -226,12 +252,14 @@ class Awaited(_Port):
 
     async def _put(self, name: str, parts: Sequence[bytes], mode: str) -> bool:
         await self._ready((name,))
-        async with self._one():
-            try:
-                await self._obstore.put_async(self._store, name, **_as(mode, parts, self._by))
-            except Exception as error:
-                return self.place.refused(error)
-            return True
+        free = await self._take()
+        try:
+            await self._obstore.put_async(self._store, name, **_as(mode, parts, self._by))
+        except Exception as error:
+            return self.place.refused(error)
+        finally:
+            free.release()
+        return True
 
     async def delete(self, names: Sequence[str]) -> None:
         """See `Plain`."""
@@ -239,26 +267,30 @@ class Awaited(_Port):
 
     async def _delete(self, names: Sequence[str]) -> None:
         await self._ready(names)
-        async with self._one():
-            try:
-                await self._obstore.delete_async(self._store, names)
-            except Exception as error:
-                self.place.absent(error)
+        free = await self._take()
+        try:
+            await self._obstore.delete_async(self._store, names)
+        except Exception as error:
+            self.place.absent(error)
+        finally:
+            free.release()
 
     async def page(self, prefix: str, after: str | None = None) -> list[Listed]:
         """See `Plain`."""
         await self._ready(None)
-        async with self._one():
-            try:
-                listed: list[Any] = []
-                async for batch in self._obstore.list(self._store, prefix, offset=after, chunk_size=PAGE):
-                    listed += batch
-                    if self.place.ordered:
-                        break
-                return _listed(listed, self._by)
-            except Exception as error:
-                self.place.absent(error)
-                return []
+        free = await self._take()
+        try:
+            listed: list[Any] = []
+            async for batch in self._obstore.list(self._store, prefix, offset=after, chunk_size=PAGE):
+                listed += batch
+                if self.place.ordered:
+                    break
+            return _listed(listed, self._by)
+        except Exception as error:
+            self.place.absent(error)
+            return []
+        finally:
+            free.release()
 
 
 def _wanted(span: tuple[int, int] | None, tag: str | None, by: str) -> dict[str, Any] | None:
@@ -281,7 +313,7 @@ def _as(mode: str, parts: Sequence[bytes], by: str) -> dict[str, Any]:
 
 def _found(result: Any, data: Any, by: str) -> Found:
     meta = result.meta
-    return Found(data, meta["size"], meta[by], _milliseconds(meta["last_modified"]))
+    return Found(data, meta["size"], meta[by], int(meta["last_modified"].timestamp() * 1000))
 
 
 def _listed(listed: Sequence[Any], by: str) -> list[Listed]:
@@ -290,13 +322,6 @@ def _listed(listed: Sequence[Any], by: str) -> list[Listed]:
 
 def _milliseconds(time: datetime) -> int:
     return int(time.timestamp() * 1000)
-
-
-def _begin() -> None:
-    if _runtime["lost"]:
-        remedy = "use the cache only after the fork, or start processes with spawn"
-        raise TierUnavailable(f"this process was forked from one that used object stores, whose threads it hasn't: {remedy}")
-    _runtime["begun"] = True
 
 
 def _forked() -> None:

@@ -7,14 +7,15 @@ import threading
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from forecache._core import Entry
+from forecache._core import Begin, Entry, open_object
 from forecache.errors import CodecError, TierUnavailable
 from forecache.flow import Call, Flow, aside
 from forecache.tiers.dict_tier import matcher
 from forecache.tiers.objects.bucket import Bucket, Seen
-from forecache.tiers.objects.form import PLAIN, Head, begin_of
+from forecache.tiers.objects.form import PLAIN, Head
 from forecache.tiers.objects.names import text_of
 from forecache.tiers.objects.parts import Held, Ranged
 from forecache.tiers.objects.places import client
@@ -81,34 +82,40 @@ class ObjectTier:
 
     def get_many(self, keys: Sequence[str]) -> Flow[dict[str, Entry]]:
         """See `Tier`."""
-        read = yield from self._bucket.each(self._read, dict.fromkeys(keys))
-        found = {key: entry for key, entry in read if entry is not None}
-        self._count(hits=len(found), misses=len(read) - len(found))
+        found: dict[str, Entry] = {}
+        asked = keys if len(keys) == 1 else [*dict.fromkeys(keys)]
+        if len(asked) == 1:  # as it is most often
+            yield from self._read(asked[0], found)
+        else:
+            yield from self._bucket.each(partial(self._read, found=found), asked)
+        with self._counting:
+            self._counts["hits"] += len(found)
+            self._counts["misses"] += len(asked) - len(found)
         return found
 
-    def _read(self, key: str) -> Flow[tuple[str, Entry | None]]:
+    def _read(self, key: str, found: dict[str, Entry]) -> Flow[None]:
+        """Adds the entry of a key to what was found, if there is one."""
         name = self._names.value(key)
-        found = yield self._bucket.ask("get", name)
-        if found is None:
-            return key, None
-        begin = begin_of(found.data)
-        if begin is None:
+        there = yield self._bucket.ask("get", name)
+        if there is None:
+            return
+        record = self._records.namespace, key, there.data, there.modified
+        entry = open_object(*record, OPENED, COPIED)
+        if entry is True:
+            entry = yield aside(open_object, *record)
+        if entry is None:
+            return
+        if entry is False:
             self._records.corrupt += 1
-        elif begin.void(found.modified):
-            return key, None
-        entry = None
-        if begin is not None:
-            record = key, found.data, begin.start
-            opens = self._records.open_from
-            most = COPIED if begin.kind == PLAIN else OPENED
-            entry = opens(*record) if found.size <= most else (yield aside(opens, *record))
-        if begin is None or entry is None:
             yield from self._bucket.remove([name])
-            return key, None
+            return
         if entry.time_to_idle is None:  # a short way for what most entries are
-            return key, entry if entry.hard is None or self._now() < entry.hard else None
-        alive = yield from self._uses.alive(Seen(name, found, Head(begin, key, entry)), uses=True)
-        return key, entry if alive else None
+            if entry.hard is None or self._now() < entry.hard:
+                found[key] = entry
+            return
+        begin = Begin.of(there.data)
+        if begin and (yield from self._uses.alive(Seen(name, there, Head(begin, key, entry)), uses=True)):
+            found[key] = entry
 
     def set_many(self, entries: Mapping[str, Entry], *, absent: bool = False) -> Flow[Stored]:
         """See `Tier`. With `absent`, a store that holds no conditions may lose a race."""
@@ -234,8 +241,9 @@ class ObjectTier:
             return None
         if seen.head.begin.kind == PLAIN:
             return Ranged(self._bucket, seen, seen.head)
-        _, entry = yield from self._read(key)
-        return None if entry is None else Held(entry)
+        found: dict[str, Entry] = {}
+        yield from self._read(key, found)
+        return Held(found[key]) if key in found else None
 
     def sweep(self) -> Flow[Swept | None]:
         """Removes what has expired, and the oldest while it is too much; None if another process did so lately."""

@@ -3,6 +3,8 @@
 //! Times are in requests. Gaps between requests are classed relative to the number of entries that the cache holds, so what was
 //! learned at one size holds at others.
 
+use super::ablation;
+
 /// Age buckets: each age below 8, then four an octave.
 pub const AGES: usize = 124;
 /// Classes of frequency: hits since the key was first seen: 0, 1, 2, 3-4, 5-8, 9-16, 17-32, 33-80, more.
@@ -97,11 +99,11 @@ impl Scale {
     #[inline(always)]
     pub fn class(&self, history: &History) -> u16 {
         let frequency = usize::from(FREQUENCY_OF[usize::from(history.uses & MOST_USES)]);
-        let gap = self.gap(history.gap());
+        let (frequency, gap, before) = ablation::known(frequency, self.gap(history.gap()), history.before());
         let class = match frequency {
             0 => 0,
             1 => 1 + gap,
-            _ => YOUNG + ((frequency - 2) * GAPS + gap) * BEFORES + history.before(),
+            _ => YOUNG + ((frequency - 2) * GAPS + gap) * BEFORES + before,
         };
         class as u16
     }

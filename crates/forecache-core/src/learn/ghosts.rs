@@ -76,6 +76,13 @@ impl Ghosts {
         })
     }
 
+    /// A key that is a ghost.
+    pub fn get(&self, fingerprint: u32, now: u32) -> Option<Ghost> {
+        let (index, tag) = self.place(fingerprint)?;
+        let place = self.lines[index].0.iter().find(|place| **place >> 40 == tag && **place != 0)?;
+        Some(self.unpack(*place, now))
+    }
+
     /// Removes a key that is a ghost.
     #[inline]
     pub fn take(&mut self, fingerprint: u32, now: u32) -> Option<Ghost> {

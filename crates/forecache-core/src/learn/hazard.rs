@@ -6,6 +6,7 @@
 //! which little was seen is at least corrected as those like it were. Neighbouring ages lend each other evidence, less the farther they
 //! are.
 
+use super::ablation;
 use super::features::{AGES, CLASSES, Scale, base, parts};
 use super::outcome::Outcomes;
 use super::prior::Prior;
@@ -64,7 +65,7 @@ impl Hazard {
     /// Estimates all anew.
     pub fn estimate(&mut self, outcomes: &Outcomes) {
         self.chances.copy_from_slice(&self.prior);
-        LEVELS.iter().for_each(|level| self.correct(level, outcomes));
+        LEVELS[..ablation::rounds(LEVELS.len())].iter().for_each(|level| self.correct(level, outcomes));
     }
 
     fn correct(&mut self, level: &Level, outcomes: &Outcomes) {
@@ -103,7 +104,7 @@ impl Hazard {
 
 /// Puts the shrunk ratio at each age in the place of the hits seen there. An age lends to both sides.
 fn ratios(seen: &mut [f32], expected: &mut [f32], level: &Level) {
-    let lend = level.lend;
+    let lend = ablation::lent(level.lend);
     let mut lent = (0.0, 0.0);
     let mut from_younger = [(0.0, 0.0); AGES];
     for (age, from_younger) in from_younger.iter_mut().enumerate().take(seen.len()) {

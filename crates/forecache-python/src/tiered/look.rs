@@ -287,10 +287,10 @@ impl State {
             owner,
             group,
             cost: entry.cost,
-            address: None,
             immutable: entry.immutable,
             pinned: entry.pinned,
             tags: &said.tags,
+            ..Options::default()
         };
         let weight = if weighed { item.weight } else { item.weight.saturating_add(said.tags_weight()) };
         let new = New { key: item.name.text(), fingerprint: item.fingerprint, value: item.value.clone_ref(py), weight };

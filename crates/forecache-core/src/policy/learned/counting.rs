@@ -82,6 +82,14 @@ impl Learned {
         history
     }
 
+    /// The class of a key that isn't there, if it comes now.
+    pub(super) fn class_to_be(&self, fingerprint: u32) -> u16 {
+        let ghosts = &self.ghosts[usize::from(!self.is_counted(fingerprint))];
+        let Some(Ghost { mut history, .. }) = ghosts.get(fingerprint, self.now) else { return 0 };
+        history.touch(self.now, &self.model.scale);
+        history.class
+    }
+
     pub(super) fn remember(&mut self, fingerprint: u32, history: History, watched: bool) {
         let counted = self.is_counted(fingerprint);
         if counted && watched {

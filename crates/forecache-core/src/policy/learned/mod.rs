@@ -63,6 +63,8 @@ impl Default for Settings {
 
 /// Random entries that are drawn, at most.
 const MOST_DRAWN: usize = 128;
+/// How many times the room of its victim a newcomer may take unasked.
+const SEVERAL: f32 = 4.0;
 /// How often, in requests, something is looked after however few entries come.
 const REST: u32 = 1 << 20;
 
@@ -188,6 +190,22 @@ impl Learned {
         }
     }
 
+    /// A key comes that isn't there. Returns how it was used, this time included.
+    fn arrive(&mut self, fingerprint: u32, meta: &Meta) -> History {
+        self.request();
+        self.clock.0 = self.clock.0.max(meta.now);
+        if self.now.wrapping_sub(self.begin) >= self.epoch {
+            self.end_epoch();
+        }
+        self.came = (self.came.0 + 1, self.came.1.saturating_add(meta.weight));
+        self.recall(fingerprint)
+    }
+
+    fn newcomer(&self, slot: Slot, fingerprint: u32, meta: &Meta) -> Resident {
+        let deadline = deadline(meta.now.saturating_add(meta.time_to_live));
+        Resident { slot, fingerprint, density: self.density(meta.cost, meta.weight), deadline }
+    }
+
     /// Once in a while, also if nothing comes: no age may become so great that it looks small again.
     #[cold]
     #[inline(never)]
@@ -206,22 +224,15 @@ impl Learned {
 
 impl Policy for Learned {
     fn on_insert(&mut self, slot: Slot, fingerprint: u64, meta: &Meta) {
-        self.request();
-        self.clock.0 = self.clock.0.max(meta.now);
-        if self.now.wrapping_sub(self.begin) >= self.epoch {
-            self.end_epoch();
-        }
         let fingerprint = short(fingerprint);
-        let history = self.recall(fingerprint);
-        self.came = (self.came.0 + 1, self.came.1.saturating_add(meta.weight));
-        let deadline = deadline(meta.now.saturating_add(meta.time_to_live));
+        let history = self.arrive(fingerprint, meta);
         if meta.cost != 1.0 || !self.costs.is_empty() {
             grow(&mut self.costs, slot, 1.0);
             self.costs[slot as usize] = meta.cost;
         }
-        let density = self.density(slot, meta.weight);
-        self.alike &= density == 1.0 && deadline == NEVER;
-        self.place(Resident { slot, fingerprint, density, deadline }, history);
+        let resident = self.newcomer(slot, fingerprint, meta);
+        self.alike &= resident.density == 1.0 && resident.deadline == NEVER;
+        self.place(resident, history);
         self.newcomer = slot;
     }
 
@@ -277,6 +288,21 @@ impl Policy for Learned {
         slot(victim)
     }
 
+    /// Refused is what would take the room of several entries that are each worth more for theirs: they wouldn't come back when it is evicted
+    /// in its turn. One that takes the room of a few is looked at when the next comes.
+    fn admit(&mut self, fingerprint: u64, meta: &Meta, victim: Slot) -> bool {
+        let place = self.places[victim as usize] as usize;
+        let fingerprint = short(fingerprint);
+        let newcomer = self.newcomer(NONE, fingerprint, meta);
+        let several = newcomer.density * SEVERAL * self.cost(victim) < self.residents[place].density * meta.cost;
+        if !several || self.worth_at_first(&newcomer) >= self.worth(place) {
+            return true;
+        }
+        let history = self.arrive(fingerprint, meta);
+        self.remember(fingerprint, history, true);
+        false
+    }
+
     fn configure(&mut self, change: Change) {
         match change {
             Change::Capacity(capacity) => {
@@ -285,7 +311,7 @@ impl Policy for Learned {
             }
             Change::Weight(slot, weight) => {
                 let place = self.places[slot as usize] as usize;
-                let density = self.density(slot, weight);
+                let density = self.density(self.cost(slot), weight);
                 self.residents[place].density = density;
                 self.alike &= density == 1.0;
             }

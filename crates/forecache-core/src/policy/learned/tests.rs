@@ -26,6 +26,23 @@ fn of_two_sizes_the_larger_leaves_and_of_two_costs_the_cheaper() {
 }
 
 #[test]
+fn what_would_take_the_room_of_several_is_refused_until_it_is_asked_for_often() {
+    let mut policy = holding(&[10; 100].map(Meta::of_weight));
+    (0..1000).for_each(|turn| policy.on_hit(turn % 100));
+    let (heavy, key) = (Meta::of_weight(400), fingerprint(1000));
+    let victim = policy.victim(Some(key)).unwrap();
+    assert!(policy.admit(fingerprint(1001), &Meta::of_weight(40), victim));
+    assert!(policy.admit(fingerprint(1001), &Meta { cost: 1000.0, ..heavy }, victim));
+    let turn = (0..100).find(|_| {
+        (0..100).for_each(|slot| policy.on_hit(slot));
+        let victim = policy.victim(Some(key)).unwrap();
+        (0..20).any(|_| policy.admit(key, &heavy, victim))
+    });
+    assert!(turn.is_some());
+    assert!(!policy.admit(fingerprint(1001), &heavy, victim));
+}
+
+#[test]
 fn what_has_expired_leaves_first() {
     let living = |seconds: u64| Meta { now: SECOND, time_to_live: seconds * SECOND, ..Meta::of_weight(1) };
     let mut policy = holding(&[living(60), living(1), living(60)]);

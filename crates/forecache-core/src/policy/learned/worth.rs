@@ -18,6 +18,12 @@ impl Learned {
         if self.alike { worth } else { self.worth_for_room(&self.residents[place], history.class, age, worth) }
     }
 
+    /// The worth of a newcomer.
+    pub(super) fn worth_at_first(&self, newcomer: &Resident) -> f32 {
+        let class = self.class_to_be(newcomer.fingerprint);
+        self.worth_for_room(newcomer, class, 0, self.model.worth(class, 0))
+    }
+
     #[inline(never)]
     fn worth_for_room(&self, resident: &Resident, class: u16, age: u32, worth: f32) -> f32 {
         if resident.deadline == NEVER {
@@ -31,8 +37,11 @@ impl Learned {
         self.model.worth_within(class, age, horizon) * resident.density
     }
 
-    pub(super) fn density(&self, slot: Slot, weight: u64) -> f32 {
-        let cost = self.costs.get(slot as usize).copied().unwrap_or(1.0);
+    pub(super) fn cost(&self, slot: Slot) -> f32 {
+        self.costs.get(slot as usize).copied().unwrap_or(1.0)
+    }
+
+    pub(super) fn density(&self, cost: f32, weight: u64) -> f32 {
         if weight == 1 {
             return cost;
         }

@@ -90,6 +90,8 @@ class Memory:
     ) -> int: ...
     def delete_many(self, keys: Iterable[str]) -> int: ...
     def clear(self, *, owner: str | None = None) -> None: ...
+    def _shade(self, prior: Prior) -> None:
+        """Has `learned` with this prior run in miniature beside the policy in force."""
     def resize(self, capacity: int | str | None = None, *, max_entries: int | None = None) -> None: ...
     def close(self) -> None: ...
     @property
@@ -670,8 +672,10 @@ def simulate(
     seed: int = 0,
     addresses: bool = False,
     prior: Prior | None = None,
+    first: int = 0,
 ) -> Tally:
-    """Replays `trace` through an empty store bounded by entries or by bytes (one of them). `prior` goes to `learned`."""
+    """Replays `trace` through an empty store bounded by entries or by bytes (one of them). `prior` goes to `learned`. What is
+    counted are the rows from `first` on."""
 
 class Prior:
     """What the policy `learned` knows before it has seen anything."""
@@ -683,8 +687,10 @@ class Prior:
     def read(file: bytes) -> Prior:
         """What a file holds that `write` made; `ConfigError` says what is wrong with another one."""
     @staticmethod
-    def of(evidence: Sequence[Evidence]) -> Prior:
-        """Learned from traces, each of which weighs the same."""
+    def shipped() -> Prior:
+        """The one that comes with the package."""
+    def corrected(self, evidence: Sequence[Evidence]) -> Prior:
+        """What comes of it by what was learned from traces, each of which weighs the same."""
     def write(self) -> bytes:
         """The content of a file."""
 
@@ -692,8 +698,8 @@ class Evidence:
     """What became of the keys of a trace: hits and waits, by class and age. No key is in it."""
 
     @staticmethod
-    def of(trace: Trace, entries: Sequence[int]) -> Evidence:
-        """Pooled over caches of so many entries; `TraceError` if all are smaller than 50."""
+    def of(trace: Trace, entries: Sequence[int], *, rows: int = ...) -> Evidence:
+        """Of the first `rows`, pooled over caches of so many entries; `TraceError` if all are smaller than 50."""
 
 def curve(trace: Trace, policy: str, sizes: Sequence[int], *, by_bytes: bool = False, seed: int = 0) -> list[Tally]:
     """What `simulate` counts, for each size; in less time where nothing expires: one pass for LRU, no store for others."""

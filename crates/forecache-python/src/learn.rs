@@ -21,14 +21,18 @@ impl Prior {
     }
 
     #[staticmethod]
+    fn shipped() -> Self {
+        Prior(Arc::new(prior::Prior::shipped()))
+    }
+
+    #[staticmethod]
     fn read(py: Python<'_>, file: &[u8]) -> PyResult<Self> {
         let read = prior::Prior::read(file).map_err(|message| config_error(py, format!("prior: the file {message}")))?;
         Ok(Prior(Arc::new(read)))
     }
 
-    #[staticmethod]
-    fn of(evidence: Vec<PyRef<'_, Evidence>>) -> Self {
-        Prior(Arc::new(train::prior(evidence.iter().map(|evidence| &evidence.0))))
+    fn corrected(&self, evidence: Vec<PyRef<'_, Evidence>>) -> Self {
+        Prior(Arc::new(train::prior(&self.0, evidence.iter().map(|evidence| &evidence.0))))
     }
 
     fn write<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
@@ -41,6 +45,14 @@ impl Prior {
     pub fn policy(&self) -> AnyPolicy {
         AnyPolicy::Learned(Learned::with_prior(self.0.clone()))
     }
+
+    /// The same, otherwise as the policy in force if that is `learned`.
+    pub fn beside(&self, in_force: &AnyPolicy) -> AnyPolicy {
+        match in_force {
+            AnyPolicy::Learned(learned) => AnyPolicy::Learned(learned.trying(self.0.clone())),
+            _ => self.policy(),
+        }
+    }
 }
 
 /// What became of the keys of a trace.
@@ -50,9 +62,10 @@ pub struct Evidence(train::Evidence);
 #[pymethods]
 impl Evidence {
     #[staticmethod]
-    fn of(py: Python<'_>, trace: &Bound<'_, Trace>, entries: Vec<usize>) -> PyResult<Self> {
+    #[pyo3(signature = (trace, entries, *, rows=usize::MAX))]
+    fn of(py: Python<'_>, trace: &Bound<'_, Trace>, entries: Vec<usize>, rows: usize) -> PyResult<Self> {
         let trace = trace.get().trace();
-        let evidence = py.detach(|| train::Evidence::of(trace, &entries));
+        let evidence = py.detach(|| train::Evidence::of(trace, rows, &entries));
         let smallest = train::FEWEST;
         let wrong =
             || trace_error(py, format!("nothing can be learned from a trace whose caches hold fewer than {smallest} entries"));

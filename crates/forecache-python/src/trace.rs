@@ -196,7 +196,7 @@ impl From<simulate::Tally> for Tally {
 }
 
 #[pyfunction(name = "simulate")]
-#[pyo3(signature = (trace, policy, *, max_entries=None, capacity=None, seed=0, addresses=false, prior=None))]
+#[pyo3(signature = (trace, policy, *, max_entries=None, capacity=None, seed=0, addresses=false, prior=None, first=0))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments are the interface")]
 fn replay(
     py: Python<'_>,
@@ -207,15 +207,22 @@ fn replay(
     seed: u64,
     addresses: bool,
     prior: Option<&Bound<'_, Prior>>,
+    first: usize,
 ) -> PyResult<Tally> {
+    if addresses && first > 0 {
+        return Err(config_error(py, "addresses and first: expected one of them at most".into()));
+    }
     let limit = limit(py, max_entries, capacity)?;
     let made = match (named(py, policy)?, prior) {
         (AnyPolicy::Learned(_), Some(prior)) => prior.get().policy(),
         (made, _) => made,
     };
     let trace = &trace.get().0;
-    let simulate = if addresses { simulate::simulate_with_addresses } else { simulate::simulate };
-    let tally = py.detach(|| simulate(trace, made, limit, seed));
+    let tally = py.detach(|| match (addresses, first) {
+        (true, _) => simulate::simulate_with_addresses(trace, made, limit, seed),
+        (false, 0) => simulate::simulate(trace, made, limit, seed),
+        (false, first) => simulate::simulate_from(trace, made, limit, seed, first),
+    });
     tally.map(Tally::from).map_err(|error| trace_error(py, error.to_string()))
 }
 

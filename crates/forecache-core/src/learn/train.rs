@@ -1,8 +1,9 @@
-//! Makes a prior from traces.
+//! Makes a prior from traces, or corrects one by them.
 //!
 //! For each trace and some numbers of entries it is counted what became of each key at each age, as the policy does, but of all keys, and
 //! by ages relative to the number of entries. Each trace weighs the same, however long it is. The counts of all, put together,
-//! correct chances that say only that hits become rarer with age, by the same estimate that corrects the prior later.
+//! correct a base, by the same estimate that corrects the prior later: one that says only that hits become rarer with age makes a prior,
+//! a prior makes a model of the traffic at hand.
 
 use super::features::{CLASSES, History, LOW, Scale};
 use super::hazard::Hazard;
@@ -22,27 +23,28 @@ pub const FEWEST: usize = 50;
 pub struct Evidence(Outcomes);
 
 impl Evidence {
-    /// Of `trace`, pooled over caches of so many entries; `None` if nothing can be learned from it.
-    pub fn of(trace: &Trace, entries: &[usize]) -> Option<Self> {
-        let accesses = (0..trace.len()).filter(|&row| trace.operations.at(row).counts()).count();
+    /// Of the first `rows` of `trace`, pooled over caches of so many entries; `None` if nothing can be learned from them.
+    pub fn of(trace: &Trace, rows: usize, entries: &[usize]) -> Option<Self> {
+        let rows = rows.min(trace.len());
+        let accesses = (0..rows).filter(|&row| trace.operations.at(row).counts()).count();
         let sizes: Vec<_> = entries.iter().filter(|&&entries| entries >= FEWEST).collect();
         let mut pooled = Outcomes::new(COLUMNS);
         for &&entries in &sizes {
             let scale = Scale::of(entries);
             let share = WEIGHT / accesses as f32 / sizes.len() as f32;
-            pool(&watch(trace, &scale), &scale, share, &mut pooled);
+            pool(&watch(trace, rows, &scale), &scale, share, &mut pooled);
         }
         (accesses > 0 && !sizes.is_empty()).then_some(Evidence(pooled))
     }
 }
 
 /// What became of all keys.
-fn watch(trace: &Trace, scale: &Scale) -> Outcomes {
+fn watch(trace: &Trace, rows: usize, scale: &Scale) -> Outcomes {
     let mut outcomes = Outcomes::new(scale.ages);
     let longest = scale.entries.saturating_mul(REMEMBERED);
     let mut histories: Vec<Option<History>> = vec![None; trace.unique()];
     let mut now = 0u32;
-    for (row, &id) in trace.ids.iter().enumerate() {
+    for (row, &id) in trace.ids[..rows].iter().enumerate() {
         now = now.wrapping_add(1);
         let history = &mut histories[id as usize];
         let known = history.take().map(|history| (history, now.wrapping_sub(history.last)));
@@ -80,8 +82,8 @@ fn pool(outcomes: &Outcomes, scale: &Scale, share: f32, pooled: &mut Outcomes) {
     }
 }
 
-/// The prior of all these.
-pub fn prior<'a>(all: impl IntoIterator<Item = &'a Evidence>) -> Prior {
+/// `base`, corrected by all these.
+pub fn prior<'a>(base: &Prior, all: impl IntoIterator<Item = &'a Evidence>) -> Prior {
     let mut pooled = Outcomes::new(COLUMNS);
     for Evidence(outcomes) in all {
         for class in 0..CLASSES {
@@ -89,8 +91,7 @@ pub fn prior<'a>(all: impl IntoIterator<Item = &'a Evidence>) -> Prior {
             (0..COLUMNS).for_each(|column| pooled.add(class, column, hits[column], exposure[column]));
         }
     }
-    let none = Prior::none();
-    let chance = |at: usize| 1.0 - (-none.rate(at / COLUMNS, at % COLUMNS) / 2.0).exp();
+    let chance = |at: usize| 1.0 - (-base.rate(at / COLUMNS, at % COLUMNS) / 2.0).exp();
     let mut hazard = Hazard::from_chances((0..CLASSES * COLUMNS).map(chance).collect());
     hazard.estimate(&pooled);
     let rates: Vec<f32> = (0..CLASSES).flat_map(|class| hazard.of(class)).map(|chance| -2.0 * (1.0 - chance).ln()).collect();

@@ -55,6 +55,7 @@ class Config:
     journal: str | None
     reserve: int | None
     owners: tuple[tuple[str, int, int | None], ...]
+    shadow: str | None
     codec: str | Codec
     secret: bytes | None = field(repr=False)
     origins: Mapping[str, str] = field(init=False, repr=False, compare=False)
@@ -85,6 +86,7 @@ class Config:
         journal: str | os.PathLike[str] | None = None,
         reserve: Size | None = None,
         owners: Owners | None = None,
+        shadow: str | os.PathLike[str] | None = None,
     ) -> None:
         key = secret.encode() if isinstance(secret, str) else secret
         valid = {
@@ -106,6 +108,7 @@ class Config:
             "journal": checks.path("journal", journal, "a path for a directory"),
             "owners": tuple(patterns.owners(owners)),
             "reserve": None if reserve is None else parse_size(reserve, "reserve"),
+            "shadow": checks.path("shadow", shadow, "a model: name, name@version or a file"),
             "codec": _codec(codec, key),
             "secret": key,
             "origins": {},

@@ -100,7 +100,7 @@ impl Rooms {
     #[inline(never)]
     fn put(&mut self, slot: Slot, fingerprint: u64, meta: &Meta) {
         while self.others.len() < meta.room as usize {
-            let mut policy = AnyPolicy::named(self.base.name()).expect("it has a known name");
+            let mut policy = self.base.fresh();
             policy.configure(Change::Capacity(self.capacity));
             self.others.push(Room { policy, slots: Vec::new(), free: Vec::new() });
         }

@@ -402,6 +402,9 @@ impl Memory {
             if state.store.tape.is_some() {
                 state.note_missed(utf8.as_deref().unwrap_or_default());
             }
+            if let (Some(shadow), Some(key)) = (&mut state.store.shadow, &utf8) {
+                shadow.miss(fingerprint(key.as_bytes(), self.seed));
+            }
             group
         })
     }
@@ -449,7 +452,11 @@ impl Memory {
             let lookup = name.lookup(NAMESPACE);
             state.refresh(&lookup, gone);
             state.strike(lookup.hash);
-            state.store.remove(&lookup, gone)
+            let removed = state.store.remove(&lookup, gone);
+            if let (None, Some(shadow), Ok(key)) = (&removed, &mut state.store.shadow, name.utf8()) {
+                shadow.delete(fingerprint(key.as_bytes(), self.seed));
+            }
+            removed
         })
     }
 

@@ -5,6 +5,7 @@ use crate::errors::{self, config_error};
 use crate::foreign;
 use crate::guard::Guarded;
 use crate::key::Name;
+use crate::learn::Prior;
 use crate::memory::{Item, Memory, NAMESPACE, State, Value, When};
 use crate::options::{Defaults, Said, seconds};
 use crate::recorder::{self, Recorder};
@@ -310,6 +311,12 @@ impl Memory {
                 }
             }
         })
+    }
+
+    /// Has `learned` with this prior run in miniature beside the policy in force.
+    fn _shade(&self, py: Python<'_>, prior: &Bound<'_, Prior>) -> PyResult<()> {
+        let prior = prior.get();
+        self.change(py, |state, _| state.store.shade(prior.beside(state.store.policy())))
     }
 
     /// Another capacity, number of entries, or both; None leaves one as it is.

@@ -5,6 +5,7 @@ use forecache_core::groups::Group;
 use forecache_core::histogram::Histogram;
 use forecache_core::owners::Owner;
 use forecache_core::policy::Cause;
+use forecache_core::shadow::Comparison;
 use forecache_core::store::{Budget, Counters};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -19,6 +20,7 @@ pub struct Report {
     latency: Histogram,
     groups: Vec<Group>,
     owners: Vec<Owner>,
+    shadow: Option<Comparison>,
 }
 
 impl Report {
@@ -34,6 +36,7 @@ impl Report {
             latency: state.latency.clone(),
             groups: store.groups.iter().filter(|group| group.entries + group.hits + group.misses > 0).cloned().collect(),
             owners: store.owners.iter().filter(|owner| owner.entries > 0).cloned().collect(),
+            shadow: store.shadow.as_ref().map(|shadow| shadow.compare()),
         }
     }
 
@@ -50,6 +53,7 @@ impl Report {
             .collect();
         let owners: Vec<_> =
             self.owners.into_iter().map(|owner| (owner.name.into_string(), owner.entries, owner.weight)).collect();
+        let shadow = self.shadow.map(|told| (told.reads, told.hits, told.error, told.share, told.entries));
         let report = PyDict::new(py);
         report.set_item("hits", self.counters.hits)?;
         report.set_item("misses", self.counters.misses)?;
@@ -65,6 +69,7 @@ impl Report {
         report.set_item("get_latency", latency)?;
         report.set_item("groups", groups)?;
         report.set_item("owners", owners)?;
+        report.set_item("shadow", shadow)?;
         Ok(report)
     }
 }

@@ -29,6 +29,11 @@ impl Model {
         model
     }
 
+    /// What it began with.
+    pub fn prior(&self) -> &Arc<Prior> {
+        &self.prior
+    }
+
     /// Draws conclusions from what was seen, which then counts for less by `fade`.
     pub fn learn(&mut self, fade: f32) {
         self.outcomes.settle();

@@ -159,6 +159,14 @@ macro_rules! policies {
                 match self { $(AnyPolicy::$variant(_) => $name),+ }
             }
 
+            /// An empty one like it.
+            pub fn fresh(&self) -> Self {
+                match self {
+                    AnyPolicy::Learned(learned) => AnyPolicy::Learned(learned.fresh()),
+                    _ => Self::named(self.name()).expect("it has a known name"),
+                }
+            }
+
             /// Its inside.
             pub fn inspect(&self) -> &dyn Inspect {
                 match self { $(AnyPolicy::$variant(policy) => policy),+ }

@@ -1,12 +1,13 @@
 //! What is done to entries beside reading and writing them: removed, put off, pinned, emptied, resized, swept, listed.
 
-use super::entry::{Budget, Entry, IDLE, IMMUTABLE, Idle, PINNED, Removed, Rest};
-use super::{Key, Lookup, Store};
+use super::entry::{Budget, Entry, IDLE, IMMUTABLE, Idle, PINNED, Removed, Rest, SHADED};
+use super::{Key, Lookup, Options, Store};
 use crate::expiry::NEVER;
 use crate::index::Index;
 use crate::list::{Slot, grow};
 use crate::policy::{AnyPolicy, Cause, Change, Meta};
 use crate::rooms::Rooms;
+use crate::shadow::Shadow;
 
 impl<K: Key, V> Store<K, V> {
     /// Removes a live entry by request.
@@ -90,7 +91,7 @@ impl<K: Key, V> Store<K, V> {
 
     /// Removes everything, gives the memory back, and says how many entries were live.
     pub fn clear(&mut self, gone: &mut Vec<Removed<K, V>>) -> usize {
-        let (mut tape, mut live) = (self.tape.take(), 0);
+        let (mut tape, mut shadow, mut live) = (self.tape.take(), self.shadow.take(), 0);
         for slot in 0..self.entries.len() as Slot {
             if self.entries[slot as usize].is_some() {
                 let ended = self.ended(slot);
@@ -100,12 +101,15 @@ impl<K: Key, V> Store<K, V> {
         }
         (self.index, self.entries, self.free, self.idle) = Default::default();
         (self.wheel, self.tags, self.sweep) = Default::default();
-        self.policy = Rooms::new(AnyPolicy::named(self.policy.base().name()).expect("it has a known name"));
+        self.policy = Rooms::new(self.policy.base().fresh());
         self.tell_capacity();
         if let Some(tape) = &mut tape {
             tape.clear(self.clock.now());
         }
-        self.tape = tape;
+        if let Some(shadow) = &mut shadow {
+            shadow.clear();
+        }
+        (self.tape, self.shadow) = (tape, shadow);
         live
     }
 
@@ -146,7 +150,27 @@ impl<K: Key, V> Store<K, V> {
     pub fn resize(&mut self, capacity: u64, max_entries: Option<usize>, gone: &mut Vec<Removed<K, V>>) {
         self.budget = Budget { capacity, max_entries };
         self.tell_capacity();
+        if let Some(shadow) = &mut self.shadow {
+            shadow.resize(self.budget);
+        }
         self.evict(0, 0, None, gone);
+    }
+
+    /// Has another policy run beside the one in force from now on, in miniature.
+    pub fn shade(&mut self, policy: AnyPolicy) {
+        self.shadow = Some(Box::new(Shadow::new([self.policy.base().fresh(), policy], self.budget, &self.clock)));
+    }
+
+    /// Has the shadow look at what was stored in `slot`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn shade_slot(&mut self, slot: Slot, fingerprint: u64, options: &Options) {
+        let entry = self.entry_mut(slot);
+        entry.flags |= SHADED;
+        let weight = entry.weight;
+        if let Some(shadow) = &mut self.shadow {
+            shadow.hold(slot, fingerprint, weight, options);
+        }
     }
 
     /// Takes out what expired 67 ms ago or earlier, and more as it comes, and looks for dead entries in the next `sweep` slots.
@@ -269,5 +293,6 @@ impl<K: Key, V> Store<K, V> {
             + self.idle.capacity() * size_of::<Idle>()
             + self.policy.allocated()
             + self.wheel.allocated()
+            + self.shadow.as_ref().map_or(0, |shadow| shadow.allocated())
     }
 }

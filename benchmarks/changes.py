@@ -113,7 +113,7 @@ def of_all(pairs: Sequence[tuple[Path, Path]], seen: dict[str, Evidence], sizes:
     """The parts of all pairs, each with a prior of the groups that aren't in it."""
     for pair in pairs:
         groups = {group_of(path) for path in pair}
-        prior = Prior.of([known for path, known in seen.items() if group_of(path) not in groups])
+        prior = Prior.none().corrected([known for path, known in seen.items() if group_of(path) not in groups])
         name = " + ".join(_name(path) for path in pair)
         print(name, file=sys.stderr, flush=True)
         yield from measure(name, [keys(path) for path in pair], prior, sizes)

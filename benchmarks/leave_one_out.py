@@ -26,7 +26,7 @@ def left_out(files: list[Path], sizes: list[float], byte: bool) -> list[Row]:
     groups = {str(file): group_of(file) or file.name for file in files}
     rows: list[Row] = []
     for group in dict.fromkeys(groups.values()):
-        prior = Prior.of([known for path, known in seen.items() if groups[path] != group])
+        prior = Prior.none().corrected([known for path, known in seen.items() if groups[path] != group])
         mine = [path for path in groups if groups[path] == group]
         print(f"{group}: {len(mine)} traces", file=sys.stderr, flush=True)
         rows += replay(mine, policies="learned", sizes=sizes, byte=byte, prior=prior)

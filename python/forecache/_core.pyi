@@ -93,6 +93,8 @@ class Memory:
     ) -> int: ...
     def delete_many(self, keys: Iterable[str]) -> int: ...
     def clear(self, *, owner: str | None = None) -> None: ...
+    def _shade(self, prior: Prior) -> None:
+        """Has `learned` with this prior run in miniature beside the policy in force."""
     def resize(self, capacity: int | str | None = None, *, max_entries: int | None = None) -> None: ...
     def close(self) -> None: ...
     @property
@@ -710,9 +712,11 @@ def simulate(
     addresses: bool = False,
     prior: Prior | None = None,
     accuracy: bool = False,
+    first: int = 0,
 ) -> Tally:
-    """Replays `trace` through an empty store bounded by entries or by bytes (one of them). `prior` goes to `learned`.
-    `accuracy` counts how many evictions were right: nobody asked for the object within as many requests as there were entries."""
+    """Replays `trace` through an empty store bounded by entries or by bytes (one of them). `prior` goes to `learned`. What is
+    counted are the rows from `first` on. `accuracy` counts how many evictions were right: nobody asked for the object within as
+    many requests as there were entries."""
 
 class Prior:
     """What the policy `learned` knows before it has seen anything."""
@@ -728,9 +732,8 @@ class Prior:
     @staticmethod
     def read(file: bytes, subject: str = "prior: the file") -> Prior:
         """What a file holds that `write` made; `ConfigError` says what is wrong with another one, and begins with `subject`."""
-    @staticmethod
-    def of(evidence: Sequence[Evidence]) -> Prior:
-        """Learned from traces, each of which weighs the same."""
+    def corrected(self, evidence: Sequence[Evidence]) -> Prior:
+        """What comes of it by what was learned from traces, each of which weighs the same."""
     def write(self) -> bytes:
         """The content of a file."""
 
@@ -738,8 +741,8 @@ class Evidence:
     """What became of the keys of a trace: hits and waits, by class and age. No key is in it."""
 
     @staticmethod
-    def of(trace: Trace, entries: Sequence[int]) -> Evidence:
-        """Pooled over caches of so many entries; `TraceError` if all are smaller than 50."""
+    def of(trace: Trace, entries: Sequence[int], *, rows: int = ...) -> Evidence:
+        """Of the first `rows`, pooled over caches of so many entries; `TraceError` if all are smaller than 50."""
 
 class Lessons:
     """What the policy `learned` knows at the end of a trace.

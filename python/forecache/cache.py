@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from forecache import engine, flow, loads
-from forecache._core import MISSING, FakeClock, Memory
+from forecache._core import MISSING, FakeClock, Memory, Prior
 from forecache.aio import AsyncCache
 from forecache.config import LEARNING, Config, Weigher
 from forecache.decorators import CachedMethods, Names
+from forecache.errors import ConfigError
 from forecache.events import Hub, Listener, OnRemove
 from forecache.flight import Flights
 from forecache.patterns import Groups, Owners
@@ -54,6 +55,7 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     | `secret` | None | what pickled values are signed with, at least 16 bytes |
     | `journal` | None | a directory that keeps what tiers missed; None: beside the disk tier, else where the user's state is |
     | `owners` | None | what owners may claim, by pattern: `{"batch-*": -1, "web": Owner(priority=1, budget="200MB")}` |
+    | `shadow` | None | a model to try in miniature beside the policy in force: `name@version` or a file; `stats().shadow` tells |
     | `reserve` | None | bytes of the host's or container's memory to leave free: `capacity` shrinks while less is left |
     | `model` | None | a file with what a cache has learned, for the policy `learned` to begin with |
     | `learning_rate` | 0.05 | above 0, at most 1: how much less what was seen counts with each conclusion |
@@ -98,6 +100,7 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         journal: str | os.PathLike[str] | None = None,
         reserve: Size | None = None,
         owners: Owners | None = None,
+        shadow: str | os.PathLike[str] | None = None,
         model: str | os.PathLike[str] | None = None,
         learning_rate: float | None = None,
         update_interval: int | None = None,
@@ -106,7 +109,7 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     ) -> C:
         """See the class."""
         memory = (capacity, max_entries, policy, ttl, tti, jitter, weigher, copy, groups, namespace, seed, on_remove)
-        learning = (model, learning_rate, update_interval, save_interval, online)
+        learning = (shadow, model, learning_rate, update_interval, save_interval, online)
         return cls.from_config(Config(*memory, clock, control, tiers, codec, secret, journal, reserve, owners, *learning))
 
     @classmethod
@@ -133,6 +136,8 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
         cache._now = config.clock.time if config.clock is not None else time.monotonic
         cache._made = cache._now()
         cache._names = Names()
+        if config.shadow is not None:
+            cache._shade(_model("shadow", config.shadow))
         cache._furnish()
         if config.control or os.environ.get("FORECACHE_CONTROL"):
             from forecache import control
@@ -411,3 +416,13 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(f"a {type(self).__name__} can't be pickled or copied: make one in each process, or share a tier")
+
+
+def _model(field: str, spec: str) -> Prior:
+    """A model by its file or its name in the registry."""
+    from forecache import registry
+
+    try:
+        return Prior.read(registry.resolve(spec))
+    except ConfigError as error:
+        raise ConfigError(f"{field}: {error}") from None

@@ -60,6 +60,7 @@ class Config:
     journal: str | None
     reserve: int | None
     owners: tuple[tuple[str, int, int | None], ...]
+    shadow: str | None
     codec: str | Codec
     secret: bytes | None = field(repr=False)
     model: str | None
@@ -95,6 +96,7 @@ class Config:
         journal: str | os.PathLike[str] | None = None,
         reserve: Size | None = None,
         owners: Owners | None = None,
+        shadow: str | os.PathLike[str] | None = None,
         model: str | os.PathLike[str] | None = None,
         learning_rate: float | None = None,
         update_interval: int | None = None,
@@ -121,6 +123,7 @@ class Config:
             "journal": checks.path("journal", journal, "a path for a directory"),
             "owners": tuple(patterns.owners(owners)),
             "reserve": None if reserve is None else parse_size(reserve, "reserve"),
+            "shadow": checks.path("shadow", shadow, "a model: name, name@version or a file"),
             "codec": _codec(codec, key),
             "secret": key,
             "model": checks.path("model", model, "a path for a file"),

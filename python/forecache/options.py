@@ -80,6 +80,11 @@ CACHE = {
     "journal": Option(
         "usual", "a directory that keeps what tiers missed; usually one beside the disk tier, else where the user's state is"
     ),
+    "shadow": Option(
+        "none",
+        "a model that is tried in miniature beside the policy in force: `name@version` of the registry, or a file: see "
+        "[a model in the shadow](models.md#a-model-in-the-shadow)",
+    ),
     "reserve": Option(
         "none",
         "bytes of the host's or container's memory to leave free: memory's budget shrinks while less is left, and grows back "

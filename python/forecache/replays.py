@@ -127,16 +127,16 @@ def replay(
     files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     by_bytes = byte or _has_unit(capacity)
     names = _policies(policies, belady)
-    _named_apart(files)
+    named_apart(files)
     fixed = None if capacity is None else parse_size(capacity, "capacity")
-    shares = [None] if fixed is not None else _shares(sizes)
+    wanted: list[float | None] = [None] if fixed is not None else [*shares(sizes)]
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
         raise wrong("seed", seed, "a whole number from 0 to 2**64 - 1")
     begins = read_prior(prior)
     room = None if memory is None else parse_size(memory, "memory")
     asked = {"seed": seed, "addresses": addresses, "prior": begins, "accuracy": accuracy}
     rows: list[Row] = []
-    each = len(shares) * len(names)
+    each = len(wanted) * len(names)
     for number, path in enumerate(files, start=1):
         trace = open_trace(path, columns, format=format, lenient=lenient, group_requests=group_requests)
         if addresses:
@@ -144,7 +144,7 @@ def replay(
         if not trace.unique:
             raise TraceError(f"{os.fspath(path)}: holds nothing to replay; expected gets or sets")
         scaled = _scaled(path, trace, fixed)
-        capacities = [(share, _capacity(path, trace, share, scaled, by_bytes)) for share in shares]
+        capacities = [(share, _capacity(path, trace, share, scaled, by_bytes)) for share in wanted]
         jobs = [(share, name, most) for share, most in capacities if most for name in names]
         before = number * each - len(jobs)
 
@@ -152,7 +152,7 @@ def replay(
             if progress is not None:
                 progress(before + done, len(files) * each)
 
-        best = optimum.fitting(trace, _name(path), room, machine.cores(), _warn) if BELADY in names and not by_bytes else None
+        best = optimum.fitting(trace, name_of(path), room, machine.cores(), _warn) if BELADY in names and not by_bytes else None
         rows += _run(path, trace, jobs, by_bytes, asked, best, report)
     return rows
 
@@ -203,7 +203,7 @@ def _run(
     report: Callable[[int], object],
 ) -> list[Row]:
     """The rows of `jobs`, in their order. The simulator lets other threads run, so threads use all cores."""
-    name, skipped = _name(path), trace.skipped
+    name, skipped = name_of(path), trace.skipped
 
     def run(job: Job) -> Row:
         share, policy, capacity = job
@@ -247,28 +247,30 @@ def _policies(given: str | Iterable[str], belady: bool) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _named_apart(files: Iterable[TracePath]) -> None:
+def named_apart(files: Iterable[TracePath]) -> None:
     """Rows are told apart by the files' names."""
     seen: dict[str, TracePath] = {}
     for file in files:
-        other = seen.setdefault(_name(file), file)
+        other = seen.setdefault(name_of(file), file)
         if other is not file:
             raise wrong("traces", [os.fspath(other), os.fspath(file)], "files whose names differ up to the first dot")
 
 
-def _name(path: TracePath) -> str:
+def name_of(path: TracePath) -> str:
+    """What a trace is called: its file's name up to the first dot."""
     return Path(path).name.split(".", 1)[0]
 
 
-def _shares(sizes: Iterable[float]) -> list[float | None]:
-    shares: list[float | None] = []
+def shares(sizes: Iterable[float]) -> list[float]:
+    """Sizes as shares of the unique objects; `ConfigError` for what is none, or if there are none."""
+    valid: list[float] = []
     for size in sizes:
         if isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size <= 1:
             raise wrong("sizes", size, SIZES_ALLOWED)
-        shares.append(float(size))
-    if not shares:
-        raise wrong("sizes", shares, SIZES_ALLOWED)
-    return shares
+        valid.append(float(size))
+    if not valid:
+        raise wrong("sizes", valid, SIZES_ALLOWED)
+    return valid
 
 
 def _has_unit(capacity: Size | None) -> bool:

@@ -28,6 +28,8 @@ __all__ = ["CONFIG", "PREFIX", "Given", "Said", "Section", "from_env", "from_tom
 PREFIX = "FORECACHE_"
 CONFIG = f"{PREFIX}CONFIG"
 """Says where the TOML file is: no option, since it is none of a cache."""
+REGISTRY = f"{PREFIX}REGISTRY"
+"""Says where models are: no option either, but of `forecache.registry`."""
 
 
 class Said(NamedTuple):
@@ -244,7 +246,7 @@ def from_env(environ: Mapping[str, str]) -> Given:
     """What `FORECACHE_…` say; tiers are in the order of their speed."""
     given, sections = Given(), dict[str, Section | None]()
     for variable, text in environ.items():
-        if not variable.startswith(PREFIX) or variable == CONFIG:
+        if not variable.startswith(PREFIX) or variable in (CONFIG, REGISTRY):
             continue
         name = variable[len(PREFIX) :].lower()
         kind = next((kind for kind in TIERS if name == kind or name.startswith(f"{kind}_")), "")

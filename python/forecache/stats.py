@@ -89,6 +89,54 @@ class ModelStats:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowStats:
+    """How the model that is tried does beside the policy in force, both in miniature: caches of some thousand entries at most,
+    which see all that is asked of a share of the keys. Hold their hit ratios against each other, not against the cache's own."""
+
+    reads: int
+    """Reads of those keys, since the share was last made smaller."""
+    hit_rate: float
+    """The share of them that hit under the policy in force."""
+    shadow_hit_rate: float
+    """The share of them that hit under the model that is tried."""
+    error: float
+    """The standard error of the difference of the two."""
+    share: float
+    """The share of the keys that is looked at: 1.0 for small caches."""
+    entries: int
+    """What the miniature under the policy in force holds."""
+    shadow_entries: int
+
+    @property
+    def difference(self) -> float:
+        """How much more of the reads would hit under the model that is tried."""
+        return self.shadow_hit_rate - self.hit_rate
+
+    @property
+    def verdict(self) -> str:
+        """`"better"` or `"worse"` is the model that is tried; `"can't tell yet"` while the difference is less than three standard
+        errors, or there were fewer than 1,000 reads."""
+        if self.reads < LEAST_READS or abs(self.difference) <= CERTAIN * self.error:
+            return "can't tell yet"
+        return "better" if self.difference > 0 else "worse"
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return {**asdict(self), "difference": self.difference, "verdict": self.verdict}
+
+    @classmethod
+    def of(cls, told: Any) -> "ShadowStats":
+        """From what the store tells."""
+        reads, (hits, shadow_hits), error, share, (entries, shadow_entries) = told
+        return cls(reads, hits / max(reads, 1), shadow_hits / max(reads, 1), error, share, entries, shadow_entries)
+
+
+LEAST_READS = 1000
+CERTAIN = 3
+"""Standard errors: who looks again and again sees two of them by chance."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """A cache at one moment. Sums count from its making; `weight` and `capacity` are bytes or the weigher's unit.
 
@@ -118,6 +166,8 @@ class Stats:
     loads: Loads
     groups: tuple[GroupStats, ...]
     owners: tuple[OwnerStats, ...]
+    shadow: ShadowStats | None = None
+    """How the model of `Cache(shadow=…)` does; None without one."""
     tiers: tuple[TierStats, ...] = ()
     """Those below memory, from the fastest to the slowest."""
     promoted: int = 0
@@ -144,7 +194,8 @@ class Stats:
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
         shares = {"hit_rate": self.hit_rate, "evictions": self.evictions, "eviction_rate": self.eviction_rate}
-        return {**asdict(self), **shares}
+        shadow = None if self.shadow is None else self.shadow.as_dict()
+        return {**asdict(self), "shadow": shadow, **shares}
 
     @classmethod
     def of(cls, store: dict[str, Any], loads: Loads, uptime: float, kept: "Kept | None" = None) -> "Stats":
@@ -154,5 +205,6 @@ class Stats:
             "groups": tuple(GroupStats(*group) for group in store["groups"]),
             "owners": tuple(OwnerStats(*owner) for owner in store["owners"]),
             "model": None if kept is None else ModelStats.of(store["model"], kept),
+            "shadow": None if store["shadow"] is None else ShadowStats.of(store["shadow"]),
         }
         return cls(**{**store, **made}, loads=loads, uptime=uptime)

@@ -115,6 +115,11 @@ impl Groups {
         self.templates.find(hash, named).copied().ok_or(hash)
     }
 
+    /// Has a group of that number be there, for who numbers them elsewhere.
+    pub fn reach(&mut self, number: u16) {
+        self.list.resize(self.list.len().max(usize::from(number) + 1), Group::default());
+    }
+
     /// The group of that number.
     #[inline]
     pub fn get(&mut self, number: u16) -> &mut Group {

@@ -24,6 +24,7 @@ pub mod pending;
 pub mod policy;
 pub mod record;
 pub mod rooms;
+pub mod shadow;
 pub mod simulate;
 pub mod store;
 mod table;

@@ -12,6 +12,7 @@ use crate::policy::{AnyPolicy, Cause};
 use crate::store::{Budget, Key, Lookup, New, Options, Removed, Store};
 use crate::trace::{Column, Operation, Place, Trace, TraceError};
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -57,8 +58,12 @@ pub struct Tally {
 impl Tally {
     /// What is asked for, with no misses yet. Where sizes are weights, none may be 0.
     pub(crate) fn of_accesses(trace: &Trace, by_bytes: bool) -> Result<Self, TraceError> {
+        Tally::of_rows(trace, 0..trace.len(), by_bytes)
+    }
+
+    fn of_rows(trace: &Trace, rows: Range<usize>, by_bytes: bool) -> Result<Self, TraceError> {
         let mut tally = Tally::default();
-        for row in 0..trace.len() {
+        for row in rows {
             let (operation, size) = (trace.operations.at(row), trace.sizes.at(row));
             let stores = !matches!(operation, Operation::Delete | Operation::Look);
             if by_bytes && stores && size == 0 {
@@ -177,15 +182,15 @@ impl<'a> Replay<'a> {
         Ok((replay, clock))
     }
 
-    /// All rows, in order. Of what a row says the common one, a get that hits, needs only its key.
-    fn run(&mut self, clock: &AtomicU64) {
+    /// These rows, in order. Of what a row says the common one, a get that hits, needs only its key.
+    fn run(&mut self, clock: &AtomicU64, rows: Range<usize>) {
         let trace = self.trace;
         let first = if trace.is_empty() { 0 } else { trace.times.at(0) };
         // Without times to live nothing ever looks at the clock.
         let timed = trace.times_to_live.same() != Some(NEVER);
         let grouped = trace.continues.same() != Some(false);
         let mut request = Request::default();
-        for (row, &id) in trace.ids.iter().enumerate() {
+        for (row, &id) in trace.ids[..rows.end].iter().enumerate().skip(rows.start) {
             let key = Id::new(id);
             let lookup = Lookup { namespace: 0, hash: Key::hash(&key), equal: |other: &Id| *other == key };
             if timed {
@@ -271,10 +276,22 @@ pub fn simulate_with_addresses(trace: &Trace, policy: AnyPolicy, limit: Limit, s
     run(trace, policy, limit, seed, Some(trace.addresses()?))
 }
 
+/// The same as [`simulate`], and what is counted are the rows from `first` on: those before only fill the cache.
+pub fn simulate_from(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64, first: usize) -> Result<Tally, TraceError> {
+    let first = first.min(trace.len());
+    let (mut replay, clock) = Replay::begin(trace, policy, limit, seed, None)?;
+    replay.run(&clock, 0..first);
+    replay.tally = Tally::of_rows(trace, first..trace.len(), replay.by_bytes)?;
+    let begin = Instant::now();
+    replay.run(&clock, first..trace.len());
+    replay.tally.took = begin.elapsed();
+    Ok(replay.tally)
+}
+
 fn run(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64, addresses: Option<&[u64]>) -> Result<Tally, TraceError> {
     let (mut replay, clock) = Replay::begin(trace, policy, limit, seed, addresses)?;
     let begin = Instant::now();
-    replay.run(&clock);
+    replay.run(&clock, 0..trace.len());
     replay.tally.took = begin.elapsed();
     Ok(replay.tally)
 }
@@ -301,7 +318,7 @@ pub fn watch(trace: &Trace, policy: AnyPolicy, limit: Limit, seed: u64, addresse
     let (mut replay, clock) = Replay::begin(trace, policy, limit, seed, addresses)?;
     replay.evictions = Some(Vec::new());
     let begin = Instant::now();
-    replay.run(&clock);
+    replay.run(&clock, 0..trace.len());
     replay.tally.took = begin.elapsed();
     let Replay { tally, evictions, store, .. } = replay;
     Ok(Watched { tally, evictions: evictions.unwrap_or_default(), store })
@@ -397,6 +414,21 @@ mod tests {
             });
             assert_eq!(plain, addressed, "{name}");
         }
+    }
+
+    #[test]
+    fn rows_that_only_fill_the_cache_are_not_counted() {
+        let trace = trace(&"abcadba-bcdab&acab".repeat(3));
+        let counted = |first| simulate_from(&trace, AnyPolicy::named("lru").unwrap(), Limit::Entries(2), 0, first).unwrap();
+        let whole = simulate(&trace, AnyPolicy::named("lru").unwrap(), Limit::Entries(2), 0).unwrap();
+        assert_eq!(Tally { took: Duration::ZERO, ..counted(0) }, Tally { took: Duration::ZERO, ..whole });
+        for first in 1..trace.len() {
+            let (more, less) = (counted(first - 1), counted(first));
+            let accesses = u64::from(trace.operations.at(first - 1).counts());
+            assert_eq!(more.accesses, less.accesses + accesses);
+            assert!(more.misses - less.misses <= accesses);
+        }
+        assert_eq!(counted(usize::MAX).accesses, 0);
     }
 
     #[test]

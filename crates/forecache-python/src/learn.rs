@@ -43,9 +43,8 @@ impl Prior {
         Ok(Prior(Arc::new(read)))
     }
 
-    #[staticmethod]
-    fn of(evidence: Vec<PyRef<'_, Evidence>>) -> Self {
-        Prior(Arc::new(train::prior(&prior::Prior::none(), evidence.iter().map(|evidence| &evidence.0))))
+    fn corrected(&self, evidence: Vec<PyRef<'_, Evidence>>) -> Self {
+        Prior(Arc::new(train::prior(&self.0, evidence.iter().map(|evidence| &evidence.0))))
     }
 
     fn write<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
@@ -58,6 +57,14 @@ impl Prior {
     pub fn policy(&self) -> AnyPolicy {
         AnyPolicy::Learned(Learned::with_prior(self.0.clone()))
     }
+
+    /// The same, otherwise as the policy in force if that is `learned`.
+    pub fn beside(&self, in_force: &AnyPolicy) -> AnyPolicy {
+        match in_force {
+            AnyPolicy::Learned(learned) => AnyPolicy::Learned(learned.trying(self.0.clone())),
+            _ => self.policy(),
+        }
+    }
 }
 
 /// What became of the keys of a trace.
@@ -67,9 +74,10 @@ pub struct Evidence(train::Evidence);
 #[pymethods]
 impl Evidence {
     #[staticmethod]
-    fn of(py: Python<'_>, trace: &Bound<'_, Trace>, entries: Vec<usize>) -> PyResult<Self> {
+    #[pyo3(signature = (trace, entries, *, rows=usize::MAX))]
+    fn of(py: Python<'_>, trace: &Bound<'_, Trace>, entries: Vec<usize>, rows: usize) -> PyResult<Self> {
         let trace = trace.get().trace();
-        let evidence = py.detach(|| train::Evidence::of(trace, &entries));
+        let evidence = py.detach(|| train::Evidence::of(trace, rows, &entries));
         let smallest = train::FEWEST;
         let wrong =
             || trace_error(py, format!("nothing can be learned from a trace whose caches hold fewer than {smallest} entries"));

@@ -183,7 +183,7 @@ impl State {
     }
 
     /// What a read that found nothing has to do. Gives the group of the key, if there is one.
-    pub fn missed(&mut self, py: Python<'_>, utf8: Option<&str>) -> Option<u16> {
+    pub fn missed(&mut self, py: Python<'_>, utf8: Option<&str>, seed: u64) -> Option<u16> {
         if let (Some(express), Some(key)) = (&self.below.express, utf8) {
             express.prefetch(py, key);
         }
@@ -191,6 +191,9 @@ impl State {
         self.store.groups.get(group.unwrap_or(0)).misses += 1;
         if self.store.tape.is_some() {
             self.note_missed(utf8.unwrap_or_default());
+        }
+        if let (Some(shadow), Some(key)) = (&mut self.store.shadow, utf8) {
+            shadow.miss(fingerprint(key.as_bytes(), seed));
         }
         group
     }
@@ -413,7 +416,7 @@ impl Memory {
     #[cold]
     pub fn missed(&self, py: Python<'_>, name: &Name) -> PyResult<()> {
         let utf8 = name.utf8().ok();
-        self.change(py, |state, _| _ = state.missed(py, utf8.as_deref()))
+        self.change(py, |state, _| _ = state.missed(py, utf8.as_deref(), self.seed))
     }
 
     #[inline]
@@ -459,7 +462,11 @@ impl Memory {
             let lookup = name.lookup(NAMESPACE);
             state.refresh(&lookup, gone);
             state.strike(lookup.hash);
-            state.store.remove(&lookup, gone)
+            let removed = state.store.remove(&lookup, gone);
+            if let (None, Some(shadow), Ok(key)) = (&removed, &mut state.store.shadow, name.utf8()) {
+                shadow.delete(fingerprint(key.as_bytes(), self.seed));
+            }
+            removed
         })
     }
 

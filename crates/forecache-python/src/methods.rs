@@ -316,6 +316,12 @@ impl Memory {
         })
     }
 
+    /// Has `learned` with this prior run in miniature beside the policy in force.
+    fn _shade(&self, py: Python<'_>, prior: &Bound<'_, Prior>) -> PyResult<()> {
+        let prior = prior.get();
+        self.change(py, |state, _| state.store.shade(prior.beside(state.store.policy())))
+    }
+
     /// Another capacity, number of entries, or both; None leaves one as it is.
     #[pyo3(signature = (capacity=None, *, max_entries=None))]
     fn resize(

@@ -7,6 +7,7 @@ use forecache_core::histogram::Histogram;
 use forecache_core::owners::Owner;
 use forecache_core::policy::Cause;
 use forecache_core::policy::learned;
+use forecache_core::shadow::Comparison;
 use forecache_core::store::{Budget, Counters};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -22,6 +23,7 @@ pub struct Report {
     groups: Vec<Group>,
     owners: Vec<Owner>,
     model: Option<learned::Report>,
+    shadow: Option<Comparison>,
 }
 
 impl Report {
@@ -38,6 +40,7 @@ impl Report {
             groups: store.groups.iter().filter(|group| group.entries + group.hits + group.misses > 0).cloned().collect(),
             owners: store.owners.iter().filter(|owner| owner.entries > 0).cloned().collect(),
             model: learned::Report::of(store.policies()),
+            shadow: store.shadow.as_ref().map(|shadow| shadow.compare()),
         }
     }
 
@@ -54,6 +57,7 @@ impl Report {
             .collect();
         let owners: Vec<_> =
             self.owners.into_iter().map(|owner| (owner.name.into_string(), owner.entries, owner.weight)).collect();
+        let shadow = self.shadow.map(|told| (told.reads, told.hits, told.error, told.share, told.entries));
         let report = PyDict::new(py);
         report.set_item("hits", self.counters.hits)?;
         report.set_item("misses", self.counters.misses)?;
@@ -70,6 +74,7 @@ impl Report {
         report.set_item("groups", groups)?;
         report.set_item("owners", owners)?;
         report.set_item("model", self.model.map(|told| model::report(py, &told)).transpose()?)?;
+        report.set_item("shadow", shadow)?;
         Ok(report)
     }
 }

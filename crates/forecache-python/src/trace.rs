@@ -208,7 +208,7 @@ impl Tally {
 }
 
 #[pyfunction(name = "simulate")]
-#[pyo3(signature = (trace, policy, *, max_entries=None, capacity=None, seed=0, addresses=false, prior=None, accuracy=false))]
+#[pyo3(signature = (trace, policy, *, max_entries=None, capacity=None, seed=0, addresses=false, prior=None, accuracy=false, first=0))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments are the interface")]
 fn replay(
     py: Python<'_>,
@@ -220,17 +220,22 @@ fn replay(
     addresses: bool,
     prior: Option<&Bound<'_, Prior>>,
     accuracy: bool,
+    first: usize,
 ) -> PyResult<Tally> {
+    if first > 0 && (addresses || accuracy) {
+        return Err(config_error(py, "first: expected neither addresses nor accuracy beside it".into()));
+    }
     let limit = limit(py, max_entries, capacity)?;
     let made = beginning(py, policy, prior)?;
     let trace = &trace.get().0;
-    let simulate = if addresses { simulate::simulate_with_addresses } else { simulate::simulate };
-    let tally = py.detach(|| {
-        if !accuracy {
-            return simulate(trace, made, limit, seed).map(Tally::from);
+    let tally = py.detach(|| match (addresses, first) {
+        _ if accuracy => {
+            let watched = simulate::watch(trace, made, limit, seed, addresses)?;
+            Ok(Tally::judged(watched.tally, trace, &watched.evictions))
         }
-        let watched = simulate::watch(trace, made, limit, seed, addresses)?;
-        Ok(Tally::judged(watched.tally, trace, &watched.evictions))
+        (true, _) => simulate::simulate_with_addresses(trace, made, limit, seed).map(Tally::from),
+        (false, 0) => simulate::simulate(trace, made, limit, seed).map(Tally::from),
+        (false, first) => simulate::simulate_from(trace, made, limit, seed, first).map(Tally::from),
     });
     tally.map_err(|error: TraceError| trace_error(py, error.to_string()))
 }

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from forecache import __version__
-from forecache.cli import advise, config, disk, replay, trace, train
+from forecache.cli import advise, config, disk, model, replay, trace, train
 
 app = typer.Typer(
     name="forecache",
@@ -38,5 +38,6 @@ app.command(no_args_is_help=True)(replay.replay)
 app.command(no_args_is_help=True)(advise.advise)
 app.command(no_args_is_help=True)(train.train)
 app.command()(config.config)
+app.add_typer(model.app, name="model")
 app.add_typer(trace.app, name="trace")
 app.add_typer(disk.app, name="disk")

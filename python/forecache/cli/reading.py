@@ -5,9 +5,25 @@ from typing import Annotated
 
 import typer
 
-from forecache import _core
+from forecache import _core, replays
+from forecache.units import wrong
 
 PANEL = "How to read the traces"
+SIZES = ",".join(f"{size:g}" for size in replays.SIZES)
+"""What `--sizes` says unless given."""
+
+
+def shares(text: str) -> list[float]:
+    """The numbers of `--sizes`."""
+    return [_share(part) for part in text.split(",") if part.strip()]
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise wrong("sizes", text, replays.SIZES_ALLOWED) from None
+
 
 Columns = Annotated[
     str | None,

@@ -8,12 +8,11 @@ import typer
 
 from forecache.cli import output, plots, reading
 from forecache.cli.progress import progress
-from forecache.replays import SIZES, SIZES_ALLOWED, Row
+from forecache.replays import Row
 from forecache.replays import replay as run
 from forecache.units import wrong
 
 TRY, OUTPUT = "What to try", "Output"
-DEFAULT_SIZES = ",".join(f"{size:g}" for size in SIZES)
 
 
 def replay(
@@ -22,7 +21,7 @@ def replay(
         typer.Argument(metavar="TRACE...", help="Traces of any known format, plain or packed (.gz, .zst)."),
     ],
     policy: Annotated[str, typer.Option(help="Policies, separated by commas, or all.", rich_help_panel=TRY)] = "lru,s3fifo",
-    sizes: Annotated[str, typer.Option(help="Cache sizes as shares of the unique objects.", rich_help_panel=TRY)] = DEFAULT_SIZES,
+    sizes: Annotated[str, typer.Option(help="Cache sizes as shares of the unique objects.", rich_help_panel=TRY)] = reading.SIZES,
     byte: Annotated[
         bool, typer.Option("--byte", help="Real sizes: shares are of the objects' bytes.", rich_help_panel=TRY)
     ] = False,
@@ -85,7 +84,7 @@ def replay(
 
     - `forecache replay cluster52.csv --lenient --policy all` reads a trace of Twitter's and skips what can't be read
     """
-    shares = [_share(text) for text in sizes.split(",") if text.strip()]
+    shares = reading.shares(sizes)
     names = "all" if policy.strip() == "all" else [name.strip() for name in policy.split(",")]
     options: dict[str, Any] = {
         "policies": names,
@@ -117,10 +116,3 @@ def replay(
         typer.echo(output.json_text(rows))
     else:
         output.print_tables(rows, **shown)
-
-
-def _share(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise wrong("sizes", text, SIZES_ALLOWED) from None

@@ -1,8 +1,9 @@
-//! Makes a prior from traces.
+//! Makes a prior from traces, or corrects one by them.
 //!
 //! For each trace and some numbers of entries it is counted what became of each key at each age, as the policy does, but of all keys, and
 //! by ages relative to the number of entries. Each trace weighs the same, however long it is. The counts of all, put together,
-//! correct chances that say only that hits become rarer with age, by the same estimate that corrects the prior later.
+//! correct a base, by the same estimate that corrects the prior later: one that says only that hits become rarer with age makes a prior,
+//! a prior makes a model of the traffic at hand.
 
 use super::features::{CLASSES, History, LOW, Scale};
 use super::hazard::Hazard;
@@ -22,15 +23,16 @@ pub const FEWEST: usize = 50;
 pub struct Evidence(Outcomes);
 
 impl Evidence {
-    /// Of `trace`, pooled over caches of so many entries; `None` if nothing can be learned from it.
-    pub fn of(trace: &Trace, entries: &[usize]) -> Option<Self> {
-        let accesses = (0..trace.len()).filter(|&row| trace.operations.at(row).counts()).count();
+    /// Of the first `rows` of `trace`, pooled over caches of so many entries; `None` if nothing can be learned from them.
+    pub fn of(trace: &Trace, rows: usize, entries: &[usize]) -> Option<Self> {
+        let rows = rows.min(trace.len());
+        let accesses = (0..rows).filter(|&row| trace.operations.at(row).counts()).count();
         let sizes: Vec<_> = entries.iter().filter(|&&entries| entries >= FEWEST).collect();
         let mut pooled = Outcomes::new(COLUMNS);
         for &&entries in &sizes {
             let scale = Scale::of(entries);
             let share = WEIGHT / accesses as f32 / sizes.len() as f32;
-            pool(&watch(trace, &scale), &scale, share, &mut pooled);
+            pool(&watch(trace, rows, &scale), &scale, share, &mut pooled);
         }
         (accesses > 0 && !sizes.is_empty()).then_some(Evidence(pooled))
     }
@@ -50,12 +52,12 @@ impl Evidence {
 }
 
 /// What became of all keys.
-fn watch(trace: &Trace, scale: &Scale) -> Outcomes {
+fn watch(trace: &Trace, rows: usize, scale: &Scale) -> Outcomes {
     let mut outcomes = Outcomes::new(scale.ages);
     let longest = scale.entries.saturating_mul(REMEMBERED);
     let mut histories: Vec<Option<History>> = vec![None; trace.unique()];
     let mut now = 0u32;
-    for (row, &id) in trace.ids.iter().enumerate() {
+    for (row, &id) in trace.ids[..rows].iter().enumerate() {
         now = now.wrapping_add(1);
         let history = &mut histories[id as usize];
         let known = history.take().map(|history| (history, now.wrapping_sub(history.last)));

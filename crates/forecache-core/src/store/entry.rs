@@ -139,6 +139,8 @@ pub struct Counters {
 pub(super) const IDLE: u8 = 1;
 pub(super) const IMMUTABLE: u8 = 2;
 pub(super) const PINNED: u8 = 4;
+/// A [shadow](crate::shadow) looks at it.
+pub(super) const SHADED: u8 = 8;
 
 #[derive(Debug)]
 pub(super) struct Entry<K, V> {
@@ -151,6 +153,12 @@ pub(super) struct Entry<K, V> {
     pub(super) generation: u32,
     pub(super) group: u16,
     pub(super) flags: u8,
+}
+
+impl<K, V> Entry<K, V> {
+    pub(super) fn is_shaded(&self) -> bool {
+        self.flags & SHADED != 0
+    }
 }
 
 /// What only entries with a time to idle need.

@@ -17,11 +17,12 @@ use crate::owners::Owners;
 use crate::policy::{AnyPolicy, Cause, Change, Meta};
 use crate::record::Tape;
 use crate::rooms::Rooms;
+use crate::shadow::Shadow;
 use crate::tags::Tags;
 use departures::Departures;
 pub use departures::Ending;
 pub use entry::{Budget, Counters, New, Options, Outcome, Removed, Rest};
-use entry::{Entry, IDLE, IMMUTABLE, Idle, PINNED};
+use entry::{Entry, IDLE, IMMUTABLE, Idle, PINNED, SHADED};
 pub use explain::{Candidate, Explained, Here, Left};
 use std::sync::Arc;
 
@@ -71,6 +72,9 @@ pub struct Store<K: Key, V> {
     pub counters: Counters,
     /// Where reads that hit and entries that leave are noted while they are recorded; the rest is noted by who has the keys' texts.
     pub tape: Option<Box<Tape>>,
+    /// Another policy beside the one in force, in miniature. Who has the keys' texts tells it of reads that miss, and of deletes of what isn't
+    /// there; the rest it sees here.
+    pub shadow: Option<Box<Shadow>>,
     /// Whether what leaves for space comes with all that was said of it.
     pub keeps_rest: bool,
 }
@@ -112,6 +116,7 @@ impl<K: Key, V> Store<K, V> {
             groups,
             counters: Counters::default(),
             tape: None,
+            shadow: None,
             keeps_rest: false,
         };
         store.tell_capacity();
@@ -228,7 +233,7 @@ impl<K: Key, V> Store<K, V> {
             return None;
         };
         self.counters.hits += 1;
-        self.used(slot);
+        self.used(slot, true);
         let group = self.entry(slot).group;
         self.groups.get(group).hits += 1;
         if self.tape.is_some() {
@@ -259,14 +264,25 @@ impl<K: Key, V> Store<K, V> {
     }
 
     #[inline(always)]
-    fn used(&mut self, slot: Slot) {
+    fn used(&mut self, slot: Slot, read: bool) {
         let flags = self.entry(slot).flags;
         if flags & PINNED == 0 {
             self.policy.on_hit(slot);
         }
+        // Of both in one look, so that a shadow costs hits nothing that it doesn't look at.
+        if flags & (IDLE | SHADED) != 0 {
+            self.used_further(slot, flags, read);
+        }
+    }
+
+    #[inline(never)]
+    fn used_further(&mut self, slot: Slot, flags: u8, read: bool) {
         if flags & IDLE != 0 {
             let Idle { time_to_idle, hard } = self.idle[slot as usize];
             self.entry_mut(slot).deadline = self.clock.now().saturating_add(time_to_idle).min(hard);
+        }
+        if read && flags & SHADED != 0 && !self.shadow.as_mut().is_some_and(|shadow| shadow.hit(slot)) {
+            self.entry_mut(slot).flags &= !SHADED;
         }
     }
 
@@ -284,6 +300,7 @@ impl<K: Key, V> Store<K, V> {
         if old.is_some_and(|slot| self.entry(slot).flags & IMMUTABLE != 0) {
             return Outcome::Immutable;
         }
+        let shaded = self.shadow.as_mut().is_some_and(|shadow| shadow.set(fingerprint, weight, options));
         let meta = self.meta_of(weight, options);
         if self.dead > 0 && !self.has_room_beside_pins(weight) {
             self.reap(usize::MAX, gone);
@@ -300,6 +317,9 @@ impl<K: Key, V> Store<K, V> {
             gone.push(self.overwrite(slot, key, value, weight));
             let room = self.owners.room_of(self.entry(slot).owner);
             self.describe(slot, options);
+            if shaded {
+                self.shade_slot(slot, fingerprint, options);
+            }
             if room != meta.room && self.entry(slot).flags & PINNED == 0 {
                 self.policy.on_remove(slot, Cause::Explicit);
                 self.policy.on_insert(slot, fingerprint, &meta);
@@ -314,6 +334,9 @@ impl<K: Key, V> Store<K, V> {
             return self.refuse(lookup, Ending::NotAdmitted);
         }
         let slot = self.insert(lookup, key, value, weight, options);
+        if shaded {
+            self.shade_slot(slot, fingerprint, options);
+        }
         if options.pinned {
             self.pinned = (self.pinned.0 + weight, self.pinned.1 + 1);
         } else {
@@ -439,7 +462,7 @@ impl<K: Key, V> Store<K, V> {
         let (old_owner, old_generation, weight) = (entry.owner, entry.generation, entry.weight);
         let (old_deadline, old_group) = (entry.deadline, std::mem::replace(&mut entry.group, options.group));
         (entry.deadline, entry.owner, entry.generation) = (deadline, options.owner, generation);
-        entry.flags = entry.flags & PINNED | flags_of(options);
+        entry.flags = entry.flags & (PINNED | SHADED) | flags_of(options);
         if old_owner != options.owner {
             self.owners.subtract(old_owner, old_generation, weight);
             self.owners.add(options.owner, weight);
@@ -492,7 +515,7 @@ impl<K: Key, V> Store<K, V> {
     /// Counts an access to `slot` and evicts until its entry may weigh `weight`, which `fits`. It never makes room for itself: if the
     /// policy would have it leave, it is put aside and comes back as a newcomer.
     fn make_room_to_grow(&mut self, slot: Slot, fingerprint: u64, weight: u64, gone: &mut Vec<Removed<K, V>>) {
-        self.used(slot);
+        self.used(slot, false);
         let more = weight.saturating_sub(self.entry(slot).weight);
         let mut aside = false;
         while self.is_full(more, 0) {
@@ -570,6 +593,9 @@ impl<K: Key, V> Store<K, V> {
             self.note_taken(slot, cause, entry.flags);
         }
         self.index.remove(spread(entry.namespace, entry.key.hash()), slot);
+        if let Some(shadow) = self.shadow.as_mut().filter(|_| entry.flags & SHADED != 0) {
+            shadow.removed(slot, cause);
+        }
         if entry.flags & PINNED != 0 {
             self.pinned = (self.pinned.0 - entry.weight, self.pinned.1 - 1);
         } else {
@@ -616,6 +642,10 @@ impl<K: Key, V> Store<K, V> {
         }
         self.make_room_to_grow(slot, fingerprint, weight, gone);
         gone.push(self.overwrite(slot, key, value, weight));
+        if let Some(shadow) = self.shadow.as_mut().filter(|_| self.entries[slot as usize].as_ref().is_some_and(Entry::is_shaded))
+        {
+            shadow.rewrite(slot, weight);
+        }
         self.counters.sets += 1;
         Ok(Outcome::Stored)
     }

@@ -1,13 +1,14 @@
 //! What is done to entries beside reading and writing them: removed, put off, pinned, emptied, resized, swept, listed.
 
 use super::departures::Departures;
-use super::entry::{Budget, Entry, IDLE, IMMUTABLE, Idle, PINNED, Removed, Rest};
-use super::{Key, Lookup, Store};
+use super::entry::{Budget, Entry, IDLE, IMMUTABLE, Idle, PINNED, Removed, Rest, SHADED};
+use super::{Key, Lookup, Options, Store};
 use crate::expiry::NEVER;
 use crate::index::Index;
 use crate::list::{Slot, grow};
-use crate::policy::{Cause, Change, Meta};
+use crate::policy::{AnyPolicy, Cause, Change, Meta};
 use crate::rooms::Rooms;
+use crate::shadow::Shadow;
 
 impl<K: Key, V> Store<K, V> {
     /// Removes a live entry by request.
@@ -91,7 +92,7 @@ impl<K: Key, V> Store<K, V> {
 
     /// Removes everything, gives the memory back, and says how many entries were live.
     pub fn clear(&mut self, gone: &mut Vec<Removed<K, V>>) -> usize {
-        let (mut tape, mut live) = (self.tape.take(), 0);
+        let (mut tape, mut shadow, mut live) = (self.tape.take(), self.shadow.take(), 0);
         for slot in 0..self.entries.len() as Slot {
             if self.entries[slot as usize].is_some() {
                 let ended = self.ended(slot);
@@ -106,7 +107,10 @@ impl<K: Key, V> Store<K, V> {
         if let Some(tape) = &mut tape {
             tape.clear(self.clock.now());
         }
-        self.tape = tape;
+        if let Some(shadow) = &mut shadow {
+            shadow.clear();
+        }
+        (self.tape, self.shadow) = (tape, shadow);
         live
     }
 
@@ -147,7 +151,27 @@ impl<K: Key, V> Store<K, V> {
     pub fn resize(&mut self, capacity: u64, max_entries: Option<usize>, gone: &mut Vec<Removed<K, V>>) {
         self.budget = Budget { capacity, max_entries };
         self.tell_capacity();
+        if let Some(shadow) = &mut self.shadow {
+            shadow.resize(self.budget);
+        }
         self.evict(0, 0, None, gone);
+    }
+
+    /// Has another policy run beside the one in force from now on, in miniature.
+    pub fn shade(&mut self, policy: AnyPolicy) {
+        self.shadow = Some(Box::new(Shadow::new([self.policy.base().anew(), policy], self.budget, &self.clock)));
+    }
+
+    /// Has the shadow look at what was stored in `slot`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn shade_slot(&mut self, slot: Slot, fingerprint: u64, options: &Options) {
+        let entry = self.entry_mut(slot);
+        entry.flags |= SHADED;
+        let weight = entry.weight;
+        if let Some(shadow) = &mut self.shadow {
+            shadow.hold(slot, fingerprint, weight, options);
+        }
     }
 
     /// Takes out what expired 67 ms ago or earlier, and more as it comes, and looks for dead entries in the next `sweep` slots.
@@ -271,5 +295,6 @@ impl<K: Key, V> Store<K, V> {
             + self.policy.allocated()
             + self.departures.as_ref().map_or(0, Departures::allocated)
             + self.wheel.allocated()
+            + self.shadow.as_ref().map_or(0, |shadow| shadow.allocated())
     }
 }

@@ -698,8 +698,9 @@ class Evidence:
     """What became of the keys of a trace: hits and waits, by class and age. No key is in it."""
 
     @staticmethod
-    def of(trace: Trace, entries: Sequence[int], *, rows: int = ...) -> Evidence:
-        """Of the first `rows`, pooled over caches of so many entries; `TraceError` if all are smaller than 50."""
+    def of(trace: Trace, entries: Sequence[int], *, rows: int = ..., weight: float = 100_000) -> Evidence:
+        """Of the first `rows`, pooled over caches of so many entries, as if they were `weight` accesses; `TraceError` if all are
+        smaller than 50."""
 
 def curve(trace: Trace, policy: str, sizes: Sequence[int], *, by_bytes: bool = False, seed: int = 0) -> list[Tally]:
     """What `simulate` counts, for each size; in less time where nothing expires: one pass for LRU, no store for others."""

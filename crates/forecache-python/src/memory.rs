@@ -185,6 +185,24 @@ impl State {
         }
     }
 
+    /// Tells a shadow the same.
+    #[cold]
+    #[inline(never)]
+    fn shade_missed(&mut self, utf8: &str, seed: u64) {
+        if let Some(shadow) = &mut self.store.shadow {
+            shadow.miss(fingerprint(utf8.as_bytes(), seed));
+        }
+    }
+
+    /// Tells a shadow that a key is deleted which isn't there.
+    #[cold]
+    #[inline(never)]
+    fn shade_removed(&mut self, name: &Name, seed: u64) {
+        if let (Some(shadow), Ok(key)) = (&mut self.store.shadow, name.utf8()) {
+            shadow.delete(fingerprint(key.as_bytes(), seed));
+        }
+    }
+
     /// Tells a recording that something was to be stored.
     #[cold]
     #[inline(never)]
@@ -402,8 +420,8 @@ impl Memory {
             if state.store.tape.is_some() {
                 state.note_missed(utf8.as_deref().unwrap_or_default());
             }
-            if let (Some(shadow), Some(key)) = (&mut state.store.shadow, &utf8) {
-                shadow.miss(fingerprint(key.as_bytes(), self.seed));
+            if state.store.shadow.is_some() {
+                state.shade_missed(utf8.as_deref().unwrap_or_default(), self.seed);
             }
             group
         })
@@ -453,8 +471,8 @@ impl Memory {
             state.refresh(&lookup, gone);
             state.strike(lookup.hash);
             let removed = state.store.remove(&lookup, gone);
-            if let (None, Some(shadow), Ok(key)) = (&removed, &mut state.store.shadow, name.utf8()) {
-                shadow.delete(fingerprint(key.as_bytes(), self.seed));
+            if removed.is_none() && state.store.shadow.is_some() {
+                state.shade_removed(&name, self.seed);
             }
             removed
         })

@@ -99,7 +99,7 @@ def test_cells_are_what_replays_of_the_held_out_part_count(loop):
     trace = Trace.open(loop)
     rows = len(trace) - round(0.25 * len(trace))
     model = Prior.shipped().corrected(
-        [Evidence.of(trace, [int(trace.unique * 0.002 * 2 ** (n / 2)) for n in range(13)], rows=rows)]
+        [Evidence.of(trace, [int(trace.unique * 0.002 * 2 ** (n / 2)) for n in range(13)], rows=rows, weight=rows)]
     )
     assert trained.model.write() == model.write()
     limit = {"max_entries": int(0.05 * trace.unique), "seed": 9}

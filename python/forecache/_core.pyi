@@ -741,8 +741,9 @@ class Evidence:
     """What became of the keys of a trace: hits and waits, by class and age. No key is in it."""
 
     @staticmethod
-    def of(trace: Trace, entries: Sequence[int], *, rows: int = ...) -> Evidence:
-        """Of the first `rows`, pooled over caches of so many entries; `TraceError` if all are smaller than 50."""
+    def of(trace: Trace, entries: Sequence[int], *, rows: int = ..., weight: float = 100_000) -> Evidence:
+        """Of the first `rows`, pooled over caches of so many entries, as if they were `weight` accesses; `TraceError` if all are
+        smaller than 50."""
 
 class Lessons:
     """What the policy `learned` knows at the end of a trace.

@@ -22,6 +22,8 @@ __all__ = ["GROUPS", "SIZES", "Cell", "Trained", "base_prior", "evidence", "grou
 
 SIZES = tuple(0.002 * 2 ** (step / 2) for step in range(13))
 """The caches by which a trace is looked at, as shares of its unique objects."""
+WEIGHT = 100_000
+"""Accesses that a trace stands for beside others, however long it is."""
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "lirs": ("lirs_*",),
     "blocks": ("arc_P*", "cloudPhysicsIO*"),
@@ -46,19 +48,22 @@ def evidence(
     paths: Iterable[TracePath],
     *,
     share: float = 1.0,
+    equal: bool = True,
     progress: Callable[[int, int], object] | None = None,
     **reading: Any,
 ) -> dict[str, Evidence]:
-    """What became of the keys of each trace, by path, on all cores; of its first rows, if `share` is below 1. `reading` is as for
-    `open_trace`. `progress` is called with the number of traces done and their total. Raises `TraceError` for a trace that can't
+    """What became of the keys of each trace, by path, on all cores; of its first rows, if `share` is below 1. Each weighs the same,
+    unless `equal` is false: then one of fewer rows than `WEIGHT` weighs no more than they are. `reading` is as for `open_trace`.
+    `progress` is called with the number of traces done and their total. Raises `TraceError` for a trace that can't
     be read or is too short."""
     files = [str(path) for path in paths]
 
     def watch(path: str) -> Evidence:
         trace = open_trace(path, **reading)
         rows = _first(trace, 1 - share)
+        weight = WEIGHT if equal else min(rows, WEIGHT)
         try:
-            return Evidence.of(trace, [int(trace.unique * size) for size in SIZES], rows=rows)
+            return Evidence.of(trace, [int(trace.unique * size) for size in SIZES], rows=rows, weight=weight)
         except TraceError as error:
             raise TraceError(f"{path}: {error}") from None
 
@@ -165,7 +170,7 @@ def train_model(
 ) -> Trained:
     """`base`, corrected by what the traces show, and what that is worth.
 
-    Each trace weighs the same, however long it is. The last `hold_out` of its rows isn't learned from: there LRU and `learned`,
+    Each trace weighs the same from `WEIGHT` rows on, and less below. The last `hold_out` of its rows isn't learned from: there LRU and `learned`,
     with the base and with the model, are compared, in caches of `sizes`, shares of the trace's unique objects, which the rows
     before have filled. `progress` is called with the number of steps done and their total.
 
@@ -185,7 +190,7 @@ def train_model(
         if progress is not None:
             progress(before + done, total)
 
-    found = evidence(files, share=1 - hold_out, progress=lambda done, _: report(0, done), **reading)
+    found = evidence(files, share=1 - hold_out, equal=False, progress=lambda done, _: report(0, done), **reading)
     after = before.corrected(list(found.values()))
     cells: list[Cell] = []
     for number, path in enumerate(files):

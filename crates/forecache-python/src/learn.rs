@@ -74,10 +74,10 @@ pub struct Evidence(train::Evidence);
 #[pymethods]
 impl Evidence {
     #[staticmethod]
-    #[pyo3(signature = (trace, entries, *, rows=usize::MAX))]
-    fn of(py: Python<'_>, trace: &Bound<'_, Trace>, entries: Vec<usize>, rows: usize) -> PyResult<Self> {
+    #[pyo3(signature = (trace, entries, *, rows=usize::MAX, weight=train::WEIGHT))]
+    fn of(py: Python<'_>, trace: &Bound<'_, Trace>, entries: Vec<usize>, rows: usize, weight: f32) -> PyResult<Self> {
         let trace = trace.get().trace();
-        let evidence = py.detach(|| train::Evidence::of(trace, rows, &entries));
+        let evidence = py.detach(|| train::Evidence::of(trace, rows, &entries, weight));
         let smallest = train::FEWEST;
         let wrong =
             || trace_error(py, format!("nothing can be learned from a trace whose caches hold fewer than {smallest} entries"));

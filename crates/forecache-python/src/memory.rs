@@ -192,8 +192,8 @@ impl State {
         if self.store.tape.is_some() {
             self.note_missed(utf8.unwrap_or_default());
         }
-        if let (Some(shadow), Some(key)) = (&mut self.store.shadow, utf8) {
-            shadow.miss(fingerprint(key.as_bytes(), seed));
+        if self.store.shadow.is_some() {
+            self.shade_missed(utf8.unwrap_or_default(), seed);
         }
         group
     }
@@ -205,6 +205,24 @@ impl State {
         let now = self.store.now();
         if let Some(tape) = &mut self.store.tape {
             tape.miss(utf8, now);
+        }
+    }
+
+    /// Tells a shadow the same.
+    #[cold]
+    #[inline(never)]
+    fn shade_missed(&mut self, utf8: &str, seed: u64) {
+        if let Some(shadow) = &mut self.store.shadow {
+            shadow.miss(fingerprint(utf8.as_bytes(), seed));
+        }
+    }
+
+    /// Tells a shadow that a key is deleted which isn't there.
+    #[cold]
+    #[inline(never)]
+    fn shade_removed(&mut self, name: &Name, seed: u64) {
+        if let (Some(shadow), Ok(key)) = (&mut self.store.shadow, name.utf8()) {
+            shadow.delete(fingerprint(key.as_bytes(), seed));
         }
     }
 
@@ -463,8 +481,8 @@ impl Memory {
             state.refresh(&lookup, gone);
             state.strike(lookup.hash);
             let removed = state.store.remove(&lookup, gone);
-            if let (None, Some(shadow), Ok(key)) = (&removed, &mut state.store.shadow, name.utf8()) {
-                shadow.delete(fingerprint(key.as_bytes(), self.seed));
+            if removed.is_none() && state.store.shadow.is_some() {
+                state.shade_removed(&name, self.seed);
             }
             removed
         })

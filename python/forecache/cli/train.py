@@ -51,7 +51,7 @@ def train(
 ) -> None:
     """Learns from TRACES when entries are asked for again, for the policy `learned`.
 
-    What ships knows the traffic of others; a model is that, corrected by yours. Each trace weighs the same, however long it is.
+    What ships knows the traffic of others; a model is that, corrected by yours. Each trace of 100,000 rows or more weighs the same.
     The last fifth of each isn't learned from: there the model is judged, beside what ships and LRU. A model that is no better is
     written too, and said to be none.
 

@@ -13,8 +13,8 @@ use crate::trace::{Operation, Trace};
 
 /// A cache remembers what left for some turnovers; a key that comes after so many is a new one.
 const REMEMBERED: u32 = 16;
-/// Accesses that the counts of a trace stand for.
-const WEIGHT: f32 = 100_000.0;
+/// Accesses that the counts of a trace stand for in a prior.
+pub const WEIGHT: f32 = 100_000.0;
 /// Smaller caches are none.
 pub const FEWEST: usize = 50;
 
@@ -23,15 +23,16 @@ pub const FEWEST: usize = 50;
 pub struct Evidence(Outcomes);
 
 impl Evidence {
-    /// Of the first `rows` of `trace`, pooled over caches of so many entries; `None` if nothing can be learned from them.
-    pub fn of(trace: &Trace, rows: usize, entries: &[usize]) -> Option<Self> {
+    /// Of the first `rows` of `trace`, pooled over caches of so many entries, as if they were `weight` accesses; `None` if nothing can
+    /// be learned from them.
+    pub fn of(trace: &Trace, rows: usize, entries: &[usize], weight: f32) -> Option<Self> {
         let rows = rows.min(trace.len());
         let accesses = (0..rows).filter(|&row| trace.operations.at(row).counts()).count();
         let sizes: Vec<_> = entries.iter().filter(|&&entries| entries >= FEWEST).collect();
         let mut pooled = Outcomes::new(COLUMNS);
         for &&entries in &sizes {
             let scale = Scale::of(entries);
-            let share = WEIGHT / accesses as f32 / sizes.len() as f32;
+            let share = weight / accesses as f32 / sizes.len() as f32;
             pool(&watch(trace, rows, &scale), &scale, share, &mut pooled);
         }
         (accesses > 0 && !sizes.is_empty()).then_some(Evidence(pooled))

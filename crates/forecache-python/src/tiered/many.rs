@@ -51,7 +51,7 @@ impl Memory {
                 match state.read(py, name, gone) {
                     Some(value) => hits.push((name, value)),
                     None => {
-                        let group = state.missed(py, text.as_deref(), self.seed);
+                        let group = state.missed(py, text.as_deref(), cache.seed);
                         missed.extend(text.as_deref().map(|text| (name, text, group)));
                     }
                 }

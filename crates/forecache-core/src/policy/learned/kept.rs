@@ -55,7 +55,12 @@ pub fn learned<'a>(policies: impl IntoIterator<Item = &'a AnyPolicy>) -> Option<
 impl Learned {
     /// An empty one that begins with the same.
     pub fn anew(&self) -> Self {
-        Learned::with(self.model.prior().clone(), self.settings.clone())
+        self.trying(self.model.prior().clone())
+    }
+
+    /// An empty one with the same settings and this prior.
+    pub fn trying(&self, prior: Arc<Prior>) -> Self {
+        Learned::with(prior, self.settings.clone())
     }
 
     /// Forgets what was learned and goes by this from now on. What it knows of entries and of keys that left stays.

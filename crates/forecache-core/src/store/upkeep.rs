@@ -100,7 +100,7 @@ impl<K: Key, V> Store<K, V> {
         }
         (self.index, self.entries, self.free, self.idle) = Default::default();
         (self.wheel, self.tags, self.sweep) = Default::default();
-        self.policy = Rooms::new(self.policy.base().anew());
+        self.policy = Rooms::new(self.policy.base().fresh());
         self.tell_capacity();
         if let Some(tape) = &mut tape {
             tape.clear(self.clock.now());

@@ -53,11 +53,6 @@ pub fn learned<'a>(policies: impl IntoIterator<Item = &'a AnyPolicy>) -> Option<
 }
 
 impl Learned {
-    /// An empty one that begins with the same.
-    pub fn anew(&self) -> Self {
-        Learned::with(self.model.prior().clone(), self.settings.clone())
-    }
-
     /// Forgets what was learned and goes by this from now on. What it knows of entries and of keys that left stays.
     pub fn begin_with(&mut self, prior: Arc<Prior>) {
         *self.model = Model::new(prior, self.model.scale);

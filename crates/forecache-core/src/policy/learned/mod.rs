@@ -160,6 +160,11 @@ impl Learned {
         Learned::with(prior, Settings::default())
     }
 
+    /// An empty one with the same prior and settings.
+    pub fn fresh(&self) -> Self {
+        Learned::with(self.model.prior().clone(), self.settings.clone())
+    }
+
     #[inline(always)]
     fn is_counted(&self, fingerprint: u32) -> bool {
         fingerprint & ((1 << self.share) - 1) == 0

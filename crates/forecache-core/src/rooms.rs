@@ -102,7 +102,7 @@ impl Rooms {
     #[inline(never)]
     fn put(&mut self, slot: Slot, fingerprint: u64, meta: &Meta) {
         while self.others.len() < meta.room as usize {
-            let mut policy = self.base.anew();
+            let mut policy = self.base.fresh();
             policy.configure(Change::Capacity(self.capacity));
             self.others.push(Room { policy, slots: Vec::new(), free: Vec::new() });
         }

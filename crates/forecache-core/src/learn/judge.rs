@@ -79,7 +79,8 @@ impl Verdict {
 pub struct Judge {
     /// None before the first eviction.
     open: Vec<Open>,
-    found: Verdict,
+    /// Apart, since it is large and seldom needed.
+    found: Box<Verdict>,
 }
 
 impl Judge {
@@ -129,7 +130,7 @@ impl Judge {
 
     /// Bytes allocated.
     pub fn allocated(&self) -> usize {
-        self.open.capacity() * size_of::<Open>()
+        self.open.capacity() * size_of::<Open>() + size_of::<Verdict>()
     }
 }
 

@@ -189,11 +189,11 @@ macro_rules! policies {
                 match self { $(AnyPolicy::$variant(_) => $name),+ }
             }
 
-            /// An empty one of the same kind, which begins with what this one began with.
-            pub fn anew(&self) -> Self {
+            /// An empty one like it.
+            pub fn fresh(&self) -> Self {
                 match self {
-                    AnyPolicy::Learned(policy) => AnyPolicy::Learned(policy.anew()),
-                    other => Self::named(other.name()).expect("it has a known name"),
+                    AnyPolicy::Learned(learned) => AnyPolicy::Learned(learned.fresh()),
+                    _ => Self::named(self.name()).expect("it has a known name"),
                 }
             }
 

@@ -102,7 +102,7 @@ impl<K: Key, V> Store<K, V> {
         }
         (self.index, self.entries, self.free, self.idle) = Default::default();
         (self.wheel, self.tags, self.sweep) = Default::default();
-        self.policy = Rooms::new(self.policy.base().anew());
+        self.policy = Rooms::new(self.policy.base().fresh());
         self.tell_capacity();
         if let Some(tape) = &mut tape {
             tape.clear(self.clock.now());
@@ -159,7 +159,7 @@ impl<K: Key, V> Store<K, V> {
 
     /// Has another policy run beside the one in force from now on, in miniature.
     pub fn shade(&mut self, policy: AnyPolicy) {
-        self.shadow = Some(Box::new(Shadow::new([self.policy.base().anew(), policy], self.budget, &self.clock)));
+        self.shadow = Some(Box::new(Shadow::new([self.policy.base().fresh(), policy], self.budget, &self.clock)));
     }
 
     /// Has the shadow look at what was stored in `slot`.

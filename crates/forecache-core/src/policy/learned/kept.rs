@@ -53,11 +53,6 @@ pub fn learned<'a>(policies: impl IntoIterator<Item = &'a AnyPolicy>) -> Option<
 }
 
 impl Learned {
-    /// An empty one that begins with the same.
-    pub fn anew(&self) -> Self {
-        self.trying(self.model.prior().clone())
-    }
-
     /// An empty one with the same settings and this prior.
     pub fn trying(&self, prior: Arc<Prior>) -> Self {
         Learned::with(prior, self.settings.clone())

@@ -168,6 +168,11 @@ impl Learned {
         &self.model
     }
 
+    /// An empty one with the same prior and settings.
+    pub fn fresh(&self) -> Self {
+        self.trying(self.model.prior().clone())
+    }
+
     #[inline(always)]
     fn is_counted(&self, fingerprint: u32) -> bool {
         fingerprint & ((1 << self.share) - 1) == 0

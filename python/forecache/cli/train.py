@@ -60,7 +60,7 @@ def train(
 
     For example:
 
-    - `forecache trace record 4711 -o today.fctrace` records what a program asks for
+    - `forecache trace record /run/app/cache.sock today.fctrace` records what a program asks for
 
     - `forecache train today.fctrace -o model.fcm` learns from that, and says what is won
 

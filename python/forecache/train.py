@@ -52,10 +52,12 @@ def evidence(
     progress: Callable[[int, int], object] | None = None,
     **reading: Any,
 ) -> dict[str, Evidence]:
-    """What became of the keys of each trace, by path, on all cores; of its first rows, if `share` is below 1. Each weighs the same,
-    unless `equal` is false: then one of fewer rows than `WEIGHT` weighs no more than they are. `reading` is as for `open_trace`.
-    `progress` is called with the number of traces done and their total. Raises `TraceError` for a trace that can't
-    be read or is too short."""
+    """What became of the keys of each trace, by path, on all cores; of its first rows, if `share` is below 1.
+
+    Each weighs the same, unless `equal` is false: then one of fewer rows than `WEIGHT` weighs no more than they are. `reading` is
+    as for `open_trace`. `progress` is called with the number of traces done and their total. Raises `TraceError` for a trace that
+    can't be read or is too short.
+    """
     files = [str(path) for path in paths]
 
     def watch(path: str) -> Evidence:
@@ -170,9 +172,9 @@ def train_model(
 ) -> Trained:
     """`base`, corrected by what the traces show, and what that is worth.
 
-    Each trace weighs the same from `WEIGHT` rows on, and less below. The last `hold_out` of its rows isn't learned from: there LRU and `learned`,
-    with the base and with the model, are compared, in caches of `sizes`, shares of the trace's unique objects, which the rows
-    before have filled. `progress` is called with the number of steps done and their total.
+    Each trace weighs the same from `WEIGHT` rows on, and less below. The last `hold_out` of its rows isn't learned from: there
+    LRU and `learned`, with the base and with the model, are compared, in caches of `sizes`, shares of the trace's unique objects,
+    which the rows before have filled. `progress` is called with the number of steps done and their total.
 
     Raises `ConfigError` for what isn't allowed, `TraceError` for a trace that can't be used.
     """

@@ -143,11 +143,8 @@ def compare(
         return
     table = Table(box=None, header_style="dim", pad_edge=False)
     table.add_column("trace", max_width=24, overflow="ellipsis", no_wrap=True)
-    for heading in ("objects", "LRU misses", f"{one}\ncut", f"{other}\ncut"):
-        table.add_column(
-            escape(printable(heading.split("\n", maxsplit=1)[0])) + heading[len(heading.split("\n", maxsplit=1)[0]) :],
-            justify="right",
-        )
+    for heading in ("objects", "LRU misses", *(f"{escape(printable(spec))}\ncut" for spec in (one, other))):
+        table.add_column(heading, justify="right")
     for cell in cells:
         texts = (f"{cell['capacity']:,}", *(f"{100 * cell[ratio]:.2f} %" for ratio in ("lru_miss_ratio", "cut_a", "cut_b")))
         table.add_row(escape(printable(cell["trace"])), *texts)

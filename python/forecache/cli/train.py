@@ -51,16 +51,16 @@ def train(
 ) -> None:
     """Learns from TRACES when entries are asked for again, for the policy `learned`.
 
-    What ships knows the traffic of others; a model is that, corrected by yours. Each trace of 100,000 rows or more weighs the same.
-    The last fifth of each isn't learned from: there the model is judged, beside what ships and LRU. A model that is no better is
-    written too, and said to be none.
+    What ships knows the traffic of others; a model is that, corrected by yours. Each trace of 100,000 rows or more weighs the
+    same. The last fifth of each isn't learned from: there the model is judged, beside what ships and LRU. A model that is no
+    better is written too, and said to be none.
 
     The file holds statistics, and nothing of the traces. Beside it FILE.json says when it was trained, by whom, and what it is
     worth, for `forecache model push`.
 
     For example:
 
-    - `forecache trace record 4711 -o today.fctrace` records what a program asks for
+    - `forecache trace record /run/app/cache.sock today.fctrace` records what a program asks for
 
     - `forecache train today.fctrace -o model.fcm` learns from that, and says what is won
 

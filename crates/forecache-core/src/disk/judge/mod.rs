@@ -340,15 +340,27 @@ mod tests {
     }
 
     #[test]
-    fn what_expires_soon_is_worth_less_to_who_learns() {
-        for judge in ["adaptive", "learned"].map(judge) {
-            judge.sampled(&[], std::iter::empty(), 0, &Seen { tick: 0, entries: 1000, lessons: &lessons() });
-            let worth = |deadline_ms| judge.worth(&Access { deadline_ms, ..used(900, 1) }, 2000, 2_000_000);
-            // A thousand requests, which is a turnover, take half a minute.
-            judge.worth(&used(900, 1), 1000, 1_970_000);
-            assert!(worth(2_001_000) < worth(2_300_000) / 2.0);
-            assert!(worth(2_300_000) <= worth(u64::MAX));
-        }
+    fn what_expires_soon_is_worth_less_to_adaptive() {
+        let judge = judge("adaptive");
+        judge.sampled(&[], std::iter::empty(), 0, &Seen { tick: 0, entries: 1000, lessons: &lessons() });
+        let worth = |deadline_ms| judge.worth(&Access { deadline_ms, ..used(900, 1) }, 2000, 2_000_000);
+        // A thousand requests, which is a turnover, take half a minute.
+        judge.worth(&used(900, 1), 1000, 1_970_000);
+        assert!(worth(2_001_000) < worth(2_300_000) / 5.0);
+        assert!(worth(2_300_000) < worth(u64::MAX));
+    }
+
+    #[test]
+    fn what_expires_before_its_turn_is_worth_less_to_learned() {
+        let judge = judge("learned");
+        hits_in_a_ring(&judge, &lessons(), 200, 300, 60);
+        let mut access = Access::new(0, 1, 1.0, u64::MAX);
+        (1..=61).for_each(|round| access.touch(round * 300));
+        // A request takes a second, and the next of the ring that asks for it comes after 200.
+        judge.worth(&access, 18_400, 400_000);
+        let worth = |seconds: u64| judge.worth(&Access { deadline_ms: 400_000 + seconds * 1000, ..access }, 18_400, 400_000);
+        assert!(worth(50) < worth(1000) / 5.0, "{} and {}", worth(50), worth(1000));
+        assert!(worth(1000) <= judge.worth(&access, 18_400, 400_000) * 1.001);
     }
 
     #[test]

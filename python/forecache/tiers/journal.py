@@ -58,8 +58,8 @@ MOST_BYTES = 64 * 2**20
 ANEW = 2**20
 """Bytes of log from which on it is written anew, when most of it is settled."""
 KEPT = 2**16
-"""Bytes of log up to which the file stays as long as it is when all is settled: to cut it may have to wait for the disk, and a tier
-that refuses writes has all settled after each."""
+"""Bytes of log up to which the file stays as long as it is when all is settled: to cut it may have to wait for the disk, and who
+has a tier that refuses writes settles after each of them."""
 PATIENCE = 2.0
 """Seconds to wait for the lock: it is held for microseconds, unless its holder has no processor, or was stopped."""
 AGAIN = 1.0

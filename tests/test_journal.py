@@ -76,6 +76,18 @@ def test_what_is_settled_gives_its_room_back(path):
     assert path.stat().st_size == journals.HEADER
 
 
+def test_a_short_log_keeps_its_room_and_the_next_takes_its_place(path):
+    one, other = opened(path), opened(path)
+    one.add(["key" * 100])
+    size = path.stat().st_size
+    settle(one, "key" * 100)
+    assert not other
+    other.add(["next"])
+    assert path.stat().st_size == size > journals.HEADER
+    assert one
+    assert keys_of(one) == keys_of(opened(path)) == ["next"]
+
+
 def test_a_log_of_the_same_keys_is_written_anew(path):
     one, other = opened(path), opened(path)
     keys = [f"key {number:04}" * 10 for number in range(500)]

@@ -57,6 +57,9 @@ MOST_BYTES = 64 * 2**20
 """Bytes of keys that are remembered; beyond it everything is owed."""
 ANEW = 2**20
 """Bytes of log from which on it is written anew, when most of it is settled."""
+KEPT = 2**16
+"""Bytes of log up to which the file stays as long as it is when all is settled: to cut it may have to wait for the disk, and who
+has a tier that refuses writes settles after each of them."""
 PATIENCE = 2.0
 """Seconds to wait for the lock: it is held for microseconds, unless its holder has no processor, or was stopped."""
 AGAIN = 1.0
@@ -343,7 +346,7 @@ class Journal:
         self._put(fd, STARTS + 8 * (generation & 1), begin)
         self._move(fd, generation, begin + len(log))
         self._size = len(log)
-        if not begin:
+        if not begin and end > max(KEPT, len(log)):
             os.ftruncate(fd, HEADER + len(log))
 
     def _everything(self, fd: int) -> None:

@@ -6,6 +6,7 @@
 //! unit that grows with the cache; what is older than they can tell is swept out a part at a time.
 
 use super::features::{History, Scale};
+use crate::prefetch::prefetch;
 
 const WAYS: usize = 8;
 /// A table of fewer than 256 lines knows less than 32 bits of a fingerprint, and forgets some keys when it grows.
@@ -74,6 +75,14 @@ impl Ghosts {
             let fingerprint = ((index << 32) | (tag(place) << 8)).div_ceil(lines);
             (fingerprint as u32, self.unpack(place, now))
         })
+    }
+
+    /// Has the processor fetch what a look at this key needs.
+    #[inline]
+    pub fn prefetch(&self, fingerprint: u32) {
+        if let Some((index, _)) = self.place(fingerprint) {
+            prefetch(&self.lines[index]);
+        }
     }
 
     /// Removes a key that is a ghost.

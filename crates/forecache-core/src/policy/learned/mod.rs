@@ -49,7 +49,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { candidates: 24, ghosts: 7, counted: 1024, epochs: (256, 8192), fades: 0.05, size: 1.0 }
+        Settings { candidates: 24, ghosts: 7, counted: 512, epochs: (256, 8192), fades: 0.05, size: 1.0 }
     }
 }
 

@@ -107,7 +107,7 @@ pub fn prior<'a>(base: &Prior, all: impl IntoIterator<Item = &'a Evidence>) -> P
     }
     let chance = |at: usize| -(-base.rate(at / COLUMNS, at % COLUMNS) / 2.0).exp_m1();
     let mut hazard = Hazard::from_chances((0..CLASSES * COLUMNS).map(chance).collect());
-    hazard.estimate(&pooled);
+    hazard.estimate(&pooled, |_| true);
     let rates: Vec<f32> = (0..CLASSES).flat_map(|class| hazard.of(class)).map(|chance| -2.0 * (-chance).ln_1p()).collect();
     Prior::of(&rates)
 }

@@ -136,6 +136,8 @@ def test_a_damaged_model_is_refused_by_its_hash(local, tmp_path):
         local.get(spec)
     with pytest.raises(ConfigError, match="is damaged"):
         local.use(spec)
+    assert local.push(NONE, "vm") == spec
+    assert local.get(spec) == NONE
 
 
 @pytest.mark.parametrize("content", [b"{", b"7", b'["a"]', b'[{"version": "../x"}]', b"[" * 100_000])

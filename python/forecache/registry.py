@@ -122,10 +122,11 @@ class Registry:
         text = json.dumps(told, indent=2).encode()
         if len(text) > LARGEST:
             raise wrong("about", f"{len(text)} bytes", f"at most {LARGEST} bytes as JSON")
-        self._shelf.create(f"{name}/{version}.fcm", content)
-        self._shelf.create(f"{name}/{version}.json", text)
-        if self._shelf.read(_used(name), LARGEST) is None:
-            self._shelf.exchange(_used(name), None, _history([_use(version)]))
+        there = self._put(f"{name}/{version}.fcm", content)
+        if there != content:  # it was damaged
+            self._shelf.exchange(f"{name}/{version}.fcm", there, content)
+        self._put(f"{name}/{version}.json", text)
+        self._put(_used(name), _history([_use(version)]))
         return f"{name}@{version}"
 
     def get(self, spec: str) -> bytes:
@@ -184,6 +185,15 @@ class Registry:
         """What the name has meant, the latest last: `version`, `at` and `by`."""
         _check_name(name)
         return self._uses(name)
+
+    def _put(self, key: str, content: bytes) -> bytes:
+        """Stores content unless there is some, and gives what is there then."""
+        if self._shelf.exchange(key, None, content):
+            return content
+        there = self._shelf.read(key, LARGEST)
+        if there is None:
+            raise ConfigError(f"registry: {self.name} didn't take {key}; expected a place with room for it")
+        return there
 
     def _change(self, name: str, change: Callable[[Uses], Uses]) -> Uses:
         while True:

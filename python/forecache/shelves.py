@@ -6,7 +6,6 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -28,9 +27,6 @@ class Shelf(Protocol):
 
     def read(self, key: str, most: int) -> bytes | None:
         """The content, if there is any; at most so many bytes."""
-
-    def create(self, key: str, content: bytes) -> None:
-        """Stores content, if there is none of that key."""
 
     def exchange(self, key: str, old: bytes | None, new: bytes) -> bool:
         """Stores `new` if `old` (None: nothing) is what is there, in one step, and says whether it did."""
@@ -59,14 +55,6 @@ class Directory:
         except OSError as error:
             raise self._failed(error) from error
 
-    def create(self, key: str, content: bytes) -> None:
-        """See `Shelf`."""
-        try:
-            with self._beside(key, content) as partial, suppress(FileExistsError):
-                os.link(partial, self._root / key)
-        except OSError as error:
-            raise self._failed(error) from error
-
     def exchange(self, key: str, old: bytes | None, new: bytes) -> bool:
         """See `Shelf`."""
         path = self._root / key
@@ -76,8 +64,7 @@ class Directory:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # held for as long as it takes to write some kilobytes
                 if (path.read_bytes() if path.exists() else None) != old:
                     return False
-                with self._beside(key, new) as partial:
-                    partial.replace(path)
+                _replace(path, new)
                 return True
         except OSError as error:
             raise self._failed(error) from error
@@ -89,25 +76,23 @@ class Directory:
     def close(self) -> None:
         """See `Shelf`."""
 
-    @contextmanager
-    def _beside(self, key: str, content: bytes) -> Iterator[Path]:
-        """A file with the content in the directory where it belongs."""
-        home = (self._root / key).parent
-        home.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=home, prefix=".")
-        partial = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.chmod(0o644)
-            yield partial
-        finally:
-            partial.unlink(missing_ok=True)
-
     def _failed(self, error: OSError) -> ConfigError:
         return ConfigError(f"registry: {self._root}: {error.strerror}; expected a directory that can be read and written")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Puts a whole file in the place of what is there."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+    partial = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.chmod(0o644)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 class Tiered:
@@ -133,15 +118,6 @@ class Tiered:
         """See `Shelf`."""
         found = self._get(key)
         return None if found is None else found[1][:most]
-
-    def create(self, key: str, content: bytes) -> None:
-        """See `Shelf`."""
-        from forecache._core import Entry
-        from forecache.flow import run
-
-        # A swap, since a tier of objects takes no small ones otherwise.
-        if not run(self._tier.swap(key, None, Entry(content))) and self._get(key) is None:
-            raise ConfigError(f"registry: {self.name} didn't take {key}; expected a tier with room for it")
 
     def exchange(self, key: str, old: bytes | None, new: bytes) -> bool:
         """See `Shelf`."""

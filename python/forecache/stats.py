@@ -57,7 +57,7 @@ class ModelStats:
 
     accuracy: float | None
     """The share of evictions that were right: the key wasn't asked for again within the next requests, as many as the cache holds
-    entries. None before the first was judged. It is found for about a thousand keys, chosen by hash."""
+    entries. None before the first was judged. It is found for some hundred keys, chosen by hash."""
     judged: int
     """Evictions that were judged, since the cache was made."""
     calibration: tuple[Calibration, ...]

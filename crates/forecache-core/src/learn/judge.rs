@@ -5,16 +5,18 @@
 //! what came in bins of equal chance: where the model is calibrated, of those given 30 % come 30 % (Naeini, Cooper and Hauskrecht,
 //! "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015, whose expected calibration error is the one number).
 //!
-//! Only keys that are counted are judged, each in a place that its fingerprint gives it; who finds its place taken isn't judged, which has
+//! Of the keys that are counted one in four is judged, each in a place that its fingerprint gives it; who finds its place taken isn't judged, which has
 //! nothing to do with what becomes of it. What was found fades with the evidence, so it tells of the present.
 
 use super::features::{LOW, bucket};
 
 /// Keys that can wait for their judgement.
 const PLACES: usize = 1 << PLACE_BITS;
-const PLACE_BITS: u32 = 10;
-/// Those that stay are judged so many at the end of an epoch.
-pub const STAYING: usize = 64;
+const PLACE_BITS: u32 = 9;
+/// Of keys that stay, so many are offered at the end of an epoch.
+pub const STAYING: usize = 256;
+/// A key is judged if its fingerprint has none of these bits, which tell neither whether it is counted nor its place.
+const SPARED: u32 = 3 << 16;
 /// Where bins of chances end. Most of what is evicted has little chance, so bins are narrow there.
 pub const ENDS: [f32; 9] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0];
 
@@ -87,6 +89,9 @@ impl Judge {
     /// A key that was evicted, or that stays, will be asked for within the next `window` requests with this chance.
     #[inline]
     pub fn expect(&mut self, fingerprint: u32, evicted: bool, now: u32, window: u32, chance: impl FnOnce() -> f32) {
+        if fingerprint & SPARED != 0 {
+            return;
+        }
         if self.open.is_empty() {
             self.open = vec![Open::default(); PLACES];
         }
@@ -104,6 +109,9 @@ impl Judge {
     /// A key was asked for.
     #[inline]
     pub fn asked(&mut self, fingerprint: u32, now: u32) {
+        if fingerprint & SPARED != 0 {
+            return;
+        }
         let Some(place) = self.open.get_mut((fingerprint >> (u32::BITS - PLACE_BITS)) as usize) else { return };
         if place.fingerprint == fingerprint && place.kind != Kind::None {
             self.found.note(place, !is_past(place.end, now));
@@ -178,7 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn fingerprint(number: u32) -> u32 {
-        crate::fingerprint::fingerprint(&number.to_le_bytes(), 5) as u32
+        crate::fingerprint::fingerprint(&number.to_le_bytes(), 5) as u32 & !SPARED
     }
 
     #[test]

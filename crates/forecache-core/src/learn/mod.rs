@@ -11,6 +11,7 @@
 //! (NSDI 2018), whose worth is the same without pooling or prior; Zhou and others, "3L-Cache" (FAST 2025), and Song and others, "HALP"
 //! (NSDI 2023), which learn over a sample of candidates.
 
+pub mod drawing;
 pub mod features;
 pub mod ghosts;
 pub mod hazard;

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiers_made import Noted, made
 
@@ -210,7 +210,7 @@ STEPS = st.lists(
 
 
 @given(policy=st.sampled_from(POLICIES), steps=STEPS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 def test_whatever_was_done_each_key_is_explained_rightly(policy, steps):
     cache = Cache(max_entries=4, policy=policy, seed=1)
     ended = {}

@@ -13,7 +13,7 @@
 
 pub mod ablation;
 pub mod census;
-pub mod draw;
+pub mod drawing;
 pub mod features;
 pub mod ghosts;
 pub mod hazard;

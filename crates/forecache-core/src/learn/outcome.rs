@@ -75,13 +75,6 @@ impl Outcomes {
         self.seen[class] > 0.5
     }
 
-    /// Takes in what was counted elsewhere for as many ages, and empties that.
-    pub fn take_in(&mut self, other: &mut Outcomes) {
-        other.settle();
-        let theirs = other.hits.iter_mut().chain(&mut other.exposure);
-        self.hits.iter_mut().chain(&mut self.exposure).zip(theirs).for_each(|(mine, theirs)| *mine += std::mem::take(theirs));
-    }
-
     /// Counts whole buckets in, so that `of` tells all.
     pub fn settle(&mut self) {
         for (steps, exposure) in self.steps.chunks_exact_mut(self.ages).zip(self.exposure.chunks_exact_mut(self.ages)) {

@@ -16,10 +16,10 @@
 use super::history::short;
 use super::standing::{percent, requests};
 use super::{Cause, Change, Inspect, Meta, Policy, Slot, Standing};
+use crate::learn::drawing::{RUNNERS_UP, Random, Worst};
 use crate::learn::features::{History, MOST_USES, Scale, bucket};
 use crate::learn::ghosts::{Ghost, Ghosts};
 use crate::learn::logistic::{Expert, Features};
-use crate::learn::draw::{RUNNERS_UP, Random, Worst};
 use crate::list::{NONE, grow};
 use hashbrown::HashMap;
 use std::collections::VecDeque;

@@ -6,7 +6,7 @@
 //! Not to use but to compare with: it hits what is in favour as often as what isn't (`lru` costs the same and knows more).
 
 use super::{Cause, Change, Inspect, Meta, Policy, Slot, Standing};
-use crate::learn::draw;
+use crate::learn::drawing;
 use crate::list::{NONE, grow};
 
 /// See the head of this file.
@@ -15,7 +15,7 @@ pub struct Random {
     slots: Vec<Slot>,
     /// Where in `slots` a slot is.
     places: Vec<u32>,
-    numbers: draw::Random,
+    numbers: drawing::Random,
 }
 
 impl Policy for Random {

@@ -5,7 +5,7 @@
 //! was learned stays in the process: the next one begins with the prior again, which knows more than the first thousands of requests tell.
 
 use super::{Access, Pace, Seen};
-use crate::learn::features::{History, LOW, MOST_USES, Scale};
+use crate::learn::features::{CLASSES, History, LOW, MOST_USES, Scale};
 use crate::learn::model::Model;
 use crate::learn::outcome::Outcomes;
 use crate::learn::prior::Prior;
@@ -34,6 +34,17 @@ struct Counted {
     epoch: u32,
     /// Whether anything had to leave yet: as long as there is room nothing depends on it.
     full: bool,
+}
+
+impl Counted {
+    /// Adds what was counted to the model's counts, and begins anew.
+    fn hand_over(&mut self, all: &mut Outcomes) {
+        for class in 0..CLASSES {
+            let (hits, exposure) = self.outcomes.of(class);
+            hits.iter().zip(exposure).enumerate().for_each(|(age, (&hits, &exposure))| all.add(class, age, hits, exposure));
+        }
+        self.outcomes = Outcomes::new(self.scale.ages);
+    }
 }
 
 impl Default for Learner {
@@ -110,7 +121,7 @@ impl Learner {
     /// Ends an epoch.
     fn conclude(&self, counted: &mut Counted) {
         let mut model = self.model.write().unwrap_or_else(PoisonError::into_inner);
-        model.outcomes.take_in(&mut counted.outcomes);
+        counted.hand_over(&mut model.outcomes);
         model.learn(KEEP);
         counted.requests.1 = 0;
     }
@@ -118,7 +129,7 @@ impl Learner {
     /// Goes over to another number of entries.
     fn rescale(&self, counted: &mut Counted, entries: u64) {
         let mut model = self.model.write().unwrap_or_else(PoisonError::into_inner);
-        model.outcomes.take_in(&mut counted.outcomes);
+        counted.hand_over(&mut model.outcomes);
         counted.scale = Scale::of(entries as usize);
         model.rescale(counted.scale);
         counted.outcomes = Outcomes::new(counted.scale.ages);

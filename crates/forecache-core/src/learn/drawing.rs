@@ -1,8 +1,6 @@
-//! A draw for a victim: a few random entries, those that were nearly chosen last time, and the newcomer.
+//! Lots, and the worst of those that were drawn: some random entries, those that were nearly chosen last time, and the newcomer.
 //!
-//! Of a sample of n the worst is, on average, among the worst 1/n of all (Psounis and Prabhakar, "A randomized web-cache replacement
-//! scheme", INFOCOM 2001); those that are kept from one time to the next make it better still. The newcomer is looked at
-//! when the next one needs its place: in a scan they make room for each other.
+//! Source: Psounis and Prabhakar, "A randomized web-cache replacement scheme" (INFOCOM 2001).
 
 use crate::list::NONE;
 

@@ -88,6 +88,23 @@ def test_a_short_log_keeps_its_room_and_the_next_takes_its_place(path):
     assert keys_of(one) == keys_of(opened(path)) == ["next"]
 
 
+def test_who_fails_again_and_again_has_the_disk_sync_once_a_while(path, monkeypatch):
+    begun, slept, synced = [], [], []
+    monkeypatch.setattr(journals, "AGAIN", 3600.0)
+    monkeypatch.setattr(journals, "in_thread", begun.append)
+    monkeypatch.setattr(journals.time, "sleep", slept.append)
+    owed = opened(path)
+    monkeypatch.setattr(journals.os, "fsync", synced.append)
+    for _ in range(20):
+        owed.add(["key"])
+        settle(owed, "key")
+    assert (len(synced), len(begun)) == (1, 1)
+    begun.pop()()
+    assert 0 < slept[0] <= journals.AGAIN
+    owed.add(["key"])
+    assert (len(synced), len(begun)) == (2, 1)
+
+
 def test_a_log_of_the_same_keys_is_written_anew(path):
     one, other = opened(path), opened(path)
     keys = [f"key {number:04}" * 10 for number in range(500)]

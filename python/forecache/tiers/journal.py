@@ -28,6 +28,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,8 @@ class Journal:
         self._fd: int | None = None
         self._inside = False
         self._flushed = self._broken = self._checked = -AGAIN
+        self._syncing = False
+        """Whether a thread is about to sync the file."""
         self._trouble = ""
         self._lost: str | None = None
 
@@ -180,7 +183,7 @@ class Journal:
 
     def forked(self) -> None:
         """For the child of a fork: the open file, and with it the lock, is the parent's."""
-        self._inside = False
+        self._inside = self._syncing = False
         self._shut()
 
     def __del__(self) -> None:
@@ -369,13 +372,23 @@ class Journal:
         _write(fd, WORD.pack(value), at)
 
     def _flush(self) -> None:
-        """Syncs the file. Neither a loop is held up by it nor who fails again and again: what a crash of the machine can lose
-        then are the first milliseconds."""
-        lately, self._flushed = self._flushed, time.monotonic()
-        if asyncio._get_running_loop() is not None or self._flushed <= lately + AGAIN:
-            with suppress(RuntimeError):  # no thread can be started
-                in_thread(self._fsync)
-                return
+        """Syncs the file. Neither a loop is held up by it nor who fails again and again, nor the disk by more than one a while: a
+        crash of the machine can lose the first second then."""
+        now = time.monotonic()
+        lately, self._flushed = self._flushed, now
+        if asyncio._get_running_loop() is None and now > lately + AGAIN:
+            self._fsync()
+        elif not self._syncing:
+            self._syncing = True
+            try:
+                in_thread(partial(self._fsync_after, max(0.0, lately + AGAIN - now)))
+            except RuntimeError:  # no thread can be started
+                self._syncing = False
+                self._fsync()
+
+    def _fsync_after(self, seconds: float) -> None:
+        time.sleep(seconds)
+        self._syncing = False  # what is written from now on needs another
         self._fsync()
 
     def _fsync(self) -> None:

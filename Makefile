@@ -64,7 +64,7 @@ test: $(VENV)/.installed $(VENV)/.group-test $(VENV)/.servers
 
 lint: $(VENV)/.installed $(VENV)/.group-test $(VENV)/.group-lint
 	@cargo fmt --all --check
-	cargo clippy --workspace --all-targets --release --locked -- --deny warnings
+	cargo clippy --workspace --all-targets --features forecache-core/ablation --release --locked -- --deny warnings
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy

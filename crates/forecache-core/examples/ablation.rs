@@ -128,7 +128,7 @@ fn main() {
     }
     leave_out(Part::None);
     row("the prior: corrections alone", &subjects, &vec![Arc::new(Prior::none()); groups.len()], &usual);
-    for (name, ghosts) in [("half of the ghosts", usual.ghosts / 2), ("all ghosts but one to an entry", 1)] {
+    for (name, ghosts) in [("more than three ghosts to an entry", 3), ("more than one ghost to an entry", 1)] {
         row(name, &subjects, &whole, &Settings { ghosts, ..usual.clone() });
     }
 }

@@ -8,7 +8,7 @@ use super::prior::Prior;
 use std::sync::Arc;
 
 /// See the head of this file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Model {
     /// What lengths are relative to.
     pub scale: Scale,
@@ -34,6 +34,11 @@ impl Model {
         let mut model = Model { scale, outcomes, prior, hazard, worths: vec![0.0; CLASSES * scale.ages], turn: 0 };
         model.conclude(true);
         model
+    }
+
+    /// What it began with.
+    pub fn prior(&self) -> &Arc<Prior> {
+        &self.prior
     }
 
     /// Draws conclusions from what was seen, which then counts for less by `fade`.

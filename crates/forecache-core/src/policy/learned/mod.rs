@@ -139,6 +139,17 @@ impl Learned {
         }
     }
 
+    /// An empty one with the same prior and settings.
+    pub fn another(&self) -> Self {
+        Learned::with(self.model.prior().clone(), self.settings.clone())
+    }
+
+    /// An empty one with the same model, which is about entries of any keys. Ghosts are of those that were there.
+    pub fn emptied(&self) -> Self {
+        let Learned { ref model, came, epoch, share, clock, pace, .. } = *self;
+        Learned { model: model.clone(), came, epoch, share, clock: (clock.0, clock.0), pace, ..self.another() }
+    }
+
     /// The usual one with this prior.
     pub fn with_prior(prior: Arc<Prior>) -> Self {
         Learned::with(prior, Settings::default())

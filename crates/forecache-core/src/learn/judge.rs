@@ -77,7 +77,7 @@ impl Verdict {
 }
 
 /// See the head of this file.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Judge {
     /// None before the first eviction.
     open: Vec<Open>,

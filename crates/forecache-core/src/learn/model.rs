@@ -8,7 +8,7 @@ use super::prior::Prior;
 use std::sync::Arc;
 
 /// See the head of this file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Model {
     /// What lengths are relative to.
     pub scale: Scale,

@@ -25,21 +25,24 @@ impl Pool {
     /// Looks at an entry, which must be worth 0 or more. Says whether it is kept for now.
     #[inline]
     pub fn see(&mut self, worth: f32, slot: Slot) -> bool {
-        let new = u64::from(worth.to_bits()) << 32 | u64::from(slot);
+        let mut new = u64::from(worth.to_bits()) << 32 | u64::from(slot);
         match self.0.iter().position(|&kept| kept as u32 == slot && kept != NOBODY) {
             Some(at) => self.give_up(at),
             None if new >= self.0[KEPT - 1] => return false,
             None => {}
         }
-        let at = self.0.iter().map(|&kept| usize::from(kept < new)).sum::<usize>();
-        self.0.copy_within(at..KEPT - 1, at + 1);
-        self.0[at] = new;
+        // Each moves on that is better, and the last falls out.
+        for kept in &mut self.0 {
+            (*kept, new) = ((*kept).min(new), (*kept).max(new));
+        }
         true
     }
 
     #[inline]
     fn give_up(&mut self, at: usize) {
-        self.0.copy_within(at + 1.., at);
+        for kept in 0..KEPT - 1 {
+            self.0[kept] = self.0[kept + usize::from(kept >= at)];
+        }
         self.0[KEPT - 1] = NOBODY;
     }
 

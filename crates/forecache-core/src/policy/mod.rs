@@ -197,6 +197,14 @@ macro_rules! policies {
                 }
             }
 
+            /// An empty one that knows what this one learned.
+            pub fn emptied(&self) -> Self {
+                match self {
+                    AnyPolicy::Learned(policy) => AnyPolicy::Learned(policy.emptied()),
+                    policy => policy.fresh(),
+                }
+            }
+
             /// The one that learns, if it is that.
             pub fn as_learned(&self) -> Option<&Learned> {
                 if let AnyPolicy::Learned(policy) = self { Some(policy) } else { None }

@@ -2,14 +2,14 @@
 //!
 //! Sources and idea: see `learn/mod.rs`. In short: (1) how often and at which gaps an entry was used gives its class; (2) how often entries of a
 //! class were asked for at an age, those that had left included, corrects what other traffic teaches; (3) the worth is the best ratio of
-//! expected hits to time that lies ahead, times cost for weight; (4) the victim is the worst of some random entries, of the
-//! runners-up of the last time and of the latest newcomer.
+//! expected hits to time that lies ahead, times cost for weight; (4) the victim is the worst of the next entries that are looked at, of the
+//! worst that were seen before and of the latest newcomer.
 //!
-//! Counted are only keys whose fingerprint says so, about a thousand, so that the work stays the same however large the cache. Conclusions
+//! Counted are only keys whose fingerprint says so, about five hundred, so that the work stays the same however large the cache. Conclusions
 //! are drawn in epochs.
 //!
-//! Cost: 28 bytes an entry and 9 a ghost (eight ghosts to one entry), some hundred KB a cache; a hit writes 8 bytes, an eviction reads
-//! some forty entries, and the worths are built anew, in some hundred microseconds, once in 8192 requests or more.
+//! Cost: 28 bytes an entry and 9 a ghost (seven ghosts to one entry), some hundred KB a cache; a hit writes 8 bytes, an eviction reads
+//! some twenty-five entries, and the worths are built anew, in some hundred microseconds, once in 8192 requests or more.
 //! Not to use where evictions must be cheap (`s3fifo`, `sieve`).
 
 mod counting;
@@ -156,6 +156,13 @@ impl Learned {
             spent: Duration::ZERO,
             settings,
         }
+    }
+
+    /// An empty one with the same model, which is about entries of any keys. Ghosts are of those that were there.
+    pub fn emptied(&self) -> Self {
+        let Learned { ref model, ref judge, came, epoch, share, clock, pace, updates, spent, .. } = *self;
+        let (model, judge, clock) = (model.clone(), judge.clone(), (clock.0, clock.0));
+        Learned { model, judge, came, epoch, share, clock, pace, updates, spent, ..self.fresh() }
     }
 
     /// The usual one with this prior.

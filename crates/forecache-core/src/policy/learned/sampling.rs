@@ -10,7 +10,7 @@ impl Learned {
     /// Looks at some lines of entries, where it stopped the last time, and at the newcomer. The worst of each line may be kept.
     #[inline]
     pub(super) fn look_around(&mut self) {
-        for _ in 0..self.settings.candidates.div_ceil(LINE) {
+        for _ in 0..self.settings.candidates.div_ceil(LINE).max(1) {
             let begin = if self.hand < self.residents.len() { self.hand } else { 0 };
             let end = (begin + LINE).min(self.residents.len());
             self.hand = end;

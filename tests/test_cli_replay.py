@@ -88,7 +88,7 @@ def test_less_than_one_object_is_said_on_stderr(trace):
     [
         (
             ["--policy", "lru,best"],
-            "policy: got 'best'; allowed: lru, lfu, s3fifo, arc, sieve, clock2q+, tinylfu, adaptive, logistic, learned, "
+            "policy: got 'best'; allowed: lru, lfu, random, s3fifo, arc, sieve, clock2q+, tinylfu, adaptive, logistic, learned, "
             "belady, all",
         ),
         (["--sizes", "0.1,big"], "sizes: got 'big'; allowed: shares of the unique objects"),

@@ -150,7 +150,7 @@ def test_a_wrong_environment_is_told(environ, message):
         (lambda: Disk("/a", strict=1), r"disk.strict: got 1; allowed: True or False"),
         (lambda: Disk("/a", timeout=0), r"disk.timeout: got 0; allowed: seconds above 0"),
         (lambda: ZMemory("many"), r"zmemory.capacity: got 'many'"),
-        (lambda: ZMemory(policy="random"), r"zmemory.policy: got 'random'; allowed: lru, lfu, s3fifo"),
+        (lambda: ZMemory(policy="best"), r"zmemory.policy: got 'best'; allowed: lru, lfu, random, s3fifo"),
         (lambda: Config(tiers="disk:///a"), r"tiers: got 'disk:///a'; allowed: a list of tiers"),
         (lambda: Config(tiers=Disk("/a")), r"tiers: got Disk\(.*; allowed: a list of tiers"),
         (lambda: Config(tiers=[5]), r"tiers: got 5; allowed: .*this has no get_many, set_many"),

@@ -126,8 +126,8 @@ def test_a_swap_that_is_too_large_leaves_nothing_and_is_no_race():
 
 
 def test_a_wrong_policy_is_told():
-    with pytest.raises(ConfigError, match=r'policy: got "random"; allowed: lru, lfu, s3fifo'):
-        store(policy="random")
+    with pytest.raises(ConfigError, match=r'policy: got "best"; allowed: lru, lfu, random, s3fifo'):
+        store(policy="best")
 
 
 def test_large_values_are_unpacked_in_a_thread_under_the_async_face_only():

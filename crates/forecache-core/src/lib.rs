@@ -21,6 +21,7 @@ mod number;
 pub mod owners;
 pub mod pending;
 pub mod policy;
+mod prefetch;
 pub mod record;
 pub mod rooms;
 pub mod simulate;

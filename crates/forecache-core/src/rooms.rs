@@ -7,35 +7,29 @@ use crate::list::{Slot, grow};
 use crate::owners::Owners;
 use crate::policy::{AnyPolicy, Cause, Change, Inspect, Meta, Policy};
 
-/// When it is a room's turn to give a victim: the least comes first.
+/// When it is a room's turn to give a victim: the least comes first. A number, for of many rooms each is looked at.
 ///
 /// Owners over their budgets come before all others, then those of the lowest priority; among equals those without a budget, and then
 /// whoever has used the most of it.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
-struct Turn {
-    within: bool,
-    priority: i16,
-    bounded: bool,
-    /// The negative share of the budget that is used.
-    unused: f64,
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn(u64);
 
 impl Turn {
     /// That of a room, if its owner had `more` than it has.
     fn of(owners: &Owners, room: u16, more: u64) -> Turn {
         let (claim, weight) = owners.room(room);
-        let used = claim.budget.map(|budget| (weight.saturating_add(more)) as f64 / budget.max(1) as f64);
-        Turn {
-            within: used.is_none_or(|used| used <= 1.0),
-            priority: claim.priority,
-            bounded: used.is_some(),
-            unused: -used.unwrap_or(0.0),
-        }
+        let priority = u64::from(claim.priority as u16 ^ 1 << 15);
+        let Some(budget) = claim.budget else { return Turn(1 << 63 | priority << 40) };
+        let used = weight.saturating_add(more);
+        let within = u64::from(used <= budget.max(1));
+        // The bits of a share are in the order of shares.
+        let unused = u32::MAX - (used as f32 / budget.max(1) as f32).to_bits();
+        Turn(within << 63 | priority << 40 | 1 << 32 | u64::from(unused))
     }
 
     /// Whether it has to give before `other` may be asked to.
     fn yields_to(self, other: Turn) -> bool {
-        (self.within, self.priority) < (other.within, other.priority)
+        self.0 >> 40 < other.0 >> 40
     }
 }
 
@@ -85,7 +79,7 @@ impl Rooms {
         Rooms { base: policy, others: Vec::new(), capacity: 0, places: Vec::new() }
     }
 
-    /// The policy of room 0; the others are of the same kind.
+    /// The policy of room 0; the others are of the same kind, and each learns from its own room: owners differ in what they ask for.
     pub fn base(&self) -> &AnyPolicy {
         &self.base
     }
@@ -100,7 +94,7 @@ impl Rooms {
     #[inline(never)]
     fn put(&mut self, slot: Slot, fingerprint: u64, meta: &Meta) {
         while self.others.len() < meta.room as usize {
-            let mut policy = AnyPolicy::named(self.base.name()).expect("it has a known name");
+            let mut policy = self.base.another();
             policy.configure(Change::Capacity(self.capacity));
             self.others.push(Room { policy, slots: Vec::new(), free: Vec::new() });
         }
@@ -155,7 +149,7 @@ impl Rooms {
     fn turn(&self, owners: &Owners, least: u16, (to, more): (u16, u64)) -> Option<u16> {
         let filled = (least..=self.others.len() as u16).filter(|&room| room == 0 || !self.others[room as usize - 1].is_empty());
         let turns = filled.map(|room| (Turn::of(owners, room, if room == to { more } else { 0 }), room));
-        turns.min_by(|(one, _), (other, _)| one.partial_cmp(other).expect("no part is NaN")).map(|(_, room)| room)
+        turns.min().map(|(_, room)| room)
     }
 
     /// See [`Policy::admit`]. A newcomer of another room is taken unless its own would have to give first.
@@ -187,7 +181,7 @@ impl Rooms {
     pub fn candidates(&self, n: usize, owners: &Owners) -> Vec<Slot> {
         let mut rooms: Vec<u16> = (0..=self.others.len() as u16).collect();
         let turn = |room: u16| Turn::of(owners, room, 0);
-        rooms.sort_by(|&one, &other| turn(one).partial_cmp(&turn(other)).expect("no part is NaN"));
+        rooms.sort_by_key(|&room| turn(room));
         let mut candidates = Vec::new();
         for room in rooms {
             let numbers = self.inspect(room).candidates(n - candidates.len());

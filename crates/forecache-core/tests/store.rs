@@ -366,3 +366,20 @@ fn emptying_an_owner_frees_its_room_within_a_few_writes() {
     assert_eq!((check.store.len(), check.store.weight(), gone.len()), (51, 51, 45));
     assert!(gone.iter().all(|removed| removed.cause == Cause::Explicit && removed.value % 2 == 0));
 }
+
+#[test]
+fn what_an_entry_costs_is_known_again_when_it_is_no_longer_pinned() {
+    let budget = Budget { capacity: u64::MAX, max_entries: Some(3) };
+    let mut store: Store<Number, u64> =
+        Store::new(AnyPolicy::named("learned").unwrap(), budget, Clock::Manual(Arc::default()), Groups::new([]));
+    let mut gone = Vec::new();
+    for (key, cost) in [(0, 5.0), (1, 9.0), (2, 5.0)] {
+        store.set(&lookup(0, key), new(key, 1), &Options { cost, ..Options::default() }, &mut gone);
+    }
+    store.pin(&lookup(0, 1), 1, true, &mut gone);
+    store.pin(&lookup(0, 1), 1, false, &mut gone);
+    store.set(&lookup(0, 3), new(3, 1), &Options { cost: 7.0, ..Options::default() }, &mut gone);
+    store.set(&lookup(0, 4), new(4, 1), &Options { cost: 7.0, ..Options::default() }, &mut gone);
+    let left: Vec<_> = gone.iter().map(|removed| removed.key.0).collect();
+    assert!(!left.contains(&1) && left.len() == 2, "{left:?}");
+}

@@ -6,6 +6,7 @@
 //! unit that grows with the cache; what is older than they can tell is swept out a part at a time.
 
 use super::features::{History, Scale};
+use crate::prefetch::prefetch;
 
 const WAYS: usize = 8;
 /// A table of fewer than 256 lines knows less than 32 bits of a fingerprint, and forgets some keys when it grows.
@@ -81,6 +82,14 @@ impl Ghosts {
         let (index, tag) = self.place(fingerprint)?;
         let place = self.lines[index].0.iter().find(|place| **place >> 40 == tag && **place != 0)?;
         Some(self.unpack(*place, now))
+    }
+
+    /// Has the processor fetch what a look at this key needs.
+    #[inline]
+    pub fn prefetch(&self, fingerprint: u32) {
+        if let Some((index, _)) = self.place(fingerprint) {
+            prefetch(&self.lines[index]);
+        }
     }
 
     /// Removes a key that is a ghost.

@@ -62,33 +62,42 @@ impl Hazard {
         &self.chances[class * self.ages..(class + 1) * self.ages]
     }
 
-    /// Estimates all anew.
-    pub fn estimate(&mut self, outcomes: &Outcomes) {
-        self.chances.copy_from_slice(&self.prior);
-        LEVELS[..ablation::rounds(LEVELS.len())].iter().for_each(|level| self.correct(level, outcomes));
+    /// Estimates the classes of which something was seen, and those that are `due`, anew.
+    pub fn estimate(&mut self, outcomes: &Outcomes, due: impl Fn(usize) -> bool) {
+        let classes: Vec<_> = (0..CLASSES).filter(|&class| outcomes.tells(class) || due(class)).collect();
+        for class in &classes {
+            let row = class * self.ages..(class + 1) * self.ages;
+            self.chances[row.clone()].copy_from_slice(&self.prior[row]);
+        }
+        LEVELS[..ablation::rounds(LEVELS.len())].iter().for_each(|level| self.correct(level, outcomes, &classes));
     }
 
-    fn correct(&mut self, level: &Level, outcomes: &Outcomes) {
+    fn correct(&mut self, level: &Level, outcomes: &Outcomes, classes: &[usize]) {
         let ages = self.ages;
-        let groups = (0..CLASSES).filter_map(level.group).max().map_or(0, |most| most + 1);
         let (seen, expected) = self.sums.split_at_mut(CLASSES * ages);
-        seen[..groups * ages].fill(0.0);
-        expected[..groups * ages].fill(0.0);
-        for class in 0..CLASSES {
-            let Some(group) = (level.group)(class) else { continue };
+        // Where the sums of the groups of which something was seen are, and whose.
+        let (mut rows, mut told) = (Vec::with_capacity(CLASSES), [false; CLASSES]);
+        for &class in classes {
+            let Some(group) = (level.group)(class).filter(|_| outcomes.tells(class)) else { continue };
+            let row = group * ages;
+            if !std::mem::replace(&mut told[group], true) {
+                rows.push(row);
+                seen[row..][..ages].fill(0.0);
+                expected[row..][..ages].fill(0.0);
+            }
             let (hits, exposure) = outcomes.of(class);
-            let (seen, expected) = (&mut seen[group * ages..][..ages], &mut expected[group * ages..][..ages]);
+            let (seen, expected) = (&mut seen[row..][..ages], &mut expected[row..][..ages]);
             let chances = &self.chances[class * ages..][..ages];
             for age in 0..ages {
                 seen[age] += hits[age];
                 expected[age] += exposure[age] * chances[age];
             }
         }
-        for group in 0..groups {
-            ratios(&mut seen[group * ages..][..ages], &mut expected[group * ages..][..ages], level);
+        for rows in rows.chunks(LANES) {
+            ratios(seen, expected, ages, std::array::from_fn(|lane| rows[lane.min(rows.len() - 1)]), level);
         }
-        for class in 0..CLASSES {
-            let Some(group) = (level.group)(class) else { continue };
+        for &class in classes {
+            let Some(group) = (level.group)(class).filter(|&group| told[group]) else { continue };
             let chances = &mut self.chances[class * ages..][..ages];
             for (chance, ratio) in chances.iter_mut().zip(&seen[group * ages..][..ages]) {
                 *chance = (*chance * ratio).min(MOST);
@@ -102,21 +111,28 @@ impl Hazard {
     }
 }
 
-/// Puts the shrunk ratio at each age in the place of the hits seen there. An age lends to both sides.
-fn ratios(seen: &mut [f32], expected: &mut [f32], level: &Level) {
+/// Rows that are worked on side by side, for each number waits for the one before.
+const LANES: usize = 4;
+
+/// Puts the shrunk ratio at each age in the place of the hits seen there, for the rows that begin there. An age lends to both sides.
+fn ratios(seen: &mut [f32], expected: &[f32], ages: usize, rows: [usize; LANES], level: &Level) {
     let lend = ablation::lent(level.lend);
-    let mut lent = (0.0, 0.0);
-    let mut from_younger = [(0.0, 0.0); AGES];
-    for (age, from_younger) in from_younger.iter_mut().enumerate().take(seen.len()) {
-        *from_younger = lent;
-        lent = ((lent.0 + seen[age]) * lend, (lent.1 + expected[age]) * lend);
+    let mut from_younger = [[(0.0, 0.0); LANES]; AGES];
+    let mut lent = [(0.0, 0.0); LANES];
+    for age in 0..ages {
+        from_younger[age] = lent;
+        for (lent, row) in lent.iter_mut().zip(rows) {
+            *lent = ((lent.0 + seen[row + age]) * lend, (lent.1 + expected[row + age]) * lend);
+        }
     }
-    lent = (0.0, 0.0);
-    for age in (0..seen.len()).rev() {
-        let (hits, chances) = (seen[age], expected[age]);
-        let younger = from_younger[age];
-        seen[age] = (hits + younger.0 + lent.0 + level.shrink) / (chances + younger.1 + lent.1 + level.shrink);
-        lent = ((lent.0 + hits) * lend, (lent.1 + chances) * lend);
+    lent = [(0.0, 0.0); LANES];
+    for age in (0..ages).rev() {
+        let here = rows.map(|row| (seen[row + age], expected[row + age]));
+        for lane in 0..LANES {
+            let ((hits, chances), younger, older) = (here[lane], from_younger[age][lane], &mut lent[lane]);
+            seen[rows[lane] + age] = (hits + younger.0 + older.0 + level.shrink) / (chances + younger.1 + older.1 + level.shrink);
+            *older = ((older.0 + hits) * lend, (older.1 + chances) * lend);
+        }
     }
 }
 
@@ -133,7 +149,7 @@ mod tests {
         }
         outcomes.settle();
         let mut hazard = Hazard::new(&Prior::none(), &scale);
-        hazard.estimate(&outcomes);
+        hazard.estimate(&outcomes, |_| true);
         (scale, hazard)
     }
 

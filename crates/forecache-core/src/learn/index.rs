@@ -5,7 +5,7 @@
 //! allocation indices", JRSS B 1979); the entry with the least index leaves. So an entry of a loop whose turn comes soon is worth
 //! much though it is the one unused for longest, and one whose chance has passed is worth little though it was just used.
 
-use super::features::LOW;
+use super::features::{AGES, LOW};
 
 /// A stretch of ages that it is best to keep through to the end: hits, time and the chance to wait on, each from its begin.
 #[derive(Clone, Copy)]
@@ -32,21 +32,21 @@ impl Stretch {
     }
 }
 
-/// The index at each age from the chance of a hit in each bucket. From the last age back: a stretch takes in the next one as
-/// long as that is worth more, so each is looked at once or twice (pool-adjacent-violators).
-pub fn index(hazard: &[f32], index: &mut [f32], stretches: &mut Vec<(f32, f32, f32)>) {
-    stretches.clear();
-    for age in (0..hazard.len()).rev() {
-        let mut stretch = Stretch::bucket(age, hazard[age]);
-        while let Some(&(hits, time, rest)) = stretches.last() {
-            if hits * stretch.time <= stretch.hits * time {
-                break;
-            }
-            stretch = stretch.then(Stretch { hits, time, rest });
-            stretches.pop();
+/// The index at each age from the chance of a hit in each bucket, at most [`AGES`]. From the last age back: a stretch takes in the next one
+/// as long as that is worth more, so each is looked at once or twice (pool-adjacent-violators).
+pub fn index(hazard: &[f32], index: &mut [f32]) {
+    let mut stretches = [Stretch { hits: 0.0, time: 1.0, rest: 1.0 }; AGES + 1];
+    // Below all lies one that is worth nothing, and is never taken in.
+    let mut top = 0;
+    for (age, (&hazard, index)) in hazard.iter().zip(index).enumerate().rev() {
+        let mut stretch = Stretch::bucket(age, hazard);
+        while stretches[top].hits * stretch.time > stretch.hits * stretches[top].time {
+            stretch = stretch.then(stretches[top]);
+            top -= 1;
         }
-        index[age] = stretch.worth();
-        stretches.push((stretch.hits, stretch.time, stretch.rest));
+        *index = stretch.worth();
+        top += 1;
+        stretches[top] = stretch;
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
 
     fn indices(hazard: &[f32]) -> Vec<f32> {
         let mut all = vec![0.0; hazard.len()];
-        index(hazard, &mut all, &mut Vec::new());
+        index(hazard, &mut all);
         all
     }
 

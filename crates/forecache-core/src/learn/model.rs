@@ -8,7 +8,7 @@ use super::prior::Prior;
 use std::sync::Arc;
 
 /// See the head of this file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Model {
     /// What lengths are relative to.
     pub scale: Scale,
@@ -18,29 +18,46 @@ pub struct Model {
     hazard: Hazard,
     /// By class and age.
     worths: Vec<f32>,
+    /// How often conclusions were drawn.
+    turn: usize,
 }
+
+/// Conclusions from one estimate of a class of which nothing was seen to the next.
+const TURNS: usize = 8;
+/// In the first so many every class is due.
+const SURE: usize = 16;
 
 impl Model {
     /// One that has seen nothing.
     pub fn new(prior: Arc<Prior>, scale: Scale) -> Self {
         let (outcomes, hazard) = (Outcomes::new(scale.ages), Hazard::new(&prior, &scale));
-        let mut model = Model { scale, outcomes, prior, hazard, worths: vec![0.0; CLASSES * scale.ages] };
-        model.conclude();
+        let mut model = Model { scale, outcomes, prior, hazard, worths: vec![0.0; CLASSES * scale.ages], turn: 0 };
+        model.conclude(true);
         model
+    }
+
+    /// What it began with.
+    pub fn prior(&self) -> &Arc<Prior> {
+        &self.prior
     }
 
     /// Draws conclusions from what was seen, which then counts for less by `fade`.
     pub fn learn(&mut self, fade: f32) {
         self.outcomes.settle();
-        self.conclude();
+        self.conclude(false);
         self.outcomes.fade(fade);
     }
 
-    fn conclude(&mut self) {
-        self.hazard.estimate(&self.outcomes);
-        let mut room = Vec::with_capacity(self.scale.ages);
+    /// Estimates classes of which nothing was seen only now and then, unless `all` are due: nearly nobody is of them.
+    fn conclude(&mut self, all: bool) {
+        self.turn += 1;
+        let turn = self.turn;
+        let due = |class: usize| all || turn < SURE || class % TURNS == turn % TURNS;
+        self.hazard.estimate(&self.outcomes, due);
         for (class, worths) in self.worths.chunks_exact_mut(self.scale.ages).enumerate() {
-            index(self.hazard.of(class), worths, &mut room);
+            if self.outcomes.tells(class) || due(class) {
+                index(self.hazard.of(class), worths);
+            }
         }
     }
 
@@ -52,7 +69,7 @@ impl Model {
         self.hazard = Hazard::new(&self.prior, &scale);
         self.worths = vec![0.0; CLASSES * scale.ages];
         self.scale = scale;
-        self.conclude();
+        self.conclude(true);
     }
 
     /// What an entry of this class and age is worth, in hits a request.

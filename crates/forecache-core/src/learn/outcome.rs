@@ -15,6 +15,8 @@ pub struct Outcomes {
     exposure: Vec<f32>,
     /// Exposure of whole buckets, as differences from one to the next: an entry that waited long crosses many.
     steps: Vec<f32>,
+    /// How often something was seen, by class.
+    seen: Vec<f32>,
 }
 
 const INVERSE: [f32; AGES] = {
@@ -31,13 +33,14 @@ impl Outcomes {
     /// Nothing seen yet.
     pub fn new(ages: usize) -> Self {
         let empty = vec![0.0; CLASSES * ages];
-        Outcomes { ages, hits: empty.clone(), exposure: empty.clone(), steps: empty }
+        Outcomes { ages, hits: empty.clone(), exposure: empty.clone(), steps: empty, seen: vec![0.0; CLASSES] }
     }
 
     /// An entry of this class was asked for at this age.
     #[inline]
     pub fn hit(&mut self, class: u16, age: u32, scale: &Scale) {
         self.hits[usize::from(class) * self.ages + scale.bucket(age)] += 1.0;
+        self.seen[usize::from(class)] += 1.0;
     }
 
     /// An entry of this class was watched from one age to another.
@@ -48,6 +51,7 @@ impl Outcomes {
         }
         let (first, last) = (scale.bucket(from), scale.bucket(to));
         let row = usize::from(class) * self.ages;
+        self.seen[usize::from(class)] += 1.0;
         let (from, to) = (from as f32, to as f32);
         if first == last {
             self.exposure[row + first] += ((to - from) * INVERSE[first]).min(1.0);
@@ -63,6 +67,12 @@ impl Outcomes {
     pub fn add(&mut self, class: usize, age: usize, hits: f32, exposure: f32) {
         self.hits[class * self.ages + age] += hits;
         self.exposure[class * self.ages + age] += exposure;
+        self.seen[class] += hits + exposure;
+    }
+
+    /// Whether anything worth mentioning was seen of a class.
+    pub fn tells(&self, class: usize) -> bool {
+        self.seen[class] > 0.5
     }
 
     /// Counts whole buckets in, so that `of` tells all.
@@ -84,7 +94,9 @@ impl Outcomes {
 
     /// What was seen so far counts for this share of it from now on.
     pub fn fade(&mut self, share: f32) {
-        self.hits.iter_mut().chain(&mut self.exposure).for_each(|count| *count *= share);
+        for counts in [&mut self.hits, &mut self.exposure, &mut self.seen] {
+            counts.iter_mut().for_each(|count| *count *= share);
+        }
     }
 
     /// The same counts for a cache of another size: each class goes where `place` says, ages beyond the last to the last.
@@ -97,13 +109,14 @@ impl Outcomes {
                 moved.hits[to] += self.hits[from];
                 moved.exposure[to] += self.exposure[from];
             }
+            moved.seen[place(class)] += self.seen[class];
         }
         moved
     }
 
     /// Bytes allocated.
     pub fn allocated(&self) -> usize {
-        (self.hits.capacity() + self.exposure.capacity() + self.steps.capacity()) * size_of::<f32>()
+        (self.hits.capacity() + self.exposure.capacity() + self.steps.capacity() + self.seen.capacity()) * size_of::<f32>()
     }
 }
 

@@ -1,62 +1,57 @@
-//! Who is looked at for a victim: a few random entries, those that were nearly chosen last time, and the newcomer.
+//! Who is looked at for a victim: some entries each time, one after the other, and those that were nearly chosen before.
 //!
 //! Of a sample of n the worst is, on average, among the worst 1/n of all (Psounis and Prabhakar, "A randomized web-cache replacement
-//! scheme", INFOCOM 2001); those that are kept from one time to the next make it better still. The newcomer is looked at
-//! when the next one needs its place: in a scan they make room for each other.
+//! scheme", INFOCOM 2001); those that are kept from one time to the next make it better still, as in Redis. Entries stand in no order, for each
+//! newcomer takes the place of whoever left, so to go through them by their places is to draw without putting back: nobody is looked at
+//! twice while others aren't, and neighbours share a cache line.
 
-use crate::list::NONE;
+use crate::list::Slot;
 
-/// The next worst, looked at again the next time.
-pub const RUNNERS_UP: usize = 4;
+/// How many are kept. More are hardly better: what was worth little when it was looked at may be worth more by now.
+const KEPT: usize = 8;
+const NOBODY: u64 = u64::MAX;
 
-/// The worst entries seen, the very worst first.
+/// The worst that were seen and are still there, the very worst first: the bits of what each was worth, then its slot.
 #[derive(Debug)]
-pub struct Worst([(f32, u32); 1 + RUNNERS_UP]);
+pub struct Pool([u64; KEPT]);
 
-impl Default for Worst {
+impl Default for Pool {
     fn default() -> Self {
-        Worst([(f32::INFINITY, NONE); 1 + RUNNERS_UP])
+        Pool([NOBODY; KEPT])
     }
 }
 
-impl Worst {
-    /// Looks at an entry by its place. Among equals the one seen first is worse.
+impl Pool {
+    /// Looks at an entry, which must be worth 0 or more. Says whether it is kept for now.
     #[inline]
-    pub fn see(&mut self, worth: f32, place: u32) {
-        if worth >= self.0[RUNNERS_UP].0 || self.0.iter().any(|other| other.1 == place) {
-            return;
+    pub fn see(&mut self, worth: f32, slot: Slot) -> bool {
+        let mut new = u64::from(worth.to_bits()) << 32 | u64::from(slot);
+        match self.0.iter().position(|&kept| kept as u32 == slot && kept != NOBODY) {
+            Some(at) => self.give_up(at),
+            None if new >= self.0[KEPT - 1] => return false,
+            None => {}
         }
-        let mut at = RUNNERS_UP;
-        while at > 0 && worth < self.0[at - 1].0 {
-            self.0[at] = self.0[at - 1];
-            at -= 1;
+        // Each moves on that is better, and the last falls out.
+        for kept in &mut self.0 {
+            (*kept, new) = ((*kept).min(new), (*kept).max(new));
         }
-        self.0[at] = (worth, place);
+        true
     }
 
-    /// The places of the worst and of those next to it; [`NONE`] where there are none.
-    pub fn split(self) -> (u32, [u32; RUNNERS_UP]) {
-        let [(_, worst), runners_up @ ..] = self.0;
-        (worst, runners_up.map(|(_, place)| place))
+    #[inline]
+    fn give_up(&mut self, at: usize) {
+        for kept in 0..KEPT - 1 {
+            self.0[kept] = self.0[kept + usize::from(kept >= at)];
+        }
+        self.0[KEPT - 1] = NOBODY;
     }
-}
 
-/// Random numbers, the same each time (Knuth's MMIX).
-#[derive(Debug, Clone)]
-pub struct Random(u64);
-
-impl Default for Random {
-    fn default() -> Self {
-        Random(0x9E37_79B9_7F4A_7C15)
-    }
-}
-
-impl Random {
-    /// One below `bound`.
-    #[inline(always)]
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (((self.0 >> 32) * bound as u64) >> 32) as usize
+    /// Gives up the worst, and says what the next was worth.
+    #[inline]
+    pub fn pop(&mut self) -> Option<(Slot, f32)> {
+        let worst = self.0[0];
+        self.give_up(0);
+        (worst != NOBODY).then(|| (worst as Slot, f32::from_bits((self.0[0] >> 32) as u32)))
     }
 }
 
@@ -67,27 +62,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_worst_are_found_and_each_once(worths in prop::collection::vec(0u32..50, 0..40), seed in any::<u64>()) {
-            let mut worst = Worst::default();
-            let mut random = Random(seed);
-            for _ in 0..worths.len() * 20 {
-                let place = random.below(worths.len());
-                worst.see(worths[place] as f32, place as u32);
+        fn the_worst_are_kept_and_each_as_it_was_seen_last(seen in prop::collection::vec((0u32..50, 0u32..40), 0..100)) {
+            let mut pool = Pool::default();
+            let mut expected: Vec<(u32, u32)> = Vec::new();
+            for (worth, slot) in seen {
+                expected.retain(|&(_, other)| other != slot);
+                expected.push((worth, slot));
+                expected.sort_unstable();
+                expected.truncate(KEPT);
+                prop_assert_eq!(pool.see(worth as f32, slot), expected.contains(&(worth, slot)));
             }
-            (0..worths.len()).for_each(|place| worst.see(worths[place] as f32, place as u32));
-            let found: Vec<u32> = worst.0.iter().map(|other| other.1).filter(|&place| place != NONE).collect();
-            let mut sorted = worths.clone();
-            sorted.sort_unstable();
-            sorted.truncate(1 + RUNNERS_UP);
-            prop_assert_eq!(found.iter().map(|&place| worths[place as usize]).collect::<Vec<_>>(), sorted);
+            for (_, slot) in expected {
+                prop_assert_eq!(pool.pop().map(|(slot, _)| slot), Some(slot));
+            }
+            prop_assert_eq!(pool.pop(), None);
         }
-    }
-
-    #[test]
-    fn random_numbers_reach_all_below_the_bound() {
-        let mut random = Random::default();
-        let mut seen = [false; 10];
-        (0..1000).for_each(|_| seen[random.below(10)] = true);
-        assert_eq!(seen, [true; 10]);
     }
 }

@@ -92,7 +92,7 @@ pub fn prior<'a>(all: impl IntoIterator<Item = &'a Evidence>) -> Prior {
     let none = Prior::none();
     let chance = |at: usize| 1.0 - (-none.rate(at / COLUMNS, at % COLUMNS) / 2.0).exp();
     let mut hazard = Hazard::from_chances((0..CLASSES * COLUMNS).map(chance).collect());
-    hazard.estimate(&pooled);
+    hazard.estimate(&pooled, |_| true);
     let rates: Vec<f32> = (0..CLASSES).flat_map(|class| hazard.of(class)).map(|chance| -2.0 * (1.0 - chance).ln()).collect();
     Prior::of(&rates)
 }

@@ -159,6 +159,22 @@ macro_rules! policies {
                 match self { $(AnyPolicy::$variant(_) => $name),+ }
             }
 
+            /// An empty one that begins with what this one began with.
+            pub fn another(&self) -> Self {
+                match self {
+                    AnyPolicy::Learned(policy) => AnyPolicy::Learned(policy.another()),
+                    policy => AnyPolicy::named(policy.name()).expect("it has a known name"),
+                }
+            }
+
+            /// An empty one that knows what this one learned.
+            pub fn emptied(&self) -> Self {
+                match self {
+                    AnyPolicy::Learned(policy) => AnyPolicy::Learned(policy.emptied()),
+                    policy => policy.another(),
+                }
+            }
+
             /// Its inside.
             pub fn inspect(&self) -> &dyn Inspect {
                 match self { $(AnyPolicy::$variant(policy) => policy),+ }

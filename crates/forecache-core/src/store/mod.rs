@@ -43,6 +43,8 @@ pub struct Store<K: Key, V> {
     entries: Vec<Option<Entry<K, V>>>,
     free: Vec<Slot>,
     idle: Vec<Idle>,
+    /// By slot, once one was other than 1.
+    costs: Vec<f32>,
     policy: Rooms,
     budget: Budget,
     by_entries: bool,
@@ -88,6 +90,7 @@ impl<K: Key, V> Store<K, V> {
             entries: Vec::new(),
             free: Vec::new(),
             idle: Vec::new(),
+            costs: Vec::new(),
             policy: Rooms::new(policy),
             budget,
             by_entries: budget.max_entries.is_some(),
@@ -354,7 +357,15 @@ impl<K: Key, V> Store<K, V> {
         let hash_of = |slot: Slot| entries[slot as usize].as_ref().map_or(0, |entry| spread(entry.namespace, entry.key.hash()));
         self.index.insert(spread(namespace, lookup.hash), slot, hash_of);
         self.tags.set(slot, options.tags);
+        self.note_cost(slot, options.cost);
         slot
+    }
+
+    fn note_cost(&mut self, slot: Slot, cost: f32) {
+        if cost != 1.0 || !self.costs.is_empty() {
+            grow(&mut self.costs, slot, 1.0);
+            self.costs[slot as usize] = cost;
+        }
     }
 
     /// When an entry in `slot` ends that is stored now; what only a time to idle needs is noted beside it.
@@ -424,6 +435,7 @@ impl<K: Key, V> Store<K, V> {
         }
         self.tags.remove(slot);
         self.tags.set(slot, options.tags);
+        self.note_cost(slot, options.cost);
         match deadline {
             NEVER => self.wheel.cancel(slot),
             _ => self.wheel.schedule(slot, deadline, self.clock.now()),
@@ -509,7 +521,7 @@ impl<K: Key, V> Store<K, V> {
         let entry = self.entry(slot);
         Meta {
             weight: self.policy_weight(entry.weight),
-            cost: 1.0,
+            cost: self.costs.get(slot as usize).copied().unwrap_or(1.0),
             owner: entry.owner,
             room: self.owners.room_of(entry.owner),
             group: entry.group,

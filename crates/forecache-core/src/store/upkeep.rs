@@ -5,7 +5,7 @@ use super::{Key, Lookup, Store};
 use crate::expiry::NEVER;
 use crate::index::Index;
 use crate::list::{Slot, grow};
-use crate::policy::{AnyPolicy, Cause, Change, Meta};
+use crate::policy::{Cause, Change, Meta};
 use crate::rooms::Rooms;
 
 impl<K: Key, V> Store<K, V> {
@@ -88,7 +88,7 @@ impl<K: Key, V> Store<K, V> {
         }
     }
 
-    /// Removes everything, gives the memory back, and says how many entries were live.
+    /// Removes everything, gives the memory back, and says how many entries were live. What the policy learned stays.
     pub fn clear(&mut self, gone: &mut Vec<Removed<K, V>>) -> usize {
         let (mut tape, mut live) = (self.tape.take(), 0);
         for slot in 0..self.entries.len() as Slot {
@@ -98,9 +98,9 @@ impl<K: Key, V> Store<K, V> {
                 gone.push(self.take(slot, ended.unwrap_or(Cause::Explicit)));
             }
         }
-        (self.index, self.entries, self.free, self.idle) = Default::default();
+        (self.index, self.entries, self.free, self.idle, self.costs) = Default::default();
         (self.wheel, self.tags, self.sweep) = Default::default();
-        self.policy = Rooms::new(AnyPolicy::named(self.policy.base().name()).expect("it has a known name"));
+        self.policy = Rooms::new(self.policy.base().emptied());
         self.tell_capacity();
         if let Some(tape) = &mut tape {
             tape.clear(self.clock.now());
@@ -267,6 +267,7 @@ impl<K: Key, V> Store<K, V> {
             + self.entries.capacity() * size_of::<Option<Entry<K, V>>>()
             + self.free.capacity() * size_of::<Slot>()
             + self.idle.capacity() * size_of::<Idle>()
+            + self.costs.capacity() * size_of::<f32>()
             + self.policy.allocated()
             + self.wheel.allocated()
     }

@@ -14,6 +14,7 @@
 
 mod counting;
 mod residents;
+mod sampling;
 #[cfg(test)]
 mod tests;
 mod worth;
@@ -24,7 +25,7 @@ use crate::learn::features::{History, Scale};
 use crate::learn::ghosts::Ghosts;
 use crate::learn::model::Model;
 use crate::learn::prior::Prior;
-use crate::learn::sampling::{RUNNERS_UP, Random, Worst};
+use crate::learn::sampling::Pool;
 use crate::list::{NONE, grow};
 use std::sync::Arc;
 use worth::{LOOSE, NEVER, deadline};
@@ -48,12 +49,10 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { candidates: 48, ghosts: 7, counted: 1024, epochs: (256, 8192), fades: 0.05, size: 1.0 }
+        Settings { candidates: 24, ghosts: 7, counted: 512, epochs: (256, 8192), fades: 0.05, size: 1.0 }
     }
 }
 
-/// Random entries that are drawn, at most.
-const MOST_DRAWN: usize = 128;
 /// How many times the room of its victim a newcomer may take unasked.
 const SEVERAL: f32 = 4.0;
 /// How often, in requests, something is looked after however few entries come.
@@ -102,8 +101,9 @@ pub struct Learned {
     clock: (u64, u64),
     /// What a request takes.
     pace: f32,
-    random: Random,
-    runners_up: [Slot; RUNNERS_UP],
+    /// Where to look next for a victim.
+    hand: usize,
+    pool: Pool,
     newcomer: Slot,
 }
 
@@ -134,11 +134,22 @@ impl Learned {
             full: false,
             clock: (0, 0),
             pace: 0.0,
-            random: Random::default(),
-            runners_up: [NONE; RUNNERS_UP],
+            pool: Pool::default(),
             newcomer: NONE,
+            hand: 0,
             settings,
         }
+    }
+
+    /// An empty one with the same prior and settings.
+    pub fn another(&self) -> Self {
+        Learned::with(self.model.prior().clone(), self.settings.clone())
+    }
+
+    /// An empty one with the same model, which is about entries of any keys. Ghosts are of those that were there.
+    pub fn emptied(&self) -> Self {
+        let Learned { ref model, came, epoch, share, clock, pace, .. } = *self;
+        Learned { model: model.clone(), came, epoch, share, clock: (clock.0, clock.0), pace, ..self.another() }
     }
 
     /// The usual one with this prior.
@@ -237,34 +248,26 @@ impl Policy for Learned {
         self.remember(gone.fingerprint, history, watched);
     }
 
-    fn victim(&mut self, _newcomer: Option<u64>) -> Option<Slot> {
+    fn victim(&mut self, newcomer: Option<u64>) -> Option<Slot> {
         if !self.full {
             self.full = true;
             self.rescale();
             self.fit_ghosts();
         }
-        let mut worst = Worst::default();
         if self.residents.len() <= self.settings.candidates {
-            (0..self.residents.len()).for_each(|place| worst.see(self.worth(place), place as u32));
-        } else {
-            for slot in self.runners_up.into_iter().chain([self.newcomer]) {
-                // A slot that was emptied since has no place, or another entry, which is as good as a random one.
-                if let Some(&place) = self.places.get(slot as usize).filter(|&&place| place != NONE) {
-                    worst.see(self.worth(place as usize), place);
-                }
-            }
-            // All are drawn before any is looked at, so that the processor waits for memory once.
-            let mut drawn = [0; MOST_DRAWN];
-            let drawn = &mut drawn[..self.settings.candidates.saturating_sub(RUNNERS_UP + 1).min(MOST_DRAWN)];
-            drawn.iter_mut().for_each(|place| *place = self.random.below(self.residents.len()));
-            for &mut place in drawn {
-                worst.see(self.worth(place), place as u32);
+            let worst = (0..self.residents.len()).min_by(|&one, &other| self.worth(one).total_cmp(&self.worth(other)))?;
+            return Some(self.residents[worst].slot);
+        }
+        if let Some(newcomer) = newcomer.map(short) {
+            self.ghosts[usize::from(!self.is_counted(newcomer))].prefetch(newcomer);
+        }
+        loop {
+            self.look_around();
+            // All that were kept may have left meanwhile.
+            if let Some(slot) = self.worst_kept() {
+                return Some(slot);
             }
         }
-        let (victim, runners_up) = worst.split();
-        let slot = |place: u32| self.residents.get(place as usize).map(|resident| resident.slot);
-        self.runners_up = runners_up.map(|place| slot(place).unwrap_or(NONE));
-        slot(victim)
     }
 
     /// Refused is what would take the room of several entries that are each worth more for theirs: they wouldn't come back when it is evicted

@@ -98,3 +98,63 @@ fn ages_stay_right_when_the_count_of_requests_begins_anew() {
     policy.rest();
     assert_eq!(policy.now.wrapping_sub(policy.histories[0].last), 1 << 31);
 }
+
+/// Asks for keys as a store bounded by entries would; says how many were hits.
+fn hits_of(policy: &mut Learned, capacity: u32, keys: impl Iterator<Item = u32>) -> u32 {
+    policy.configure(Change::Capacity(capacity.into()));
+    let (mut slot_of, mut key_of) = (std::collections::HashMap::new(), Vec::new());
+    let mut hits = 0;
+    for key in keys {
+        if let Some(&slot) = slot_of.get(&key) {
+            policy.on_hit(slot);
+            hits += 1;
+            continue;
+        }
+        let slot = if key_of.len() < capacity as usize {
+            key_of.push(key);
+            key_of.len() as Slot - 1
+        } else {
+            let victim = policy.victim(Some(fingerprint(key))).unwrap();
+            policy.on_remove(victim, Cause::Size);
+            slot_of.remove(&std::mem::replace(&mut key_of[victim as usize], key));
+            victim
+        };
+        policy.on_insert(slot, fingerprint(key), &Meta::of_weight(1));
+        slot_of.insert(key, slot);
+    }
+    hits
+}
+
+#[test]
+fn what_was_learned_outlives_the_entries() {
+    let rounds = |rounds| (0..rounds).flat_map(|_| 0..240);
+    let fresh = || Learned::with_prior(Arc::new(Prior::none()));
+    let mut taught = fresh();
+    hits_of(&mut taught, 200, rounds(50));
+    let begins = hits_of(&mut fresh(), 200, rounds(2));
+    let goes_on = hits_of(&mut taught.emptied(), 200, rounds(2));
+    let again = hits_of(&mut taught.another(), 200, rounds(2));
+    assert!(goes_on > begins + 20, "{goes_on} hits and {begins}");
+    assert_eq!(again, begins);
+}
+
+#[test]
+fn an_entry_takes_at_most_a_hundred_bytes_with_all_ghosts() {
+    let mut policy = Learned::default();
+    hits_of(&mut policy, 100_000, 0..150_000);
+    assert!(policy.ghosts.iter().map(Ghosts::room).sum::<usize>() >= 700_000);
+    assert!(policy.allocated() <= 100 * 100_000, "{} bytes", policy.allocated());
+}
+
+#[test]
+fn an_entry_is_evicted_though_all_that_were_kept_for_it_have_left() {
+    let mut policy = holding(&[Meta::of_weight(1); 1000]);
+    policy.victim(None).unwrap();
+    for _ in 0..999 {
+        let slot = policy.victim(None).unwrap();
+        policy.on_remove(slot, Cause::Explicit);
+    }
+    let last = policy.victim(None).unwrap();
+    policy.on_remove(last, Cause::Explicit);
+    assert_eq!(policy.victim(None), None);
+}

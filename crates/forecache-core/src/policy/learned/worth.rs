@@ -31,7 +31,7 @@ impl Learned {
         }
         let deadline = u64::from(resident.deadline & !LOOSE) << TICK;
         if deadline <= self.clock.0 {
-            return f32::NEG_INFINITY;
+            return 0.0;
         }
         let horizon = (deadline - self.clock.0) as f32 / self.pace;
         self.model.worth_within(class, age, horizon) * resident.density

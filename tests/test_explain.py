@@ -15,6 +15,7 @@ WORDS = {
     "lfu": "least frequently used: no hit since it came",
     "s3fifo": "no hit",
     "arc": "asked for once",
+    "random": "drawn at random",
     "sieve": "no hit since the hand last passed",
     "clock2q+": "no hit",
     "tinylfu": "counted lately",

@@ -88,7 +88,8 @@ def test_less_than_one_object_is_said_on_stderr(trace):
     [
         (
             ["--policy", "lru,best"],
-            "policy: got 'best'; allowed: lru, lfu, random, s3fifo, arc, sieve, clock2q+, tinylfu, adaptive, learned, belady, all",
+            "policy: got 'best'; allowed: lru, lfu, random, s3fifo, arc, sieve, clock2q+, tinylfu, adaptive, learned, "
+            "belady, all",
         ),
         (["--sizes", "0.1,big"], "sizes: got 'big'; allowed: shares of the unique objects"),
         (["--sizes", "7"], "sizes: got 7.0; allowed: shares of the unique objects"),

@@ -127,7 +127,8 @@ fn main() {
         row(name, &subjects, &whole, &usual);
     }
     leave_out(Part::None);
-    row("the prior: corrections alone", &subjects, &vec![Arc::new(Prior::none()); groups.len()], &usual);
+    let none: Vec<_> = groups.iter().map(|_| Arc::new(Prior::none())).collect();
+    row("the prior: corrections alone", &subjects, &none, &usual);
     for (name, ghosts) in [("more than three ghosts to an entry", 3), ("more than one ghost to an entry", 1)] {
         row(name, &subjects, &whole, &Settings { ghosts, ..usual.clone() });
     }

@@ -184,6 +184,40 @@ def test_what_is_no_file_is_not_waited_for(path, make, caplog):
     assert str(path) in learning(model=path).stats().model.reason
 
 
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["directory", "pipe"])
+def test_what_is_no_file_is_not_replaced(path, make, tmp_path):
+    make(path)
+    before = path.stat().st_mode
+    with pytest.raises(OSError, match="no plain file"):
+        learning().model.save(path)
+    assert path.stat().st_mode == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("there", "replaced"), [(b"somebody's notes", False), (b"", True), (Prior.none().write()[:-1], True)])
+def test_only_models_are_replaced_unasked(path, saver, there, replaced):
+    path.write_bytes(there)
+    cache = learning(model=path, save_interval=1, update_interval=256)
+    play(cache, 0, 3000)
+    saver.time = 2
+    saver.look()
+    told = cache.stats().model
+    assert told.saved == replaced
+    assert (told.reason is None) == replaced
+    cache.close()
+    assert (content(path) != there) == replaced
+    learning(model=path).model.save()
+    assert learning(model=path).stats().model.origin == str(path), "whoever says so replaces it"
+
+
+@pytest.mark.parametrize("wrong", ["", "\0", "\ud800", 5, b"x"])
+def test_what_can_be_no_path_is_an_error(wrong):
+    cache = learning()
+    for take in (cache.model.save, cache.model.load, lambda path: learning(model=path)):
+        with pytest.raises(ConfigError, match="allowed: a path for a file"):
+            take(wrong)
+
+
 def test_a_file_that_isnt_there_is_an_error_unless_it_will_be_made(path, saver):
     with pytest.raises(ConfigError, match=r"model: got '.*app.fcm'; allowed: a file that exists; with save_interval"):
         learning(model=path)

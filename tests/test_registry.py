@@ -1,6 +1,7 @@
 """A registry keeps models under names and versions, in a directory or a tier, for several processes at once."""
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -9,7 +10,7 @@ from test_by_url import url_of
 from test_cli_replay import forecache
 from test_replay import write, zipf
 
-from forecache import Cache, ConfigError, registry
+from forecache import Cache, ConfigError, registry, replays
 from forecache._core import Prior
 from forecache.registry import Registry, resolve, version_of
 from forecache.replays import replay
@@ -120,7 +121,7 @@ def test_an_unknown_version_is_told_which_there_are(local):
 def test_what_is_no_model_is_not_taken(local, tmp_path):
     large = tmp_path / "large.fcm"
     large.write_bytes(b"x" * (registry.LARGEST + 1))
-    for model, message in [(b"no model", "is no prior"), (NONE[:-1], "bytes; expected"), (large, "at most 1048576 bytes")]:
+    for model, message in [(b"no model", "is no model"), (NONE[:-1], "bytes; expected"), (large, "at most 1048576 bytes")]:
         with pytest.raises(ConfigError, match=message):
             local.push(model, "vm")
     with pytest.raises(ConfigError, match="a file that can be read"):
@@ -177,6 +178,32 @@ def test_a_spec_is_a_path_or_a_name(tmp_path, monkeypatch):
     for absent in ("absent.fcm", "sub/absent", "absent"):
         with pytest.raises(ConfigError, match=f"model: got '{absent}'"):
             resolve(absent)
+
+
+def test_a_name_that_isnt_there_is_told_the_nearest(local):
+    with pytest.raises(ConfigError, match="none yet: push one first"):
+        local.get("vn-images")
+    local.push(NONE, "vm-images")
+    for wrong in ("vn-images", f"vn-images@{'0' * 16}"):
+        with pytest.raises(ConfigError, match=r"did you mean vm-images\?"):
+            local.get(wrong)
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["directory", "pipe"])
+def test_what_is_no_file_is_not_waited_for(local, tmp_path, make):
+    path = tmp_path / "model.fcm"
+    make(path)
+    takes = (resolve, lambda path: local.push(path, "vm"), lambda path: Cache(shadow=path), replays.read_prior)
+    for take in takes:
+        with pytest.raises(ConfigError, match=r"'.*model.fcm' is no file"):
+            take(path)
+
+
+def test_a_shadow_that_is_no_model_is_told_by_its_name(tmp_path):
+    path = tmp_path / "model.fcm"
+    path.write_bytes(b"nonsense")
+    with pytest.raises(ConfigError, match=r"shadow: '.*model.fcm' is no model"):
+        Cache(shadow=path)
 
 
 def test_a_registry_is_where_the_environment_says_or_among_the_users_data(tmp_path, monkeypatch):

@@ -423,6 +423,7 @@ def _model(field: str, spec: str) -> Prior:
     from forecache import registry
 
     try:
-        return Prior.read(registry.resolve(spec))
+        content = registry.resolve(spec)
     except ConfigError as error:
-        raise ConfigError(f"{field}: {error}") from None
+        raise ConfigError(f"{field}: {str(error).removeprefix('model: ')}") from None
+    return Prior.read(content, f"{field}: {spec!r}")

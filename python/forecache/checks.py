@@ -97,9 +97,16 @@ def text(field: str, value: str) -> str:
 
 def path(field: str, value: str | os.PathLike[str] | None, allowed: str = "a path for a socket, or a directory") -> str | None:
     """A path as a str, or None."""
-    if value is None:
-        return None
+    return None if value is None else named(field, value, allowed)
+
+
+def named(field: str, value: str | os.PathLike[str], allowed: str) -> str:
+    """A path as a str that the file system can have."""
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else value
     if not isinstance(path, str) or not path or "\0" in path:
         raise wrong(field, value, allowed)
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise wrong(field, value, allowed) from None
     return path

@@ -7,6 +7,7 @@ service from starting.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from forecache import checks
 from forecache._core import Prior
 from forecache.errors import CacheClosed, ConfigError
 from forecache.events import ModelFailed
@@ -156,6 +158,7 @@ def keep(cache: Cache) -> None:
         return
     try:
         if _updates(cache) > kept.seen:
+            _check_ours(kept.path)
             Model(cache).save()
     except CacheClosed:
         return
@@ -165,20 +168,36 @@ def keep(cache: Cache) -> None:
         cache._hub.tell(ModelFailed(kept.path, kept.reason))
 
 
-def read(path: str) -> Prior:
+def _check_ours(path: str) -> None:
+    """A path that was misspelt may lead to what somebody needs: only models, whole or damaged, are replaced unasked."""
+    magic = Prior.none().write()[:8]
+    with suppress(FileNotFoundError, ConfigError):
+        if content(path, len(magic)) not in (b"", magic):
+            raise FileExistsError(errno.EEXIST, "no model, so it isn't replaced; delete it, or name another path", path)
+
+
+def read(path: str, field: str = "model") -> Prior:
     """The model at `path`. Raises `ConfigError` that says what is wrong with the file, and `OSError` if it can't be read."""
+    return Prior.read(content(path, Prior.LENGTH + 1, field), f"{field}: the file {path!r}")
+
+
+def content(path: str, most: int, field: str = "model") -> bytes:
+    """The first bytes of the file at `path`. Raises `ConfigError` if it isn't a plain file, and `OSError` if it can't be read."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would be waited for
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise ConfigError(f"model: {path!r} is no file")
+        raise ConfigError(f"{field}: {path!r} is no file")
     with os.fdopen(handle, "rb") as file:
-        content = file.read(Prior.LENGTH + 1)
-    return Prior.read(content, f"model: the file {path!r}")
+        return file.read(most)
 
 
 def write(path: str, model: Prior) -> None:
-    """Has the file at `path` hold this model, whole or not at all. Raises `OSError` if it can't be written."""
+    """Has the file at `path` hold this model, whole or not at all. Raises `OSError` if it can't be written, also where something
+    is that is no plain file: a device or a pipe would be gone for all others."""
     path = os.path.realpath(path)
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  pathlib isn't imported for this
+            raise FileExistsError(errno.EEXIST, "no plain file, so it isn't replaced", path)
     directory, name = os.path.split(path)
     beside = os.path.join(directory, f".{name}.{secrets.token_hex(8)}")  # noqa: PTH118  pathlib isn't imported for this
     try:
@@ -207,7 +226,4 @@ def _named(path: str | os.PathLike[str] | None, kept: Kept) -> str:
         if kept.path is None:
             raise wrong("path", None, "a path for a file, since the cache was made without model=…")
         return kept.path
-    named = os.fspath(path)
-    if not isinstance(named, str) or not named or "\0" in named:
-        raise wrong("path", path, "a path for a file")
-    return named
+    return checks.named("path", path, "a path for a file")

@@ -27,9 +27,10 @@ from typing import Any, TypeAlias
 
 from forecache._core import Prior
 from forecache.errors import ConfigError
+from forecache.model import content as plain
 from forecache.shelves import Directory, Shelf, Tiered
 from forecache.sources import REGISTRY
-from forecache.units import wrong
+from forecache.units import nearest, wrong
 
 __all__ = ["LARGEST", "REGISTRY", "Model", "Registry", "beside", "default", "note", "resolve"]
 
@@ -134,8 +135,8 @@ class Registry:
         name, version = self._version(spec)
         content = self._shelf.read(f"{name}/{version}.fcm", LARGEST)
         if content is None:
-            known = ", ".join(model.spec for model in self.list(name)) or "nothing of that name is there: push it first"
-            raise wrong("model", spec, known)
+            known = ", ".join(model.spec for model in self.list(name))
+            raise wrong("model", spec, known) if known else self._unknown(spec)
         if version_of(content) != version:
             raise ConfigError(f"model: {name}@{version} is damaged: its content isn't what its version says; push it again")
         return content
@@ -214,8 +215,13 @@ class Registry:
             return name, version
         uses = self._uses(name)
         if not uses:
-            raise wrong("model", spec, f"a name that is in {self._shelf.name}, a path, or name@version")
+            raise self._unknown(spec)
         return name, uses[-1]["version"]
+
+    def _unknown(self, spec: str) -> ConfigError:
+        names = sorted({model.name for model in self.list()})
+        known = nearest(spec.partition("@")[0], names, names[:20]) if names else "none yet: push one first"
+        return wrong("model", spec, f"a path, or a name that is in {self._shelf.name}: {known}")
 
 
 def resolve(spec: Where, registry: Registry | Where | None = None) -> bytes:
@@ -272,8 +278,9 @@ def _is_path(spec: str) -> bool:
 
 def _file(path: Where) -> bytes:
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(LARGEST + 1)
+        content = plain(os.fspath(path), LARGEST + 1)
+    except ConfigError:
+        raise
     except (OSError, ValueError, TypeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise wrong("model", path, f"a file that can be read ({why}), or name@version of a registry") from None

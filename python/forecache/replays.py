@@ -14,6 +14,7 @@ from forecache import machine, optimum
 from forecache._core import ALIASES, POLICIES, Prior, Tally, Trace, simulate
 from forecache._core import belady as optimal
 from forecache.errors import TraceError
+from forecache.model import read
 from forecache.optimum import Counts, Optimum
 from forecache.traces import TracePath, open_trace
 from forecache.units import Size, parse_size, wrong
@@ -164,7 +165,7 @@ def read_prior(given: TracePath | Prior | None) -> Prior | None:
     if os.fspath(given) == "none":
         return Prior.none()
     try:
-        return Prior.read(Path(given).read_bytes())
+        return read(os.fspath(given), "prior")
     except OSError as error:
         raise wrong("prior", os.fspath(given), f'a file that can be read, or "none" ({error.strerror})') from None
 

@@ -41,20 +41,20 @@ impl Said {
         tti: Option<&Bound<'_, PyAny>>,
         tags: Option<&Bound<'_, PyAny>>,
         owner: Option<&str>,
-        cost: Option<f32>,
+        cost: Option<f64>,
         immutable: bool,
         pin: bool,
     ) -> PyResult<Self> {
         let cost = cost.unwrap_or(1.0);
-        if !(cost >= 0.0 && cost.is_finite()) {
-            return Err(config_error(py, format!("cost: expected a finite number >= 0, got {cost}")));
+        if !(0.0..=f64::from(f32::MAX)).contains(&cost) {
+            return Err(config_error(py, format!("cost: expected a number from 0 to 3.4e38, got {cost:?}")));
         }
         Ok(Said {
             ttl: ttl.map(|time| duration(time, "ttl")).transpose()?,
             tti: tti.map(|time| duration(time, "tti")).transpose()?,
             owner: owner.map(Into::into),
             tags: tags.map_or_else(|| Ok(Vec::new()), self::tags)?,
-            cost,
+            cost: cost as f32,
             immutable,
             pin,
         })

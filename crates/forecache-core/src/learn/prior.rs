@@ -34,7 +34,7 @@ impl Prior {
     /// What a file holds.
     pub fn read(file: &[u8]) -> Result<Self, String> {
         if file.len() < HEADER || &file[..8] != MAGIC {
-            return Err("is no prior; expected a file that `forecache train --prior` wrote".into());
+            return Err("is no model; expected a file that `forecache train` or `cache.model.save` wrote".into());
         }
         let number = |at: usize| u16::from_le_bytes([file[at], file[at + 1]]);
         if number(8) != VERSION {
@@ -130,8 +130,8 @@ mod tests {
             file[at] = byte;
             Prior::read(&file).unwrap_err()
         };
-        assert!(Prior::read(b"").unwrap_err().contains("is no prior"));
-        assert!(changed(0, b'X').contains("is no prior"));
+        assert!(Prior::read(b"").unwrap_err().contains("is no model"));
+        assert!(changed(0, b'X').contains("is no model"));
         assert!(changed(8, 9).contains("version 9; this forecache reads version 1"));
         assert!(changed(10, 4).contains("has 260 x 44 numbers"));
         assert!(changed(99, good[99] ^ 1).contains("checksum"));

@@ -76,7 +76,7 @@ impl Memory {
         tti: Option<&Bound<'_, PyAny>>,
         tags: Option<&Bound<'_, PyAny>>,
         owner: Option<&str>,
-        cost: Option<f32>,
+        cost: Option<f64>,
         immutable: bool,
         pin: bool,
     ) -> PyResult<Option<i64>> {
@@ -107,7 +107,7 @@ impl Memory {
         tti: Option<&Bound<'_, PyAny>>,
         tags: Option<&Bound<'_, PyAny>>,
         owner: Option<&str>,
-        cost: Option<f32>,
+        cost: Option<f64>,
         immutable: bool,
         pin: bool,
     ) -> PyResult<(usize, i64, usize, Vec<Keys<'py>>)> {
@@ -192,7 +192,7 @@ impl Memory {
         tti: Option<&Bound<'_, PyAny>>,
         tags: Option<&Bound<'_, PyAny>>,
         owner: Option<&str>,
-        cost: Option<f32>,
+        cost: Option<f64>,
         immutable: bool,
         pin: bool,
     ) -> PyResult<Entry> {

@@ -164,7 +164,8 @@ def read_prior(given: TracePath | Prior | None) -> Prior | None:
     if os.fspath(given) == "none":
         return Prior.none()
     try:
-        return Prior.read(Path(given).read_bytes())
+        with Path(given).open("rb") as file:
+            return Prior.read(file.read(Prior.LENGTH + 1))
     except OSError as error:
         raise wrong("prior", os.fspath(given), f'a file that can be read, or "none" ({error.strerror})') from None
 

@@ -15,8 +15,8 @@ process noted after that is still owed, and isn't noted again: that is what make
 
 What is written reaches the disk when the system sees fit, but for the word `dirty`, which is synced before. So after a crash of
 the machine it is known that something was owed and may be lost: another boot id and `dirty`. Then everything is owed. When all is
-settled `dirty` stays for a while, so that a tier that refuses writes, which is owed to and settled with each of them, doesn't have
-the disk sync each time, and no note has to do without.
+settled `dirty` stays for a while: so a tier that refuses writes, which is owed to and settled with each of them, doesn't have the
+disk sync each time, and no note has to do without.
 """
 
 from __future__ import annotations

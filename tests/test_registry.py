@@ -141,6 +141,43 @@ def test_a_damaged_model_is_refused_by_its_hash(local, tmp_path):
     assert local.get(spec) == NONE
 
 
+def test_a_damaged_model_that_is_huge_is_never_said_to_be_pushed(local, tmp_path):
+    local.push(NONE, "vm")
+    (file,) = (tmp_path / "models").glob("vm/*.fcm")
+    file.write_bytes(b"x" * (registry.LARGEST + 1))
+    with pytest.raises(ConfigError, match="damaged and can't be replaced; delete it and push again"):
+        local.push(NONE, "vm")
+
+
+def test_a_place_that_takes_nothing_is_given_up(local, monkeypatch):
+    specs = [local.push(model, "vm") for model in (NONE, SHIPPED)]
+    monkeypatch.setattr(local._shelf, "exchange", lambda *_: False)
+    with pytest.raises(ConfigError, match=r"didn't take vm/used\.json; expected a place with room"):
+        local.use(specs[1])
+
+
+@pytest.mark.parametrize("name", ["model.fcm", "model.fcm.json"])
+def test_a_pipe_is_not_waited_for(local, tmp_path, name):
+    file = tmp_path / "model.fcm"
+    file.write_bytes(NONE)
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    if name == "model.fcm":
+        with pytest.raises(ConfigError, match="it is no regular file"):
+            local.push(file, "vm")
+    else:
+        assert [local.push(file, "vm")] == [model.spec for model in local.list()]
+
+
+def test_files_are_as_open_as_the_user_lets_them_be(local, tmp_path):
+    before = os.umask(0o077)
+    try:
+        local.push(NONE, "vm")
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "models" / "vm").iterdir()} == {0o600}
+
+
 @pytest.mark.parametrize("content", [b"{", b"7", b'["a"]', b'[{"version": "../x"}]', b"[" * 100_000])
 def test_a_damaged_history_says_so(local, tmp_path, content):
     local.push(NONE, "vm")
@@ -193,16 +230,15 @@ def test_a_name_that_isnt_there_is_told_the_nearest(local):
 def test_what_is_no_file_is_not_waited_for(local, tmp_path, make):
     path = tmp_path / "model.fcm"
     make(path)
-    takes = (resolve, lambda path: local.push(path, "vm"), lambda path: Cache(shadow=path), replays.read_prior)
-    for take in takes:
-        with pytest.raises(ConfigError, match=r"'.*model.fcm' is no file"):
+    for take in (resolve, lambda path: Cache(shadow=path), replays.read_prior):
+        with pytest.raises(ConfigError, match=r"got '.*model.fcm'; .* no regular file|Is a directory"):
             take(path)
 
 
 def test_a_shadow_that_is_no_model_is_told_by_its_name(tmp_path):
     path = tmp_path / "model.fcm"
     path.write_bytes(b"nonsense")
-    with pytest.raises(ConfigError, match=r"shadow: '.*model.fcm' is no model"):
+    with pytest.raises(ConfigError, match=r"shadow: the file '.*model.fcm' is no model"):
         Cache(shadow=path)
 
 

@@ -12,11 +12,10 @@ from forecache._core import MISSING, FakeClock, Memory, Prior
 from forecache.aio import AsyncCache
 from forecache.config import LEARNING, Config, Weigher
 from forecache.decorators import CachedMethods, Names
-from forecache.errors import ConfigError
 from forecache.events import Hub, Listener, OnRemove
 from forecache.flight import Flights
 from forecache.patterns import Groups, Owners
-from forecache.units import Duration, Size
+from forecache.units import Duration, Size, wrong
 from forecache.views import Items, Values, batches
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     | `owners` | None | what owners may claim, by pattern: `{"batch-*": -1, "web": Owner(priority=1, budget="200MB")}` |
     | `shadow` | None | a model to try in miniature beside the policy in force: `name@version` or a file; `stats().shadow` tells |
     | `reserve` | None | bytes of the host's or container's memory to leave free: `capacity` shrinks while less is left |
-    | `model` | None | a file with what a cache has learned, for the policy `learned` to begin with |
+    | `model` | None | what the policy `learned` begins with: a file that a cache saved, or `name@version` of a registry |
     | `learning_rate` | 0.05 | above 0, at most 1: how much less what was seen counts with each conclusion |
     | `update_interval` | 8192 | requests between two conclusions; or half the entries, if that is more |
     | `save_interval` | None | time after which what was learned is saved to `model`, and again at `close` |
@@ -170,8 +169,8 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
             from forecache.model import keep
             from forecache.saving import SAVER
 
-            SAVER.forget(self)
-            keep(self)
+            if SAVER.forget(self):
+                keep(self)
 
     @classmethod
     def from_url(cls: type[C], *urls: str, **options: Any) -> C:
@@ -366,9 +365,11 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
 
     def close(self) -> None:
         """Empties the cache and refuses all further calls. A recording under way ends, and its file is complete."""
-        self._keep()
-        self._detach()
-        super().close()
+        try:
+            self._keep()
+        finally:
+            self._detach()
+            super().close()
 
     def __enter__(self: C) -> C:
         return self
@@ -420,10 +421,9 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
 
 def _model(field: str, spec: str) -> Prior:
     """A model by its file or its name in the registry."""
-    from forecache import registry
+    from forecache.model import find
 
     try:
-        content = registry.resolve(spec)
-    except ConfigError as error:
-        raise ConfigError(f"{field}: {str(error).removeprefix('model: ')}") from None
-    return Prior.read(content, f"{field}: {spec!r}")
+        return find(spec, field)
+    except OSError as error:
+        raise wrong(field, spec, f"name, name@version, or a file that can be read ({error.strerror})") from None

@@ -7,18 +7,15 @@ service from starting.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import secrets
-import stat
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from forecache import checks
+from forecache import checks, files
 from forecache._core import Prior
-from forecache.errors import CacheClosed, ConfigError
+from forecache.errors import CacheClosed, ConfigError, UnknownModel
 from forecache.events import ModelFailed
 from forecache.flow import Call, Flow, arun
 from forecache.units import wrong
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
     from forecache.cache import Cache
     from forecache.config import Config
 
-__all__ = ["SHIPPED", "AsyncModel", "Kept", "Model", "read", "write"]
+__all__ = ["SHIPPED", "AsyncModel", "Kept", "Model", "find", "read"]
 
 SHIPPED = "shipped"
 """Where a model comes from that no file gave."""
@@ -38,10 +35,16 @@ class Kept:
     """What is known of a cache's model beside the model: where it came from, and whether it could be saved."""
 
     def __init__(self, config: Config) -> None:
-        """Reads the file that the configuration names. Raises `ConfigError` if there is none and none will be made."""
+        """Reads the model that the configuration names. Raises `ConfigError` if there is none and none will be made."""
         self.path, self.saving = config.model, config.save_interval is not None
+        self.is_file = self.path is not None and (self.saving or _is_path(self.path))
+        """Whether it is a file that was named, and no model of a registry."""
+        if self.path is not None and self.is_file:
+            self.path = os.path.abspath(self.path)  # noqa: PTH100  the same wherever the program goes; pathlib isn't imported for it
         self.origin, self.reason = SHIPPED, None  # type: str, str | None
         self.begun: Prior | None = None
+        self.refused = False
+        """Whether what the file holds is no model that can be read."""
         self.saved = 0
         self.seen = 0
         """Conclusions that had been drawn when it was saved or loaded last."""
@@ -50,13 +53,26 @@ class Kept:
 
     def _begin(self, path: str) -> None:
         try:
-            self.begun, self.origin = read(path), path
+            self.begun, self.origin = read(path) if self.is_file else find(path), path
         except FileNotFoundError:
             if not self.saving:
                 raise wrong("model", path, "a file that exists; with save_interval=… it will be made") from None
+        except UnknownModel:
+            raise
         except (ConfigError, OSError) as error:
-            self.reason = str(error)
+            self.reason, self.refused = str(error), self.is_file and isinstance(error, ConfigError)
             _log.warning("the cache begins with the model that ships: %s", self.reason)
+
+    def write(self, path: str, model: Prior) -> None:
+        """Has the file hold this model. What it was begun with, and refused, may be another's: it is kept as `.bad`."""
+        content = model.write()
+        if path == self.path and self.refused:
+            there = os.path.realpath(path)
+            with suppress(FileNotFoundError):
+                os.replace(there, f"{there}.bad")  # noqa: PTH105
+            self.refused = False
+        files.replace(path, content)
+        self.saved, self.reason = self.saved + 1, None
 
 
 class Model:
@@ -94,20 +110,21 @@ class Model:
         """
         kept = self._kept
         named, seen = _named(path, kept), _updates(self._cache)
-        write(named, self._cache._learned())
-        kept.saved, kept.reason = kept.saved + 1, None
+        if path is None and not kept.is_file:
+            raise wrong("path", None, f"a path for a file, since the model was {named!r} of a registry")
+        kept.write(named, self._cache._learned())
         if path is None:
             kept.seen = seen
 
     def load(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Goes by the model at `path`, or the one that the cache was made with, from now on, and forgets what was learned.
+        """Goes by the model at `path`, or the one that the cache was made with, from now on, and forgets what was learned. It may
+        be `name` or `name@version` of a registry (`forecache.registry`), too.
 
-        Entries stay. Raises `ConfigError` for a file that is no model, is damaged or of another version, `OSError` if it can't
-        be read; nothing has changed then.
+        Entries stay. Raises `ConfigError` for what is no model, is damaged or of another version, `OSError` if it can't be read;
+        nothing has changed then.
         """
-        kept = self._kept
-        named = _named(path, kept)
-        self._begin(read(named), named)
+        named = _named(path, self._kept)
+        self._begin(find(named), named)
 
     def reset(self) -> None:
         """Goes by the model that ships with the package from now on, and forgets what was learned. Entries stay."""
@@ -158,63 +175,44 @@ def keep(cache: Cache) -> None:
         return
     try:
         if _updates(cache) > kept.seen:
-            _check_ours(kept.path)
             Model(cache).save()
     except CacheClosed:
         return
-    except OSError as error:
-        kept.reason = str(error)
+    except Exception as error:  # a service goes on, whatever it was
+        kept.reason = str(error) or repr(error)
         _log.warning("what the cache has learned wasn't saved: %s", kept.reason)
         cache._hub.tell(ModelFailed(kept.path, kept.reason))
 
 
-def _check_ours(path: str) -> None:
-    """A path that was misspelt may lead to what somebody needs: only models, whole or damaged, are replaced unasked."""
-    magic = Prior.none().write()[:8]
-    with suppress(FileNotFoundError, ConfigError):
-        if content(path, len(magic)) not in (b"", magic):
-            raise FileExistsError(errno.EEXIST, "no model, so it isn't replaced; delete it, or name another path", path)
+def forked(cache: Cache) -> None:
+    """For the child of a fork: what was learned before is the parent's to save, which may know more when the child ends."""
+    with suppress(CacheClosed):
+        if cache._kept is not None:
+            cache._kept.seen = _updates(cache)
+
+
+def find(spec: str, field: str = "model") -> Prior:
+    """The model of a file, or of a registry: see `read` and `registry.resolve`. `field` is how errors begin."""
+    from forecache import registry
+
+    if _is_path(spec):
+        return read(spec, field)
+    try:
+        content = registry.resolve(spec)
+    except ConfigError as error:
+        raise type(error)(f"{field}: {str(error).removeprefix('model: ')}") from None
+    return Prior.read(content, f"{field}: {spec!r}")
 
 
 def read(path: str, field: str = "model") -> Prior:
     """The model at `path`. Raises `ConfigError` that says what is wrong with the file, and `OSError` if it can't be read."""
-    return Prior.read(content(path, Prior.LENGTH + 1, field), f"{field}: the file {path!r}")
+    return Prior.read(files.content(path, Prior.LENGTH + 1), f"{field}: the file {path!r}")
 
 
-def content(path: str, most: int, field: str = "model") -> bytes:
-    """The first bytes of the file at `path`. Raises `ConfigError` if it isn't a plain file, and `OSError` if it can't be read."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would be waited for
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise ConfigError(f"{field}: {path!r} is no file")
-    with os.fdopen(handle, "rb") as file:
-        return file.read(most)
+def _is_path(spec: str) -> bool:
+    from forecache import registry
 
-
-def write(path: str, model: Prior) -> None:
-    """Has the file at `path` hold this model, whole or not at all. Raises `OSError` if it can't be written, also where something
-    is that is no plain file: a device or a pipe would be gone for all others."""
-    path = os.path.realpath(path)
-    with suppress(FileNotFoundError):
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  pathlib isn't imported for this
-            raise FileExistsError(errno.EEXIST, "no plain file, so it isn't replaced", path)
-    directory, name = os.path.split(path)
-    beside = os.path.join(directory, f".{name}.{secrets.token_hex(8)}")  # noqa: PTH118  pathlib isn't imported for this
-    try:
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb") as file:  # noqa: PTH123
-            file.write(model.write())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)  # noqa: PTH105
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(beside)  # noqa: PTH108
-        raise
-    handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    return registry.is_path(spec)
 
 
 def _updates(cache: Cache) -> int:

@@ -25,14 +25,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from forecache import files
 from forecache._core import Prior
-from forecache.errors import ConfigError
-from forecache.model import content as plain
+from forecache.errors import ConfigError, UnknownModel
 from forecache.shelves import Directory, Shelf, Tiered
 from forecache.sources import REGISTRY
 from forecache.units import nearest, wrong
 
-__all__ = ["LARGEST", "REGISTRY", "Model", "Registry", "beside", "default", "note", "resolve"]
+__all__ = ["LARGEST", "REGISTRY", "Model", "Registry", "beside", "default", "is_path", "note", "resolve"]
 
 Where: TypeAlias = str | os.PathLike[str]
 Uses: TypeAlias = list[dict[str, str]]
@@ -40,6 +40,8 @@ Uses: TypeAlias = list[dict[str, str]]
 
 LARGEST = 1 << 20
 """Bytes that are read of a model, or of what is told of it, at most."""
+ATTEMPTS = 100
+"""How often a change is tried that others come before, or that the place doesn't take."""
 KEPT = 100
 """How many of those that were in use a name remembers."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
@@ -113,19 +115,22 @@ class Registry:
         """
         _check_name(name)
         if isinstance(model, bytes):
-            content = model
+            content, subject = model, "model: what was given"
         else:
-            content = _file(model)
+            content, subject = _file(model), f"model: the file {os.fspath(model)!r}"
             about = _told_beside(Path(model), content) if about is None else about
-        Prior.read(content)
+        Prior.read(content, subject)
         version = version_of(content)
         told = {"pushed": _now(), "by": _who(), "trained": dict(about or {})}
         text = json.dumps(told, indent=2).encode()
         if len(text) > LARGEST:
             raise wrong("about", f"{len(text)} bytes", f"at most {LARGEST} bytes as JSON")
-        there = self._put(f"{name}/{version}.fcm", content)
+        key = f"{name}/{version}.fcm"
+        there = self._put(key, content)
         if there != content:  # it was damaged
-            self._shelf.exchange(f"{name}/{version}.fcm", there, content)
+            self._shelf.exchange(key, there, content)
+            if self._shelf.read(key, LARGEST) != content:
+                raise ConfigError(f"registry: {key} in {self.name} is damaged and can't be replaced; delete it and push again")
         self._put(f"{name}/{version}.json", text)
         self._put(_used(name), _history([_use(version)]))
         return f"{name}@{version}"
@@ -136,7 +141,7 @@ class Registry:
         content = self._shelf.read(f"{name}/{version}.fcm", LARGEST)
         if content is None:
             known = ", ".join(model.spec for model in self.list(name))
-            raise wrong("model", spec, known) if known else self._unknown(spec)
+            raise _unknown(spec, known or self._names(spec))
         if version_of(content) != version:
             raise ConfigError(f"model: {name}@{version} is damaged: its content isn't what its version says; push it again")
         return content
@@ -197,11 +202,12 @@ class Registry:
         return there
 
     def _change(self, name: str, change: Callable[[Uses], Uses]) -> Uses:
-        while True:
+        for _ in range(ATTEMPTS):
             before = self._shelf.read(_used(name), LARGEST)
             uses = change(_parsed_uses(name, before))
             if self._shelf.exchange(_used(name), before, _history(uses[-KEPT:])):
                 return uses
+        raise ConfigError(f"registry: {self.name} didn't take {_used(name)}; expected a place with room for it")
 
     def _uses(self, name: str) -> Uses:
         return _parsed_uses(name, self._shelf.read(_used(name), LARGEST))
@@ -210,24 +216,25 @@ class Registry:
         name, at, version = spec.partition("@") if isinstance(spec, str) else (spec, "", "")
         _check_name(name)
         if at and not _VERSION.fullmatch(version):
-            raise wrong("model", spec, "name@version, the version being 16 digits of 0-9a-f")
+            raise _unknown(spec, "name@version, the version being 16 digits of 0-9a-f")
         if at:
             return name, version
         uses = self._uses(name)
         if not uses:
-            raise self._unknown(spec)
+            raise _unknown(spec, self._names(spec))
         return name, uses[-1]["version"]
 
-    def _unknown(self, spec: str) -> ConfigError:
+    def _names(self, spec: str) -> str:
+        """What could have been meant."""
         names = sorted({model.name for model in self.list()})
         known = nearest(spec.partition("@")[0], names, names[:20]) if names else "none yet: push one first"
-        return wrong("model", spec, f"a path, or a name that is in {self._shelf.name}: {known}")
+        return f"a path, or a name that is in {self._shelf.name}: {known}"
 
 
 def resolve(spec: Where, registry: Registry | Where | None = None) -> bytes:
     """The content of a model: of a file, if `spec` has a path separator or the suffix of one (.fcm, .fcp) or is there; else of a
     registry's `name` or `name@version`. Raises `ConfigError` for what can't be read; whether it is a model `Prior.read` says."""
-    if not isinstance(spec, str) or _is_path(spec):
+    if not isinstance(spec, str) or is_path(spec):
         return _file(spec)
     if isinstance(registry, Registry):
         return registry.get(spec)
@@ -265,33 +272,40 @@ def beside(path: Path) -> Path:
 def _told_beside(path: Path, content: bytes) -> Mapping[str, Any]:
     """Nothing if it is of another model."""
     try:
-        told = _parsed(beside(path).read_bytes()[:LARGEST]) or {}
+        told = _parsed(files.content(beside(path), LARGEST)) or {}
     except OSError:
         return {}
     trained = told.get("trained")
     return trained if told.get("version") == version_of(content) and isinstance(trained, dict) else {}
 
 
-def _is_path(spec: str) -> bool:
+def is_path(spec: str) -> bool:
+    """Whether it names a file, there or not, rather than a model of a registry."""
     return any(sep in spec for sep in (os.sep, os.altsep) if sep) or spec.endswith(_SUFFIXES) or Path(spec).is_file()
 
 
 def _file(path: Where) -> bytes:
     try:
-        content = plain(os.fspath(path), LARGEST + 1)
-    except ConfigError:
-        raise
+        content = files.content(path, LARGEST + 1)
     except (OSError, ValueError, TypeError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        raise wrong("model", path, f"a file that can be read ({why}), or name@version of a registry") from None
+        raise wrong(
+            "model",
+            os.fspath(path) if isinstance(path, os.PathLike) else path,
+            f"a file that can be read ({why}), or name@version of a registry",
+        ) from None
     if len(content) > LARGEST:
         raise wrong("model", os.fspath(path), f"a file that `forecache train` wrote, of at most {LARGEST} bytes")
     return content
 
 
+def _unknown(spec: object, allowed: str) -> UnknownModel:
+    return UnknownModel(str(wrong("model", spec, allowed)))
+
+
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise wrong("model", name, _NAMES)
+        raise _unknown(name, _NAMES)
 
 
 def _used(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,10 +14,10 @@ from forecache import machine, optimum
 from forecache._core import ALIASES, POLICIES, Prior, Tally, Trace, simulate
 from forecache._core import belady as optimal
 from forecache.errors import TraceError
-from forecache.model import read
+from forecache.model import find
 from forecache.optimum import Counts, Optimum
 from forecache.traces import TracePath, open_trace
-from forecache.units import Size, parse_size, wrong
+from forecache.units import Size, nearest, parse_size, wrong
 
 __all__ = ["BELADY", "SIZES", "Row", "replay"]
 
@@ -159,13 +159,14 @@ def replay(
 
 
 def read_prior(given: TracePath | Prior | None) -> Prior | None:
-    """What `learned` begins with: a prior, or a file that holds one, or "none"; None: what ships."""
+    """What `learned` begins with: a prior, a file that holds one, name or name@version of the registry, or "none"; None: what
+    ships."""
     if given is None or isinstance(given, Prior):
         return given
     if os.fspath(given) == "none":
         return Prior.none()
     try:
-        return read(os.fspath(given), "prior")
+        return find(os.fspath(given), "prior")
     except OSError as error:
         raise wrong("prior", os.fspath(given), f'a file that can be read, or "none" ({error.strerror})') from None
 
@@ -221,15 +222,12 @@ def _run(
         whole, right = (tally.requests, tally.whole_requests), (tally.evictions, tally.right_evictions)
         return Row(name, share, policy, capacity, by_bytes, *counts, *whole, skipped, *right)
 
-    pool = ThreadPoolExecutor(machine.cores())
-    try:
+    with machine.pool() as pool:
         futures: list[Future[Row]] = [pool.submit(run, job) for job in jobs]
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
             report(done)
         return [future.result() for future in futures]
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _warn(message: str) -> None:
@@ -242,7 +240,7 @@ def _policies(given: str | Iterable[str], belady: bool) -> list[str]:
     names = [name for each in asked for name in (POLICIES if each == "all" else [aliases.get(each, each)])]
     for name in names or [""]:
         if name not in (*POLICIES, BELADY):
-            raise wrong("policy", name, ", ".join((*POLICIES, BELADY, "all")))
+            raise wrong("policy", name, nearest(name, (*POLICIES, BELADY, "all")))
     if belady:
         names.append(BELADY)
     return list(dict.fromkeys(names))

@@ -155,7 +155,7 @@ def compare(
 def _prior(spec: str, models: Registry) -> Prior:
     if spec in ("shipped", "none"):
         return Prior.shipped() if spec == "shipped" else Prior.none()
-    return Prior.read(registries.resolve(spec, models))
+    return Prior.read(registries.resolve(spec, models), f"model: {spec!r}")
 
 
 def _cell(lru: Row, a: Row, b: Row) -> dict[str, Any]:

@@ -81,6 +81,12 @@ impl Rooms {
         Rooms { base: policy, others: Vec::new(), capacity: 0, places: Vec::new() }
     }
 
+    /// Empty ones that know what these have learned.
+    pub fn emptied(&self) -> Self {
+        let emptied = |room: &Room| Room { policy: room.policy.emptied(), slots: Vec::new(), free: Vec::new() };
+        Rooms { others: self.others.iter().map(emptied).collect(), ..Rooms::new(self.base.emptied()) }
+    }
+
     /// The policy of room 0; the others are of the same kind, and each learns from its own room: owners differ in what they ask for.
     pub fn base(&self) -> &AnyPolicy {
         &self.base
@@ -256,6 +262,7 @@ impl Rooms {
 mod tests {
     use super::*;
     use crate::owners::Claim;
+    use crate::policy::learned::Report;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -350,6 +357,17 @@ mod tests {
         store.fill("tenant-1", 50);
         assert_eq!((store.has("tenant-1"), store.has("anybody")), (20, 80));
         assert!(store.held.keys().any(|&slot| slot == store.next - 1), "the newest stays");
+    }
+
+    #[test]
+    fn rooms_that_are_emptied_keep_what_each_has_learned() {
+        let mut store = Store::new("learned");
+        store.rooms.configure(Change::Capacity(CAPACITY));
+        (0..2000).for_each(|_| assert!(store.set("high")));
+        let updates = |rooms: &Rooms| Report::of(rooms.policies()).unwrap().updates;
+        let emptied = store.rooms.emptied();
+        assert!(updates(&emptied) > 0 && updates(&emptied) == updates(&store.rooms));
+        assert_eq!(emptied.candidates(1, &store.owners), []);
     }
 
     #[test]

@@ -160,9 +160,10 @@ impl Learned {
 
     /// An empty one with the same model, which is about entries of any keys. Ghosts are of those that were there.
     pub fn emptied(&self) -> Self {
-        let Learned { ref model, ref judge, came, epoch, share, clock, pace, updates, spent, .. } = *self;
+        let Learned { ref model, ref judge, now, came, epoch, share, clock, pace, updates, spent, .. } = *self;
         let (model, judge, clock) = (model.clone(), judge.clone(), (clock.0, clock.0));
-        Learned { model, judge, came, epoch, share, clock, pace, updates, spent, ..self.fresh() }
+        // Requests are numbered on: those that wait for their judgement have an end.
+        Learned { model, judge, now, begin: now, came, epoch, share, clock, pace, updates, spent, ..self.fresh() }
     }
 
     /// The usual one with this prior.

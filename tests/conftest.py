@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hypothesis
 import pytest
 from object_home import Home
 from servers import process
@@ -19,6 +20,10 @@ from forecache import Cache
 from forecache.flow import Flow, arun, run
 from forecache.testing import FakeClock
 from forecache.tiers.tier import Now, wall_time
+
+# How long an example takes, or to make one, says how busy the machine is, and no more.
+hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("tests")
 
 T = TypeVar("T")
 PATIENCE = 20

@@ -28,6 +28,7 @@ from forecache.errors import (
     TierReadOnly,
     TierUnavailable,
     TraceError,
+    UnknownModel,
 )
 from forecache.events import ModelFailed, Refused, Removed, Resized, TierClosed, TierOpened
 from forecache.patterns import Group, Owner
@@ -82,6 +83,7 @@ __all__ = [
     "TierReadOnly",
     "TierUnavailable",
     "TraceError",
+    "UnknownModel",
     "ZMemory",
     "__version__",
     "advise",

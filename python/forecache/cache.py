@@ -57,7 +57,7 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
     | `owners` | None | what owners may claim, by pattern: `{"batch-*": -1, "web": Owner(priority=1, budget="200MB")}` |
     | `shadow` | None | a model to try in miniature beside the policy in force: `name@version` or a file; `stats().shadow` tells |
     | `reserve` | None | bytes of the host's or container's memory to leave free: `capacity` shrinks while less is left |
-    | `model` | None | a file with what a cache has learned, for the policy `learned` to begin with |
+    | `model` | None | what the policy `learned` begins with: a file that a cache saved, or `name@version` of a registry |
     | `learning_rate` | 0.05 | above 0, at most 1: how much less what was seen counts with each conclusion |
     | `update_interval` | 8192 | requests between two conclusions; or half the entries, if that is more |
     | `save_interval` | None | time after which what was learned is saved to `model`, and again at `close` |
@@ -420,9 +420,9 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
 
 def _model(field: str, spec: str) -> Prior:
     """A model by its file or its name in the registry."""
-    from forecache import registry
+    from forecache.model import find
 
     try:
-        return Prior.read(registry.resolve(spec))
+        return find(spec)
     except ConfigError as error:
         raise ConfigError(f"{field}: {error}") from None

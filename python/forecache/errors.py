@@ -32,6 +32,10 @@ class ConfigError(ForecacheError, ValueError):
     """An option is wrong; the message says which, what was given and what is allowed."""
 
 
+class UnknownModel(ConfigError):
+    """Nothing of that name, or of that version, is in the registry."""
+
+
 class TraceError(ForecacheError, ValueError):
     """A trace can't be read; the message says where."""
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from forecache._core import Prior
-from forecache.errors import CacheClosed, ConfigError
+from forecache.errors import CacheClosed, ConfigError, UnknownModel
 from forecache.events import ModelFailed
 from forecache.flow import Call, Flow, arun
 from forecache.units import wrong
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from forecache.cache import Cache
     from forecache.config import Config
 
-__all__ = ["SHIPPED", "AsyncModel", "Kept", "Model", "read", "write"]
+__all__ = ["SHIPPED", "AsyncModel", "Kept", "Model", "find", "read", "write"]
 
 SHIPPED = "shipped"
 """Where a model comes from that no file gave."""
@@ -36,7 +36,7 @@ class Kept:
     """What is known of a cache's model beside the model: where it came from, and whether it could be saved."""
 
     def __init__(self, config: Config) -> None:
-        """Reads the file that the configuration names. Raises `ConfigError` if there is none and none will be made."""
+        """Reads the model that the configuration names. Raises `ConfigError` if there is none and none will be made."""
         self.path, self.saving = config.model, config.save_interval is not None
         self.origin, self.reason = SHIPPED, None  # type: str, str | None
         self.begun: Prior | None = None
@@ -46,12 +46,21 @@ class Kept:
         if self.path is not None:
             self._begin(self.path)
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file that was named, and no model of a registry."""
+        from forecache import registry
+
+        return self.saving or (self.path is not None and registry.is_path(self.path))
+
     def _begin(self, path: str) -> None:
         try:
-            self.begun, self.origin = read(path), path
+            self.begun, self.origin = read(path) if self.is_file else find(path), path
         except FileNotFoundError:
             if not self.saving:
                 raise wrong("model", path, "a file that exists; with save_interval=… it will be made") from None
+        except UnknownModel:
+            raise
         except (ConfigError, OSError) as error:
             self.reason = str(error)
             _log.warning("the cache begins with the model that ships: %s", self.reason)
@@ -92,20 +101,22 @@ class Model:
         """
         kept = self._kept
         named, seen = _named(path, kept), _updates(self._cache)
+        if path is None and not kept.is_file:
+            raise wrong("path", None, f"a path for a file, since the model was {named!r} of a registry")
         write(named, self._cache._learned())
         kept.saved, kept.reason = kept.saved + 1, None
         if path is None:
             kept.seen = seen
 
     def load(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Goes by the model at `path`, or the one that the cache was made with, from now on, and forgets what was learned.
+        """Goes by the model at `path`, or the one that the cache was made with, from now on, and forgets what was learned. It may
+        be `name` or `name@version` of a registry (`forecache.registry`), too.
 
-        Entries stay. Raises `ConfigError` for a file that is no model, is damaged or of another version, `OSError` if it can't
-        be read; nothing has changed then.
+        Entries stay. Raises `ConfigError` for what is no model, is damaged or of another version, `OSError` if it can't be read;
+        nothing has changed then.
         """
-        kept = self._kept
-        named = _named(path, kept)
-        self._begin(read(named), named)
+        named = _named(path, self._kept)
+        self._begin(find(named), named)
 
     def reset(self) -> None:
         """Goes by the model that ships with the package from now on, and forgets what was learned. Entries stay."""
@@ -163,6 +174,13 @@ def keep(cache: Cache) -> None:
         kept.reason = str(error)
         _log.warning("what the cache has learned wasn't saved: %s", kept.reason)
         cache._hub.tell(ModelFailed(kept.path, kept.reason))
+
+
+def find(spec: str) -> Prior:
+    """The model of a file, or of a registry: see `read` and `registry.resolve`."""
+    from forecache import registry
+
+    return read(spec) if registry.is_path(spec) else Prior.read(registry.resolve(spec))
 
 
 def read(path: str) -> Prior:

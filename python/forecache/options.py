@@ -93,7 +93,8 @@ CACHE = {
     ),
     "model": Option(
         "none",
-        "a file with what a cache has learned, for `learned` to begin with: see [models](eviction.md#saving-loading-watching)",
+        "what `learned` begins with: a file [that a cache saved](eviction.md#saving-loading-watching), or `name` or "
+        "`name@version` of a [registry](models.md)",
     ),
     "learning_rate": Option(
         "0.05", "above 0, at most 1: how much less what was seen counts with each conclusion of `learned`", _REAL

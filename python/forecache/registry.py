@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from forecache._core import Prior
-from forecache.errors import ConfigError
+from forecache.errors import ConfigError, UnknownModel
 from forecache.shelves import Directory, Shelf, Tiered
 from forecache.sources import REGISTRY
 from forecache.units import wrong
 
-__all__ = ["LARGEST", "REGISTRY", "Model", "Registry", "beside", "default", "note", "resolve"]
+__all__ = ["LARGEST", "REGISTRY", "Model", "Registry", "beside", "default", "is_path", "note", "resolve"]
 
 Where: TypeAlias = str | os.PathLike[str]
 Uses: TypeAlias = list[dict[str, str]]
@@ -135,7 +135,7 @@ class Registry:
         content = self._shelf.read(f"{name}/{version}.fcm", LARGEST)
         if content is None:
             known = ", ".join(model.spec for model in self.list(name)) or "nothing of that name is there: push it first"
-            raise wrong("model", spec, known)
+            raise _unknown(spec, known)
         if version_of(content) != version:
             raise ConfigError(f"model: {name}@{version} is damaged: its content isn't what its version says; push it again")
         return content
@@ -209,19 +209,19 @@ class Registry:
         name, at, version = spec.partition("@") if isinstance(spec, str) else (spec, "", "")
         _check_name(name)
         if at and not _VERSION.fullmatch(version):
-            raise wrong("model", spec, "name@version, the version being 16 digits of 0-9a-f")
+            raise _unknown(spec, "name@version, the version being 16 digits of 0-9a-f")
         if at:
             return name, version
         uses = self._uses(name)
         if not uses:
-            raise wrong("model", spec, f"a name that is in {self._shelf.name}, a path, or name@version")
+            raise _unknown(spec, f"a name that is in {self._shelf.name}, a path, or name@version")
         return name, uses[-1]["version"]
 
 
 def resolve(spec: Where, registry: Registry | Where | None = None) -> bytes:
     """The content of a model: of a file, if `spec` has a path separator or the suffix of one (.fcm, .fcp) or is there; else of a
     registry's `name` or `name@version`. Raises `ConfigError` for what can't be read; whether it is a model `Prior.read` says."""
-    if not isinstance(spec, str) or _is_path(spec):
+    if not isinstance(spec, str) or is_path(spec):
         return _file(spec)
     if isinstance(registry, Registry):
         return registry.get(spec)
@@ -266,7 +266,8 @@ def _told_beside(path: Path, content: bytes) -> Mapping[str, Any]:
     return trained if told.get("version") == version_of(content) and isinstance(trained, dict) else {}
 
 
-def _is_path(spec: str) -> bool:
+def is_path(spec: str) -> bool:
+    """Whether it names a file, there or not, rather than a model of a registry."""
     return any(sep in spec for sep in (os.sep, os.altsep) if sep) or spec.endswith(_SUFFIXES) or Path(spec).is_file()
 
 
@@ -282,9 +283,13 @@ def _file(path: Where) -> bytes:
     return content
 
 
+def _unknown(spec: object, allowed: str) -> UnknownModel:
+    return UnknownModel(str(wrong("model", spec, allowed)))
+
+
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise wrong("model", name, _NAMES)
+        raise _unknown(name, _NAMES)
 
 
 def _used(name: str) -> str:

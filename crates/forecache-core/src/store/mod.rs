@@ -312,7 +312,7 @@ impl<K: Key, V> Store<K, V> {
     fn meta(&self, slot: Slot) -> Meta {
         let entry = self.entry(slot);
         Meta {
-            cost: self.costs.get(slot as usize).copied().unwrap_or(1.0),
+            cost: self.cost(slot),
             owner: entry.owner,
             room: self.owners.room_of(entry.owner),
             group: entry.group,

@@ -7,6 +7,7 @@ use crate::expiry::NEVER;
 use crate::index::Index;
 use crate::list::{Slot, grow};
 use crate::policy::{AnyPolicy, Cause, Change, Meta};
+use crate::rooms::Rooms;
 use crate::shadow::Shadow;
 
 impl<K: Key, V> Store<K, V> {
@@ -101,7 +102,7 @@ impl<K: Key, V> Store<K, V> {
         }
         (self.index, self.entries, self.free, self.idle, self.costs) = Default::default();
         (self.wheel, self.tags, self.sweep) = Default::default();
-        self.policy = self.policy.emptied();
+        self.policy = Rooms::new(self.policy.base().emptied());
         self.tell_capacity();
         if let Some(tape) = &mut tape {
             tape.clear(self.clock.now());

@@ -158,6 +158,10 @@ impl<K: Key, V> Store<K, V> {
         }
     }
 
+    pub(super) fn cost(&self, slot: Slot) -> f32 {
+        self.costs.get(slot as usize).copied().unwrap_or(1.0)
+    }
+
     /// When an entry in `slot` ends that is stored now; what only a time to idle needs is noted beside it.
     #[inline]
     fn deadline_of(&mut self, slot: Slot, options: &Options) -> u64 {
@@ -225,12 +229,19 @@ impl<K: Key, V> Store<K, V> {
         }
         self.tags.remove(slot);
         self.tags.set(slot, options.tags);
+        let old_cost = self.cost(slot);
         self.note_cost(slot, options.cost);
         match deadline {
             NEVER => self.wheel.cancel(slot),
             _ => self.wheel.schedule(slot, deadline, self.clock.now()),
         }
-        if old_deadline != deadline && self.entry(slot).flags & PINNED == 0 {
+        if self.entry(slot).flags & PINNED != 0 {
+            return;
+        }
+        if old_cost != options.cost {
+            self.policy.configure(Change::Cost(slot, options.cost, self.policy_weight(weight)));
+        }
+        if old_deadline != deadline {
             self.policy.configure(Change::Deadline(slot, deadline));
         }
     }

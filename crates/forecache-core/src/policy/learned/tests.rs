@@ -23,6 +23,9 @@ fn of_two_sizes_the_larger_leaves_and_of_two_costs_the_cheaper() {
     let mut grown = holding(&[10; 3].map(Meta::of_weight));
     grown.configure(Change::Weight(2, 90));
     assert_eq!(grown.victim(None), Some(2));
+    let mut dearer = holding(&[10; 3].map(Meta::of_weight));
+    [0, 2].into_iter().for_each(|slot| dearer.configure(Change::Cost(slot, 5.0, 10)));
+    assert_eq!(dearer.victim(None), Some(1));
 }
 
 #[test]

@@ -347,6 +347,99 @@ def test_a_thread_saves_and_ends_with_the_last_cache(path):
     assert not thread.is_alive()
 
 
+def test_who_is_closed_while_another_is_saved_disturbs_nobody(path, saver, monkeypatch):
+    caches = [learning(model=f"{path}{number}", save_interval=1) for number in range(3)]
+    saved = []
+
+    def keep(cache):
+        saved.append(cache)
+        if cache is caches[0]:
+            caches[1].close()
+
+    monkeypatch.setattr(saving, "keep", keep)
+    saver.time = 2
+    assert saver.look() == pytest.approx(1)
+    assert saved == [caches[0], caches[2]]
+
+
+def test_whatever_goes_wrong_with_one_the_others_are_saved_and_it_closes(path, saver, monkeypatch, caplog):
+    caches = [learning(model=f"{path}{number}", save_interval=1) for number in range(2)]
+    for cache in caches:
+        play(cache, 0, 3000)
+    learned = Cache._learned
+    monkeypatch.setattr(Cache, "_learned", lambda cache: 1 / 0 if cache is caches[0] else learned(cache))
+    saver.time = 2
+    saver.look()
+    assert [path.with_name(f"app.fcm{number}").exists() for number in range(2)] == [False, True]
+    assert caches[0].stats().model.reason == "division by zero"
+    caches[0].close()
+    assert caches[0].closed
+
+
+@pytest.mark.parametrize("tiers", [(), (ZMemory("1MB"),)], ids=["memory", "tiers"])
+def test_the_async_face_tries_to_save_once_and_beside_the_loop(path, tiers, saver, monkeypatch):
+    failed = []
+
+    def fail(*_):
+        failed.append(asyncio._get_running_loop())
+        raise OSError(28, "No space left on device")
+
+    async def main():
+        cache = AsyncCache(max_entries=CAPACITY, policy="learned", model=path, save_interval=60, tiers=tiers, update_interval=256)
+        for key in turns(0, 3000):
+            await cache.set(key, 1)
+        await cache.close()
+
+    monkeypatch.setattr(os, "replace", fail)
+    asyncio.run(main())
+    assert failed == [None]
+
+
+def test_a_relative_path_means_the_same_wherever_the_program_goes(tmp_path, monkeypatch, saver):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    cache = learning(model="app.fcm", save_interval=1)
+    play(cache, 0, 3000)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    cache.close()
+    assert len(content(tmp_path / "app.fcm")) == Prior.LENGTH
+
+
+def test_what_was_no_model_is_kept_when_the_first_is_saved(path, saver, caplog):
+    path.write_bytes(b"of somebody else")
+    cache = learning(model=path, save_interval=1)
+    play(cache, 0, 3000)
+    cache.model.save()
+    first = content(path)
+    play(cache, 3000, 6000)
+    cache.close()
+    assert content(path.with_name("app.fcm.bad")) == b"of somebody else"
+    assert content(path) != first
+    assert len(first) == Prior.LENGTH
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["directory", "pipe"])
+def test_what_is_no_file_is_not_replaced(path, make):
+    make(path)
+    with pytest.raises(OSError, match="it is no regular file"):
+        learning().model.save(path)
+    assert not path.is_file()
+
+
+def test_a_child_that_learned_nothing_leaves_the_file_to_its_parent(path, saver):
+    cache = learning(model=path, save_interval="1h")
+    play(cache, 0, 3000)
+    child = os.fork()
+    if child == 0:
+        saver.restart()
+        cache.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not path.exists()
+    cache.close()
+    assert path.exists()
+
+
 def test_the_child_of_a_fork_saves_what_it_learns(path):
     cache = learning(model=path, save_interval="1h")
     child = os.fork()

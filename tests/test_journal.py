@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from journal_scenes import LATER, keys_of, opened, settle
@@ -88,21 +89,66 @@ def test_a_short_log_keeps_its_room_and_the_next_takes_its_place(path):
     assert keys_of(one) == keys_of(opened(path)) == ["next"]
 
 
-def test_who_fails_again_and_again_has_the_disk_sync_once_a_while(path, monkeypatch):
-    begun, slept, synced = [], [], []
+@pytest.fixture
+def disk(path, monkeypatch):
+    """What the disk has synced of the journal, and threads that were to be begun."""
+    made = SimpleNamespace(synced=[], begun=[], slept=[])
+    fsync = os.fsync
     monkeypatch.setattr(journals, "AGAIN", 3600.0)
-    monkeypatch.setattr(journals, "in_thread", begun.append)
-    monkeypatch.setattr(journals.time, "sleep", slept.append)
+    monkeypatch.setattr(journals, "in_thread", made.begun.append)
+    monkeypatch.setattr(journals.time, "sleep", made.slept.append)
+    monkeypatch.setattr(journals.os, "fsync", lambda fd: (fsync(fd), path.exists() and made.synced.append(path.read_bytes())))
+    return made
+
+
+def dirty(content):
+    return journals.WORD.unpack_from(content, journals.DIRTY)[0]
+
+
+def test_who_fails_again_and_again_has_the_disk_sync_once_and_loses_nothing(path, disk):
     owed = opened(path)
-    monkeypatch.setattr(journals.os, "fsync", synced.append)
+    disk.synced.clear()
     for _ in range(20):
         owed.add(["key"])
         settle(owed, "key")
-    assert (len(synced), len(begun)) == (1, 1)
-    begun.pop()()
-    assert 0 < slept[0] <= journals.AGAIN
+        assert dirty(path.read_bytes()), "the system may write what is there at any time"
+    assert [dirty(content) for content in disk.synced] == [1]
+    assert len(disk.begun) == 1
+    path.write_bytes(disk.synced[0])
+    assert opened(path, boot=LATER).count is None
+
+
+def test_some_time_after_all_was_settled_a_crash_of_the_machine_clears_nothing(path, disk):
+    owed = opened(path)
     owed.add(["key"])
-    assert (len(synced), len(begun)) == (2, 1)
+    settle(owed, "key")
+    disk.begun.pop()()
+    assert 0 < disk.slept[0] <= journals.AGAIN
+    assert not dirty(path.read_bytes())
+    owed.add(["key"])
+    settle(owed, "key")
+    owed.add(["other"])
+    disk.begun.pop()()
+    assert dirty(path.read_bytes()), "something is owed again"
+    assert opened(path, boot=LATER).count is None
+
+
+def test_who_opens_a_journal_that_owes_nothing_has_it_so(path, disk):
+    owed = opened(path)
+    owed.add(["key"])
+    settle(owed, "key")
+    assert dirty(path.read_bytes())
+    opened(path)
+    assert not dirty(path.read_bytes())
+
+
+def test_what_took_the_place_of_a_journal_is_left_alone(path, disk):
+    owed = opened(path)
+    owed.add(["key"])
+    settle(owed, "key")
+    path.write_bytes(b"x" * 2 * journals.HEADER)
+    disk.begun.pop()()
+    assert path.read_bytes() == b"x" * 2 * journals.HEADER
 
 
 def test_a_log_of_the_same_keys_is_written_anew(path):

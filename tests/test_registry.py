@@ -1,6 +1,7 @@
 """A registry keeps models under names and versions, in a directory or a tier, for several processes at once."""
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -138,6 +139,43 @@ def test_a_damaged_model_is_refused_by_its_hash(local, tmp_path):
         local.use(spec)
     assert local.push(NONE, "vm") == spec
     assert local.get(spec) == NONE
+
+
+def test_a_damaged_model_that_is_huge_is_never_said_to_be_pushed(local, tmp_path):
+    local.push(NONE, "vm")
+    (file,) = (tmp_path / "models").glob("vm/*.fcm")
+    file.write_bytes(b"x" * (registry.LARGEST + 1))
+    with pytest.raises(ConfigError, match="damaged and can't be replaced; delete it and push again"):
+        local.push(NONE, "vm")
+
+
+def test_a_place_that_takes_nothing_is_given_up(local, monkeypatch):
+    specs = [local.push(model, "vm") for model in (NONE, SHIPPED)]
+    monkeypatch.setattr(local._shelf, "exchange", lambda *_: False)
+    with pytest.raises(ConfigError, match=r"didn't take vm/used\.json; expected a place with room"):
+        local.use(specs[1])
+
+
+@pytest.mark.parametrize("name", ["model.fcm", "model.fcm.json"])
+def test_a_pipe_is_not_waited_for(local, tmp_path, name):
+    file = tmp_path / "model.fcm"
+    file.write_bytes(NONE)
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    if name == "model.fcm":
+        with pytest.raises(ConfigError, match="it is no regular file"):
+            local.push(file, "vm")
+    else:
+        assert [local.push(file, "vm")] == [model.spec for model in local.list()]
+
+
+def test_files_are_as_open_as_the_user_lets_them_be(local, tmp_path):
+    before = os.umask(0o077)
+    try:
+        local.push(NONE, "vm")
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "models" / "vm").iterdir()} == {0o600}
 
 
 @pytest.mark.parametrize("content", [b"{", b"7", b'["a"]', b'[{"version": "../x"}]', b"[" * 100_000])

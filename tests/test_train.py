@@ -2,13 +2,15 @@
 
 import json
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import pytest
 from test_cli_replay import forecache
 from test_replay import write, zipf
 
-from forecache import ConfigError, TraceError, registry
+from forecache import ConfigError, TraceError, machine, registry, train
 from forecache._core import Evidence, Prior, Trace, simulate
 from forecache.replays import replay
 from forecache.train import GROUPS, Cell, Trained, base_prior, evidence, group_of, train_model, train_prior
@@ -48,6 +50,29 @@ def test_a_prior_is_learned_from_all_traces_but_those_left_out(tmp_path, loop):
     without = train_prior([loop, left_out], leave_out="web")
     assert sorted(told) == [(1, 2), (2, 2)]
     assert without.write() == train_prior([loop]).write() != both.write() != Prior.none().write()
+
+
+def test_after_an_error_no_other_trace_is_begun(tmp_path, popular, monkeypatch):
+    begun, released = [], threading.Event()
+    shutdown, opened = ThreadPoolExecutor.shutdown, train.open_trace
+
+    def release(pool, wait=True, **options):
+        shutdown(pool, wait=False, **options)
+        released.set()
+        shutdown(pool)
+
+    def watched(path, **reading):
+        begun.append(path)
+        if len(begun) > 1:
+            assert released.wait(20)
+        return opened(path, **reading)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", release)
+    monkeypatch.setattr(train, "open_trace", watched)
+    monkeypatch.setattr(machine, "cores", lambda: 1)
+    with pytest.raises(TraceError, match="short"):
+        train_prior([short(tmp_path), *(write(tmp_path / f"{number}.fctrace", zipf(2000)) for number in range(9))])
+    assert len(begun) <= 2
 
 
 def test_what_was_learned_is_the_same_each_time_and_in_any_order(loop, popular):

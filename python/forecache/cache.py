@@ -170,8 +170,8 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
             from forecache.model import keep
             from forecache.saving import SAVER
 
-            SAVER.forget(self)
-            keep(self)
+            if SAVER.forget(self):
+                keep(self)
 
     @classmethod
     def from_url(cls: type[C], *urls: str, **options: Any) -> C:
@@ -366,9 +366,11 @@ class Cache(CachedMethods, Memory, MutableMapping[str, Any]):
 
     def close(self) -> None:
         """Empties the cache and refuses all further calls. A recording under way ends, and its file is complete."""
-        self._keep()
-        self._detach()
-        super().close()
+        try:
+            self._keep()
+        finally:
+            self._detach()
+            super().close()
 
     def __enter__(self: C) -> C:
         return self
@@ -424,5 +426,5 @@ def _model(field: str, spec: str) -> Prior:
 
     try:
         return find(spec)
-    except ConfigError as error:
+    except (ConfigError, OSError) as error:
         raise ConfigError(f"{field}: {error}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -143,8 +143,7 @@ def _optimal(optimum: Optimum, size: int) -> list[float]:
 def _run(jobs: Sequence[Job], progress: Callable[[int, int], object] | None) -> dict[tuple[str, str, int], float]:
     """Does `jobs` on all cores: the simulator lets other threads run."""
     known: dict[tuple[str, str, int], float] = {}
-    pool = ThreadPoolExecutor(machine.cores())
-    try:
+    with machine.pool() as pool:
         # The last are the dearest; begun first, they don't keep one core busy while the others rest.
         futures = {pool.submit(work): (policy, kind, numbers) for policy, kind, numbers, work in reversed(jobs)}
         for done, future in enumerate(as_completed(futures), start=1):
@@ -152,8 +151,6 @@ def _run(jobs: Sequence[Job], progress: Callable[[int, int], object] | None) -> 
             known |= {(policy, kind, number): ratio for number, ratio in zip(numbers, future.result(), strict=True)}
             if progress is not None:
                 progress(done, len(futures))
-    finally:
-        pool.shutdown(cancel_futures=True)
     return known
 
 

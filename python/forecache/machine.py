@@ -2,6 +2,9 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 _MEMORY_INFO = Path("/proc/meminfo")
@@ -19,6 +22,16 @@ _FILES = (
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """As many threads as cores. Who leaves because of an error waits for what has begun, and the rest isn't begun."""
+    threads = ThreadPoolExecutor(cores())
+    try:
+        yield threads
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def free_memory() -> int | None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
-import stat
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from forecache import files
 from forecache._core import Prior
 from forecache.errors import CacheClosed, ConfigError, UnknownModel
 from forecache.events import ModelFailed
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from forecache.cache import Cache
     from forecache.config import Config
 
-__all__ = ["SHIPPED", "AsyncModel", "Kept", "Model", "find", "read", "write"]
+__all__ = ["SHIPPED", "AsyncModel", "Kept", "Model", "find", "read"]
 
 SHIPPED = "shipped"
 """Where a model comes from that no file gave."""
@@ -38,20 +37,19 @@ class Kept:
     def __init__(self, config: Config) -> None:
         """Reads the model that the configuration names. Raises `ConfigError` if there is none and none will be made."""
         self.path, self.saving = config.model, config.save_interval is not None
+        self.is_file = self.path is not None and (self.saving or _is_path(self.path))
+        """Whether it is a file that was named, and no model of a registry."""
+        if self.path is not None and self.is_file:
+            self.path = os.path.abspath(self.path)  # noqa: PTH100  the same wherever the program goes; pathlib isn't imported for it
         self.origin, self.reason = SHIPPED, None  # type: str, str | None
         self.begun: Prior | None = None
+        self.refused = False
+        """Whether what the file holds is no model that can be read."""
         self.saved = 0
         self.seen = 0
         """Conclusions that had been drawn when it was saved or loaded last."""
         if self.path is not None:
             self._begin(self.path)
-
-    @property
-    def is_file(self) -> bool:
-        """Whether it is a file that was named, and no model of a registry."""
-        from forecache import registry
-
-        return self.saving or (self.path is not None and registry.is_path(self.path))
 
     def _begin(self, path: str) -> None:
         try:
@@ -62,8 +60,19 @@ class Kept:
         except UnknownModel:
             raise
         except (ConfigError, OSError) as error:
-            self.reason = str(error)
+            self.reason, self.refused = str(error), self.is_file and isinstance(error, ConfigError)
             _log.warning("the cache begins with the model that ships: %s", self.reason)
+
+    def write(self, path: str, model: Prior) -> None:
+        """Has the file hold this model. What it was begun with, and refused, may be another's: it is kept as `.bad`."""
+        content = model.write()
+        if path == self.path and self.refused:
+            there = os.path.realpath(path)
+            with suppress(FileNotFoundError):
+                os.replace(there, f"{there}.bad")  # noqa: PTH105
+            self.refused = False
+        files.replace(path, content)
+        self.saved, self.reason = self.saved + 1, None
 
 
 class Model:
@@ -103,8 +112,7 @@ class Model:
         named, seen = _named(path, kept), _updates(self._cache)
         if path is None and not kept.is_file:
             raise wrong("path", None, f"a path for a file, since the model was {named!r} of a registry")
-        write(named, self._cache._learned())
-        kept.saved, kept.reason = kept.saved + 1, None
+        kept.write(named, self._cache._learned())
         if path is None:
             kept.seen = seen
 
@@ -170,50 +178,35 @@ def keep(cache: Cache) -> None:
             Model(cache).save()
     except CacheClosed:
         return
-    except OSError as error:
-        kept.reason = str(error)
+    except Exception as error:  # a service goes on, whatever it was
+        kept.reason = str(error) or repr(error)
         _log.warning("what the cache has learned wasn't saved: %s", kept.reason)
         cache._hub.tell(ModelFailed(kept.path, kept.reason))
+
+
+def forked(cache: Cache) -> None:
+    """For the child of a fork: what was learned before is the parent's to save, which may know more when the child ends."""
+    with suppress(CacheClosed):
+        if cache._kept is not None:
+            cache._kept.seen = _updates(cache)
 
 
 def find(spec: str) -> Prior:
     """The model of a file, or of a registry: see `read` and `registry.resolve`."""
     from forecache import registry
 
-    return read(spec) if registry.is_path(spec) else Prior.read(registry.resolve(spec))
+    return read(spec) if _is_path(spec) else Prior.read(registry.resolve(spec))
 
 
 def read(path: str) -> Prior:
     """The model at `path`. Raises `ConfigError` that says what is wrong with the file, and `OSError` if it can't be read."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would be waited for
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise ConfigError(f"model: {path!r} is no file")
-    with os.fdopen(handle, "rb") as file:
-        content = file.read(Prior.LENGTH + 1)
-    return Prior.read(content, f"model: the file {path!r}")
+    return Prior.read(files.content(path, Prior.LENGTH + 1), f"model: the file {path!r}")
 
 
-def write(path: str, model: Prior) -> None:
-    """Has the file at `path` hold this model, whole or not at all. Raises `OSError` if it can't be written."""
-    path = os.path.realpath(path)
-    directory, name = os.path.split(path)
-    beside = os.path.join(directory, f".{name}.{secrets.token_hex(8)}")  # noqa: PTH118  pathlib isn't imported for this
-    try:
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb") as file:  # noqa: PTH123
-            file.write(model.write())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)  # noqa: PTH105
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(beside)  # noqa: PTH108
-        raise
-    handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _is_path(spec: str) -> bool:
+    from forecache import registry
+
+    return registry.is_path(spec)
 
 
 def _updates(cache: Cache) -> int:

@@ -25,6 +25,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from forecache import files
 from forecache._core import Prior
 from forecache.errors import ConfigError, UnknownModel
 from forecache.shelves import Directory, Shelf, Tiered
@@ -39,6 +40,8 @@ Uses: TypeAlias = list[dict[str, str]]
 
 LARGEST = 1 << 20
 """Bytes that are read of a model, or of what is told of it, at most."""
+ATTEMPTS = 100
+"""How often a change is tried that others come before, or that the place doesn't take."""
 KEPT = 100
 """How many of those that were in use a name remembers."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
@@ -122,9 +125,12 @@ class Registry:
         text = json.dumps(told, indent=2).encode()
         if len(text) > LARGEST:
             raise wrong("about", f"{len(text)} bytes", f"at most {LARGEST} bytes as JSON")
-        there = self._put(f"{name}/{version}.fcm", content)
+        key = f"{name}/{version}.fcm"
+        there = self._put(key, content)
         if there != content:  # it was damaged
-            self._shelf.exchange(f"{name}/{version}.fcm", there, content)
+            self._shelf.exchange(key, there, content)
+            if self._shelf.read(key, LARGEST) != content:
+                raise ConfigError(f"registry: {key} in {self.name} is damaged and can't be replaced; delete it and push again")
         self._put(f"{name}/{version}.json", text)
         self._put(_used(name), _history([_use(version)]))
         return f"{name}@{version}"
@@ -196,11 +202,12 @@ class Registry:
         return there
 
     def _change(self, name: str, change: Callable[[Uses], Uses]) -> Uses:
-        while True:
+        for _ in range(ATTEMPTS):
             before = self._shelf.read(_used(name), LARGEST)
             uses = change(_parsed_uses(name, before))
             if self._shelf.exchange(_used(name), before, _history(uses[-KEPT:])):
                 return uses
+        raise ConfigError(f"registry: {self.name} didn't take {_used(name)}; expected a place with room for it")
 
     def _uses(self, name: str) -> Uses:
         return _parsed_uses(name, self._shelf.read(_used(name), LARGEST))
@@ -259,7 +266,7 @@ def beside(path: Path) -> Path:
 def _told_beside(path: Path, content: bytes) -> Mapping[str, Any]:
     """Nothing if it is of another model."""
     try:
-        told = _parsed(beside(path).read_bytes()[:LARGEST]) or {}
+        told = _parsed(files.content(beside(path), LARGEST)) or {}
     except OSError:
         return {}
     trained = told.get("trained")
@@ -273,8 +280,7 @@ def is_path(spec: str) -> bool:
 
 def _file(path: Where) -> bytes:
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(LARGEST + 1)
+        content = files.content(path, LARGEST + 1)
     except (OSError, ValueError, TypeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise wrong("model", path, f"a file that can be read ({why}), or name@version of a registry") from None

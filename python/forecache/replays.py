@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -164,7 +164,8 @@ def read_prior(given: TracePath | Prior | None) -> Prior | None:
     if os.fspath(given) == "none":
         return Prior.none()
     try:
-        return Prior.read(Path(given).read_bytes())
+        with Path(given).open("rb") as file:
+            return Prior.read(file.read(Prior.LENGTH + 1))
     except OSError as error:
         raise wrong("prior", os.fspath(given), f'a file that can be read, or "none" ({error.strerror})') from None
 
@@ -220,15 +221,12 @@ def _run(
         whole, right = (tally.requests, tally.whole_requests), (tally.evictions, tally.right_evictions)
         return Row(name, share, policy, capacity, by_bytes, *counts, *whole, skipped, *right)
 
-    pool = ThreadPoolExecutor(machine.cores())
-    try:
+    with machine.pool() as pool:
         futures: list[Future[Row]] = [pool.submit(run, job) for job in jobs]
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
             report(done)
         return [future.result() for future in futures]
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _warn(message: str) -> None:

@@ -6,7 +6,7 @@ child has a thread of its own, and at the end of a process what was learned sinc
 
 from __future__ import annotations
 
-import logging
+import math
 import os
 import threading
 import time
@@ -15,14 +15,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from forecache import exits
-from forecache.model import keep
+from forecache.model import forked, keep
 
 if TYPE_CHECKING:
     from forecache.cache import Cache
 
 LONGEST = 3600.0
 """Seconds after which it looks whether its caches are still there."""
-_log = logging.getLogger("forecache")
 
 
 class Saver:
@@ -31,17 +30,20 @@ class Saver:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._due: dict[weakref.ref[Cache], float] = {}
-        self._changing = threading.Lock()
+        self._changing = threading.RLock()  # a finalizer that closes a cache may come up inside
         self._changed = threading.Event()
         self._thread: threading.Thread | None = None
 
     def add(self, cache: Cache) -> None:
         """Looks after a cache until it is closed, or nobody has it any more."""
         with self._changing:
-            self._due[weakref.ref(cache)] = self._now() + (cache.config.save_interval or 0)
+            self._due[weakref.ref(cache)] = self._next(cache)
             if self._thread is None:
                 self._start()
         self._changed.set()
+
+    def _next(self, cache: Cache) -> float:
+        return self._now() + (cache.config.save_interval or 0)
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._save, name="forecache-models", daemon=True)
@@ -50,47 +52,52 @@ class Saver:
 
     def look(self) -> float | None:
         """Saves what is due. Seconds until something is due again; None if there is nothing to look after any more."""
-        with self._changing:
-            there = {held: cache for held in self._due if (cache := held()) is not None and not cache.closed}
-            self._due = {held: self._due[held] for held in there}
-        for held, cache in there.items():
-            if self._due[held] <= self._now():
+        for cache in self._there():
+            with self._changing:
+                held = weakref.ref(cache)
+                is_due = self._due.get(held, math.inf) <= self._now()
+                if is_due:
+                    self._due[held] = self._next(cache)
+            if is_due:
                 keep(cache)
-                with self._changing:
-                    if held in self._due:
-                        self._due[held] = self._now() + (cache.config.save_interval or 0)
-        return min(self._due.values()) - self._now() if self._due else None
+        with self._changing:
+            return min(self._due.values()) - self._now() if self._due else None
+
+    def _there(self) -> list[Cache]:
+        """The caches that are still in use; the others are forgotten."""
+        with self._changing:
+            there = {held: cache for held in list(self._due) if (cache := held()) is not None and not cache.closed}
+            for held in [held for held in self._due if held not in there]:
+                self._due.pop(held, None)
+            return list(there.values())
 
     def _save(self) -> None:
         while True:
             self._changed.clear()
-            try:
-                pause = self.look()
-            except Exception:
-                _log.exception("a model wasn't saved; the next look follows")
-                pause = LONGEST
+            pause = self.look()
             with self._changing:
                 if not self._due:
                     self._thread = None
                     return
             self._changed.wait(min(pause or 0, LONGEST))
 
-    def forget(self, cache: Cache) -> None:
-        """It is closed."""
+    def forget(self, cache: Cache) -> bool:
+        """It is closed. Whether it was looked after."""
         with self._changing:
-            self._due.pop(weakref.ref(cache), None)
+            known = self._due.pop(weakref.ref(cache), None) is not None
         self._changed.set()
+        return known
 
     def save_all(self) -> None:
         """At the end of the process."""
-        with self._changing:
-            there = [cache for held in self._due if (cache := held()) is not None]
-        for cache in there:
+        for cache in self._there():
             keep(cache)
 
     def restart(self) -> None:
         """In the child of a fork: there the thread is gone, and a lock may be held by nobody."""
-        self._changing, self._changed, self._thread = threading.Lock(), threading.Event(), None
+        self._changing, self._changed, self._thread = threading.RLock(), threading.Event(), None
+        for cache in self._there():
+            forked(cache)
         if self._due:
             self._start()
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from forecache import files
 from forecache.errors import ConfigError
 from forecache.units import wrong
 
@@ -48,8 +47,7 @@ class Directory:
     def read(self, key: str, most: int) -> bytes | None:
         """See `Shelf`."""
         try:
-            with (self._root / key).open("rb") as file:
-                return file.read(most)
+            return files.content(self._root / key, most)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -62,9 +60,9 @@ class Directory:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.with_name(".lock").open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # held for as long as it takes to write some kilobytes
-                if (path.read_bytes() if path.exists() else None) != old:
+                if self.read(key, len(old or b"") + 1) != old:
                     return False
-                _replace(path, new)
+                files.replace(path, new)
                 return True
         except OSError as error:
             raise self._failed(error) from error
@@ -78,21 +76,6 @@ class Directory:
 
     def _failed(self, error: OSError) -> ConfigError:
         return ConfigError(f"registry: {self._root}: {error.strerror}; expected a directory that can be read and written")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Puts a whole file in the place of what is there."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-    partial = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.chmod(0o644)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class Tiered:

@@ -4,7 +4,7 @@ which is a prior corrected by the traffic at hand."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
@@ -69,7 +69,7 @@ def evidence(
         except TraceError as error:
             raise TraceError(f"{path}: {error}") from None
 
-    with ThreadPoolExecutor(machine.cores()) as pool:
+    with machine.pool() as pool:
         futures = {path: pool.submit(watch, path) for path in files}
         for done, future in enumerate(as_completed(futures.values()), start=1):
             future.result()
@@ -221,7 +221,7 @@ def _judge(
     """The cells of a trace, all replays at once. The simulator lets other threads run."""
     capacities = {share: int(trace.unique * share) for share in sizes if int(trace.unique * share) >= 1}
     tried = (("lru", None), *(("learned", prior) for prior in priors))
-    with ThreadPoolExecutor(machine.cores()) as pool:
+    with machine.pool() as pool:
         jobs = {
             share: [
                 pool.submit(simulate, trace, policy, max_entries=capacity, seed=seed, prior=prior, first=first)
@@ -230,7 +230,8 @@ def _judge(
             for share, capacity in capacities.items()
         }
         every: list[Future[Tally]] = [job for of_share in jobs.values() for job in of_share]
-        for done, _ in enumerate(as_completed(every), start=1):
+        for done, job in enumerate(as_completed(every), start=1):
+            job.result()
             report(done)
     cells = []
     for share, of_share in jobs.items():

@@ -14,7 +14,9 @@ Who begins to settle puts another number into `begun`, after it has read what is
 process noted after that is still owed, and isn't noted again: that is what makes an outage of a busy tier cheap.
 
 What is written reaches the disk when the system sees fit, but for the word `dirty`, which is synced before. So after a crash of
-the machine it is known that something was owed and may be lost: another boot id and `dirty`. Then everything is owed.
+the machine it is known that something was owed and may be lost: another boot id and `dirty`. Then everything is owed. When all is
+settled `dirty` stays for a while: so a tier that refuses writes, which is owed to and settled with each of them, doesn't have the
+disk sync each time, and no note has to do without.
 """
 
 from __future__ import annotations
@@ -90,8 +92,8 @@ class Journal:
         self._fd: int | None = None
         self._inside = False
         self._flushed = self._broken = self._checked = -AGAIN
-        self._syncing = False
-        """Whether a thread is about to sync the file."""
+        self._tidying = False
+        """Whether a thread is about to take `dirty` away."""
         self._trouble = ""
         self._lost: str | None = None
 
@@ -103,7 +105,9 @@ class Journal:
         network = network_of(self.path.parent)
         if network is not None:
             raise OSError(f"{self.path.parent} is on {network}: a journal has to be on a disk of this host")
-        self.sync()
+        with self._locked() as fd:
+            if not self.notes and self._word(DIRTY):  # who left it there was killed just after
+                self._put(fd, DIRTY, 0)
 
     def hidden(self) -> bool:
         """Whether there is a file that couldn't be opened: what it has isn't known."""
@@ -164,7 +168,7 @@ class Journal:
             if not self.notes:
                 self._anew(fd, b"")
                 self._put(fd, EVERYTHING, 0)
-                self._put(fd, DIRTY, 0)
+                self._clean(fd)
                 return
             if struck.keys:
                 self._append(fd, ("d", 0, [(_bytes(key), number) for key, number in struck.keys.items()]))
@@ -183,7 +187,7 @@ class Journal:
 
     def forked(self) -> None:
         """For the child of a fork: the open file, and with it the lock, is the parent's."""
-        self._inside = self._syncing = False
+        self._inside = self._tidying = False
         self._shut()
 
     def __del__(self) -> None:
@@ -372,24 +376,36 @@ class Journal:
         _write(fd, WORD.pack(value), at)
 
     def _flush(self) -> None:
-        """Syncs the file. Neither a loop is held up by it nor who fails again and again, nor the disk by more than one a while: a
-        crash of the machine can lose the first second then."""
-        now = time.monotonic()
-        lately, self._flushed = self._flushed, now
-        if asyncio._get_running_loop() is None and now > lately + AGAIN:
-            self._fsync()
-        elif not self._syncing:
-            self._syncing = True
-            try:
-                in_thread(partial(self._fsync_after, max(0.0, lately + AGAIN - now)))
-            except RuntimeError:  # no thread can be started
-                self._syncing = False
-                self._fsync()
-
-    def _fsync_after(self, seconds: float) -> None:
-        time.sleep(seconds)
-        self._syncing = False  # what is written from now on needs another
+        """Syncs the file. Neither a loop is held up by it nor who fails again and again: what a crash of the machine can lose
+        then are the first milliseconds."""
+        lately, self._flushed = self._flushed, time.monotonic()
+        if asyncio._get_running_loop() is not None or self._flushed <= lately + AGAIN:
+            with suppress(RuntimeError):  # no thread can be started
+                in_thread(self._fsync)
+                return
         self._fsync()
+
+    def _clean(self, fd: int) -> None:
+        """Nothing is owed: takes `dirty` away, or has that done later, so that it isn't synced more often than once a while."""
+        rest = self._flushed + AGAIN - time.monotonic()
+        if rest <= 0:
+            self._put(fd, DIRTY, 0)
+        elif not self._tidying:
+            with suppress(RuntimeError):  # no thread can be started; who settles next does it
+                in_thread(partial(self._tidy, rest))
+                self._tidying = True
+
+    def _tidy(self, pause: float) -> None:
+        time.sleep(pause)
+        self._tidying = False
+        fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)  # another lock than that of who is inside
+        try:
+            self._lock(fd)
+            header = os.pread(fd, HEADER, 0)
+            if len(header) == HEADER and header.startswith(MAGIC) and _is_settled(header):
+                self._put(fd, DIRTY, 0)
+        finally:
+            os.close(fd)
 
     def _fsync(self) -> None:
         fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
@@ -397,6 +413,12 @@ class Journal:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _is_settled(header: bytes) -> bool:
+    tail, everything = (WORD.unpack_from(header, at)[0] for at in (TAIL, EVERYTHING))
+    start = WORD.unpack_from(header, STARTS + 8 * (tail >> ENDS & 1))[0]
+    return not everything and start == tail & (1 << ENDS) - 1
 
 
 def _write(fd: int, data: bytes, at: int) -> None:

@@ -8,7 +8,7 @@ use forecache_core::bare;
 use forecache_core::belady::belady;
 use forecache_core::learn::ablation::{Part, leave_out};
 use forecache_core::learn::prior::Prior;
-use forecache_core::learn::train::{Evidence, FEWEST, prior};
+use forecache_core::learn::train::{Evidence, FEWEST, WEIGHT, prior};
 use forecache_core::policy::AnyPolicy;
 use forecache_core::policy::learned::{Learned, Settings};
 use forecache_core::simulate::Limit;
@@ -71,7 +71,7 @@ fn subject(path: &Path, groups: &[String]) -> Subject {
 fn evidence(subject: &Subject) -> Option<Evidence> {
     let unique = subject.trace.unique() as f64;
     let sizes: Vec<_> = (0..13).map(|step| (unique * 0.002 * 2f64.powf(f64::from(step) / 2.0)) as usize).collect();
-    Evidence::of(&subject.trace, &sizes)
+    Evidence::of(&subject.trace, subject.trace.len(), &sizes, WEIGHT)
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -106,7 +106,7 @@ fn main() {
     let trained = || {
         let seen = on_all(&subjects, evidence);
         let others = |group| subjects.iter().zip(&seen).filter(move |(subject, _)| subject.group != group);
-        let prior = |group| Arc::new(prior(others(group).filter_map(|(_, seen)| seen.as_ref())));
+        let prior = |group| Arc::new(prior(&Prior::none(), others(group).filter_map(|(_, seen)| seen.as_ref())));
         (0..groups.len()).map(prior).collect::<Vec<_>>()
     };
     let usual = Settings::default();

@@ -304,7 +304,7 @@ fn read_fields<'a>(rest: &mut &'a [u8]) -> Result<(Fields<'a>, Option<usize>), U
             NUMBER => fields.version = number(bytes)?,
             GENERATION => fields.generation = number(bytes)?,
             EPOCH => fields.epoch = number(bytes)?,
-            COST => fields.cost = f32::from_bits(number(bytes)? as u32),
+            COST => fields.cost = cost(number(bytes)?)?,
             FLAGS => {
                 let flags = number(bytes)?;
                 (fields.immutable, fields.pinned) = (flags & IMMUTABLE != 0, flags & PINNED != 0);
@@ -322,6 +322,12 @@ fn number(bytes: &[u8]) -> Result<u64, Unreadable> {
     let mut all = [0; 8];
     all.get_mut(..bytes.len()).ok_or(Unreadable::Corrupt)?.copy_from_slice(bytes);
     Ok(u64::from_le_bytes(all))
+}
+
+/// A cost is a number, and not below 0: what isn't would be worth nothing that can be compared.
+fn cost(bits: u64) -> Result<f32, Unreadable> {
+    let cost = f32::from_bits(u32::try_from(bits).map_err(|_| Unreadable::Corrupt)?);
+    if cost.is_finite() && cost >= 0.0 { Ok(cost) } else { Err(Unreadable::Corrupt) }
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Unreadable> {
@@ -375,6 +381,15 @@ mod tests {
         }
         for end in 0..record.len() {
             assert_eq!(open(&record[..end], bound), Err(Unreadable::Corrupt));
+        }
+    }
+
+    #[test]
+    fn a_cost_that_is_no_number_or_below_0_is_damage() {
+        for cost in [f32::NAN, f32::INFINITY, -1.0] {
+            let fields = Fields { cost, ..Fields::default() };
+            let record = seal(3, &Compression::new(Algorithm::None), &fields, b"value", binding("n", "k")).unwrap();
+            assert_eq!(open(&record, binding("n", "k")), Err(Unreadable::Corrupt));
         }
     }
 

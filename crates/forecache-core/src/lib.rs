@@ -24,6 +24,7 @@ pub mod pending;
 pub mod policy;
 mod prefetch;
 pub mod record;
+pub mod reply;
 pub mod rooms;
 pub mod shadow;
 pub mod simulate;

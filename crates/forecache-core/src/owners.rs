@@ -31,11 +31,48 @@ pub struct Owner {
     dead: usize,
 }
 
+/// When it is a room's turn to give a victim: the least comes first. A number, for of many rooms each is looked at, and kept with each.
+///
+/// Owners over their budgets come before all others, then those of the lowest priority; among equals those without a budget, and then
+/// whoever has used the most of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn(u64);
+
+impl Turn {
+    /// Of a room whose owners claim this and, if that is a budget, have this weight.
+    fn of(claim: Claim, used: u64) -> Turn {
+        let priority = u64::from(claim.priority as u16 ^ 1 << 15);
+        let Some(budget) = claim.budget else { return Turn(1 << 63 | priority << 40) };
+        let within = u64::from(used <= budget.max(1));
+        // The bits of a share are in the order of shares.
+        let unused = u32::MAX - (used as f32 / budget.max(1) as f32).to_bits();
+        Turn(within << 63 | priority << 40 | 1 << 32 | u64::from(unused))
+    }
+
+    /// Whether it has to give before `other` may be asked to.
+    pub fn yields_to(self, other: Turn) -> bool {
+        self.0 >> 40 < other.0 >> 40
+    }
+}
+
 /// Whose entries a room keeps: those of all owners of one claim without a budget, or of one owner with a budget.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Tenancy {
     claim: Claim,
     owner: Option<u32>,
+    turn: Turn,
+}
+
+impl Tenancy {
+    fn new(claim: Claim, owner: Option<u32>) -> Self {
+        Tenancy { claim, owner, turn: Turn::of(claim, 0) }
+    }
+}
+
+impl Default for Tenancy {
+    fn default() -> Self {
+        Tenancy::new(Claim::default(), None)
+    }
 }
 
 /// All owners of a store. Number 0 is the default owner of namespace 0.
@@ -101,7 +138,7 @@ impl Owners {
     /// A room for an owner that is new: one of its own if it has a budget, else that of its priority.
     fn room_for(&mut self, owner: u32, name: &str) -> u16 {
         let claim = self.claims.iter().find(|(pattern, _)| pattern.matches(name)).map_or(Claim::default(), |&(_, claim)| claim);
-        let tenancy = Tenancy { claim, owner: claim.budget.map(|_| owner) };
+        let tenancy = Tenancy::new(claim, claim.budget.map(|_| owner));
         let shared = || self.rooms.iter().position(|room| room.owner.is_none() && room.claim == claim);
         if let Some(room) = claim.budget.is_none().then(shared).flatten() {
             return room as u16;
@@ -117,10 +154,24 @@ impl Owners {
         self.rooms.len() as u16 - 1
     }
 
-    /// What the owners of a room claim, and, if they have a budget, what they have.
-    pub fn room(&self, room: u16) -> (Claim, u64) {
-        let Tenancy { claim, owner } = self.rooms[room as usize];
-        (claim, owner.map_or(0, |owner| self.list[owner as usize].weight))
+    /// When it is the turn of a room.
+    pub fn turn(&self, room: u16) -> Turn {
+        self.rooms[room as usize].turn
+    }
+
+    /// When it would be, if its owner had `more` than it has.
+    pub fn turn_with(&self, room: u16, more: u64) -> Turn {
+        let Tenancy { claim, owner, .. } = self.rooms[room as usize];
+        Turn::of(claim, owner.map_or(0, |owner| self.list[owner as usize].weight.saturating_add(more)))
+    }
+
+    /// Works out the turn of an owner's room anew.
+    fn settle(&mut self, owner: u32) {
+        let Owner { room, weight, .. } = self.list[owner as usize];
+        let tenancy = &mut self.rooms[room as usize];
+        if tenancy.owner == Some(owner) {
+            tenancy.turn = Turn::of(tenancy.claim, weight);
+        }
     }
 
     /// Forgets those without entries, live or dead: whoever passes through must not stay for ever. The default owner stays.
@@ -168,29 +219,32 @@ impl Owners {
 
     /// One more entry.
     pub fn add(&mut self, owner: u32, weight: u64) {
-        let owner = &mut self.list[owner as usize];
-        owner.entries += 1;
-        owner.weight += weight;
+        let known = &mut self.list[owner as usize];
+        known.entries += 1;
+        known.weight += weight;
+        self.settle(owner);
     }
 
     /// One entry less. Of those that died with their generation nothing is left to subtract.
     pub fn subtract(&mut self, owner: u32, generation: u32, weight: u64) {
-        let owner = &mut self.list[owner as usize];
-        if owner.generation == generation {
-            owner.entries -= 1;
-            owner.weight -= weight;
+        let known = &mut self.list[owner as usize];
+        if known.generation == generation {
+            known.entries -= 1;
+            known.weight -= weight;
+            self.settle(owner);
         } else {
-            owner.dead -= 1;
+            known.dead -= 1;
         }
     }
 
     /// Declares all entries of `owner` dead, and says how many they are.
     pub fn empty(&mut self, owner: u32) -> usize {
-        let owner = &mut self.list[owner as usize];
-        owner.generation = owner.generation.wrapping_add(1);
-        owner.weight = 0;
-        let dead = std::mem::take(&mut owner.entries);
-        owner.dead += dead;
+        let known = &mut self.list[owner as usize];
+        known.generation = known.generation.wrapping_add(1);
+        known.weight = 0;
+        let dead = std::mem::take(&mut known.entries);
+        known.dead += dead;
+        self.settle(owner);
         dead
     }
 }

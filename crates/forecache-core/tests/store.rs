@@ -383,3 +383,18 @@ fn what_an_entry_costs_is_known_again_when_it_is_no_longer_pinned() {
     let left: Vec<_> = gone.iter().map(|removed| removed.key.0).collect();
     assert!(!left.contains(&1) && left.len() == 2, "{left:?}");
 }
+
+#[test]
+fn an_overwrite_with_another_cost_counts_for_what_leaves_next() {
+    let budget = Budget { capacity: u64::MAX, max_entries: Some(3) };
+    for policy in ["learned", "adaptive"] {
+        let mut store: Store<Number, u64> =
+            Store::new(AnyPolicy::named(policy).unwrap(), budget, Clock::Manual(Arc::default()), Groups::new([]));
+        let mut gone = Vec::new();
+        for (key, cost) in [(0, 9.0), (1, 1.0), (2, 9.0), (0, 1.0), (1, 9.0), (3, 9.0)] {
+            store.set(&lookup(0, key), new(key, 1), &Options { cost, ..Options::default() }, &mut gone);
+        }
+        let left: Vec<_> = gone.iter().filter(|gone| gone.cause == Cause::Size).map(|removed| removed.key.0).collect();
+        assert_eq!(left, [0], "{policy}");
+    }
+}

@@ -4,6 +4,7 @@
 //! from which on the entry isn't there any more (both `u64`, little-endian; milliseconds since 1970).
 
 use crate::envelope::{Entry, LARGE};
+use forecache_core::reply::{self, Stop};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
@@ -151,7 +152,7 @@ fn open_reply<'py>(
     // SAFETY: the buffer is of one piece, has so many bytes, and stays where it is as long as `buffer` holds it. Nobody writes to it, by
     // the caller's word: it is that of a connection which this thread alone has in hand.
     let bytes = unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), size) };
-    let values = match taken_apart(bytes, keys.len() + 1) {
+    let values = match reply::strings(bytes, keys.len() + 1, LARGE) {
         Ok(values) => values,
         Err(Stop::More) => return Ok(false.into_pyobject(py)?.to_owned().into_any()),
         Err(Stop::Unusual) => return Ok(py.None().into_bound(py)),
@@ -167,92 +168,9 @@ fn open_reply<'py>(
     Ok(served.into_pyobject(py)?.into_any())
 }
 
-/// Why a reply isn't taken apart here.
-#[derive(Debug, PartialEq)]
-enum Stop {
-    More,
-    Unusual,
-}
-
-/// The strings of a reply in Redis's protocol, an array of `count` of them, each of which may be absent.
-fn taken_apart(mut bytes: &[u8], count: usize) -> Result<Vec<Option<&[u8]>>, Stop> {
-    if header(&mut bytes, b'*')? != count as i64 {
-        return Err(Stop::Unusual);
-    }
-    let mut values = Vec::with_capacity(count);
-    for _ in 0..count {
-        values.push(string(&mut bytes)?);
-    }
-    if bytes.is_empty() { Ok(values) } else { Err(Stop::Unusual) }
-}
-
-fn string<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Stop> {
-    let Ok(length) = usize::try_from(header(bytes, b'$')?) else { return Ok(None) };
-    if length >= LARGE {
-        return Err(Stop::Unusual);
-    }
-    let (value, rest) = bytes.split_at_checked(length).ok_or(Stop::More)?;
-    *bytes = rest.get(2..).ok_or(Stop::More)?;
-    Ok(Some(value))
-}
-
-/// The number in a line that begins with `kind`.
-fn header(bytes: &mut &[u8], kind: u8) -> Result<i64, Stop> {
-    /// Digits of numbers that may be lengths here; a longer one is unusual.
-    const LONGEST: usize = 18;
-    let (first, line) = bytes.split_first().ok_or(Stop::More)?;
-    if *first != kind {
-        return Err(Stop::Unusual);
-    }
-    let minus = line.first() == Some(&b'-');
-    let digits = &line[usize::from(minus)..];
-    let count = digits.iter().take(LONGEST + 1).take_while(|byte| byte.is_ascii_digit()).count();
-    let number = digits[..count].iter().fold(0, |sum: i64, digit| sum.wrapping_mul(10) + i64::from(digit - b'0'));
-    match &digits[count..] {
-        _ if count > LONGEST => Err(Stop::Unusual),
-        [] | [b'\r'] => Err(Stop::More),
-        [b'\r', b'\n', rest @ ..] if count > 0 => {
-            *bytes = rest;
-            Ok(if minus { -number } else { number })
-        }
-        _ => Err(Stop::Unusual),
-    }
-}
-
 /// Adds what this file offers.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(ask_served, module)?)?;
     module.add_function(wrap_pyfunction!(open_reply, module)?)?;
     module.add_function(wrap_pyfunction!(open_served, module)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const REPLY: &[u8] = b"*3\r\n$2\r\nab\r\n$-1\r\n$0\r\n\r\n";
-
-    #[test]
-    fn a_whole_reply_has_its_strings() {
-        assert_eq!(taken_apart(REPLY, 3), Ok(vec![Some(&b"ab"[..]), None, Some(&b""[..])]));
-    }
-
-    #[test]
-    fn a_reply_that_was_cut_off_has_more_to_come_wherever_it_was() {
-        for end in 0..REPLY.len() {
-            assert_eq!(taken_apart(&REPLY[..end], 3), Err(Stop::More), "{end}");
-        }
-    }
-
-    #[test]
-    fn what_is_unusual_is_left_to_others() {
-        let more = [REPLY, b"+"].concat();
-        let long = format!("*3\r\n${LARGE}\r\n");
-        for reply in
-            [&more[..], b"-ERR no\r\n", b"*2\r\n", b"*-1\r\n", b"*3\r\n:1\r\n", b"*3\r\n$x\r\n", b"*3\n", long.as_bytes()]
-        {
-            assert_eq!(taken_apart(reply, 3), Err(Stop::Unusual), "{reply:?}");
-        }
-        assert_eq!(taken_apart(&[b'*'; 30], 3), Err(Stop::Unusual));
-    }
 }

@@ -27,44 +27,56 @@ impl Stretch {
         Stretch { hits: self.hits + self.rest * next.hits, time: self.time + self.rest * next.time, rest: self.rest * next.rest }
     }
 
+    /// Of a bucket that isn't seen to its end, what is; all that comes after lies beyond.
+    #[inline]
+    fn part(self, part: f32) -> Self {
+        let part = part.min(1.0);
+        Stretch { hits: self.hits * part, time: self.time * part, rest: self.rest }
+    }
+
+    #[inline]
     fn worth(self) -> f32 {
         self.hits / self.time
     }
 }
 
-/// The index at each age from the chance of a hit in each bucket, at most [`AGES`]. From the last age back: a stretch takes in the next one
-/// as long as that is worth more, so each is looked at once or twice (pool-adjacent-violators).
-pub fn index(hazard: &[f32], index: &mut [f32]) {
-    let mut stretches = [Stretch { hits: 0.0, time: 1.0, rest: 1.0 }; AGES + 1];
+/// The index at each age from the chance of a hit in each bucket, at most [`AGES`], and the age up to which it is best to keep it. From the last
+/// age back: a stretch takes in the next one as long as that is worth more, so each is looked at once or twice (pool-adjacent-violators).
+pub fn index(hazard: &[f32], index: &mut [f32], ends: &mut [u8]) {
+    let mut stretches = [(Stretch { hits: 0.0, time: 1.0, rest: 1.0 }, 0); AGES + 1];
     // Below all lies one that is worth nothing, and is never taken in.
     let mut top = 0;
-    for (age, (&hazard, index)) in hazard.iter().zip(index).enumerate().rev() {
+    for (age, ((&hazard, index), end)) in hazard.iter().zip(index).zip(ends).enumerate().rev() {
         let mut stretch = Stretch::bucket(age, hazard);
-        while stretches[top].hits * stretch.time > stretch.hits * stretches[top].time {
-            stretch = stretch.then(stretches[top]);
+        *end = age as u8 + 1;
+        while stretches[top].0.hits * stretch.time > stretch.hits * stretches[top].0.time {
+            stretch = stretch.then(stretches[top].0);
+            *end = stretches[top].1;
             top -= 1;
         }
         *index = stretch.worth();
         top += 1;
-        stretches[top] = stretch;
+        stretches[top] = (stretch, *end);
     }
 }
 
-/// The index of an entry in bucket `age` that will be gone after `horizon` requests.
-pub fn index_within(hazard: &[f32], age: usize, horizon: f32) -> f32 {
+/// The index of an entry in bucket `age` that will be gone after `horizon` requests, where `index` and `ends` are those of entries that
+/// stay. Who is worth most for a stretch that ends before that is worth as much; else no later age is looked at than those that can add to
+/// the best that was found.
+#[inline]
+pub fn index_within(hazard: &[f32], index: &[f32], ends: &[u8], age: usize, horizon: f32) -> f32 {
+    if LOW[usize::from(ends[age])] - LOW[age] <= horizon {
+        return index[age];
+    }
     let mut whole = Stretch { hits: 0.0, time: 0.0, rest: 1.0 };
-    let (mut best, mut left) = (0f32, horizon);
-    for (age, &hazard) in hazard.iter().enumerate().skip(age) {
-        let width = LOW[age + 1] - LOW[age];
-        let part = (left / width).min(1.0);
-        let bucket = Stretch::bucket(age, hazard);
-        // Of a bucket that it doesn't see the end of, the part that it does.
-        whole = whole.then(Stretch { hits: bucket.hits * part, time: bucket.time * part, rest: bucket.rest });
-        best = best.max(whole.worth());
-        left -= width;
-        if left <= 0.0 {
+    let (mut best, begin) = (0f32, LOW[age]);
+    for (age, (&hazard, &index)) in hazard.iter().zip(index).enumerate().skip(age) {
+        let left = horizon - (LOW[age] - begin);
+        if left <= 0.0 || index <= best {
             break;
         }
+        whole = whole.then(Stretch::bucket(age, hazard).part(left / (LOW[age + 1] - LOW[age])));
+        best = best.max(whole.worth());
     }
     best
 }
@@ -85,10 +97,36 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn tables(hazard: &[f32]) -> (Vec<f32>, Vec<u8>) {
+        let (mut all, mut ends) = (vec![0.0; hazard.len()], vec![0; hazard.len()]);
+        index(hazard, &mut all, &mut ends);
+        (all, ends)
+    }
+
     fn indices(hazard: &[f32]) -> Vec<f32> {
-        let mut all = vec![0.0; hazard.len()];
-        index(hazard, &mut all);
-        all
+        tables(hazard).0
+    }
+
+    fn within(hazard: &[f32], age: usize, horizon: f32) -> f32 {
+        let (all, ends) = tables(hazard);
+        index_within(hazard, &all, &ends, age, horizon)
+    }
+
+    /// Each age at which one could stop is tried.
+    fn slowly(hazard: &[f32], age: usize, horizon: f32) -> f32 {
+        let (mut hits, mut time, mut rest, mut left, mut best) = (0.0, 0.0, 1.0, f64::from(horizon), 0f64);
+        for (age, &hazard) in hazard.iter().enumerate().skip(age).take_while(|_| horizon > 0.0) {
+            let (hazard, width) = (f64::from(hazard), f64::from(LOW[age + 1] - LOW[age]));
+            let part = (left / width).min(1.0);
+            hits += rest * hazard * part;
+            time += rest * width * (1.0 - 0.5 * hazard) * part;
+            rest *= 1.0 - hazard;
+            (left, best) = (left - width, best.max(hits / time));
+            if left <= 0.0 {
+                break;
+            }
+        }
+        best as f32
     }
 
     fn hazards() -> impl Strategy<Value = Vec<f32>> {
@@ -99,9 +137,16 @@ mod tests {
         #[test]
         fn the_index_is_the_best_of_all_ages_to_stop_at(hazard in hazards()) {
             for (age, index) in indices(&hazard).into_iter().enumerate() {
-                let best = index_within(&hazard, age, f32::INFINITY);
+                let best = slowly(&hazard, age, f32::INFINITY);
                 prop_assert!((index - best).abs() <= 1e-4 * best, "{} instead of {} at {}", index, best, age);
             }
+        }
+
+        #[test]
+        fn an_end_is_seen_as_if_each_age_were_tried(hazard in hazards(), age in 0usize..100, octave in 0f32..30.0) {
+            let (age, horizon) = (age % hazard.len(), octave.exp2());
+            let (quick, slow) = (within(&hazard, age, horizon), slowly(&hazard, age, horizon));
+            prop_assert!((quick - slow).abs() <= 1e-4 * slow, "{} instead of {}", quick, slow);
         }
 
         #[test]
@@ -113,7 +158,7 @@ mod tests {
         #[test]
         fn a_nearer_end_is_worth_no_more(hazard in hazards(), age in 0usize..100, near in 1f32..1e4, more in 1f32..1e4) {
             let age = age % hazard.len();
-            prop_assert!(index_within(&hazard, age, near) <= index_within(&hazard, age, near + more) * 1.0001);
+            prop_assert!(within(&hazard, age, near) <= within(&hazard, age, near + more) * 1.0001);
         }
 
         #[test]

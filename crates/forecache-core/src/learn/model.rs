@@ -18,6 +18,8 @@ pub struct Model {
     hazard: Hazard,
     /// By class and age.
     worths: Vec<f32>,
+    /// The age up to which an entry that is worth so much is kept; by class and age.
+    ends: Vec<u8>,
     /// How often conclusions were drawn.
     turn: usize,
 }
@@ -31,7 +33,8 @@ impl Model {
     /// One that has seen nothing.
     pub fn new(prior: Arc<Prior>, scale: Scale) -> Self {
         let (outcomes, hazard) = (Outcomes::new(scale.ages), Hazard::new(&prior, &scale));
-        let mut model = Model { scale, outcomes, prior, hazard, worths: vec![0.0; CLASSES * scale.ages], turn: 0 };
+        let mut model = Model { scale, outcomes, prior, hazard, worths: Vec::new(), ends: Vec::new(), turn: 0 };
+        model.make_tables();
         model.conclude(true);
         model
     }
@@ -59,9 +62,11 @@ impl Model {
         let turn = self.turn;
         let due = |class: usize| all || turn < SURE || class % TURNS == turn % TURNS;
         self.hazard.estimate(&self.outcomes, due);
-        for (class, worths) in self.worths.chunks_exact_mut(self.scale.ages).enumerate() {
+        let ages = self.scale.ages;
+        let tables = self.worths.chunks_exact_mut(ages).zip(self.ends.chunks_exact_mut(ages));
+        for (class, (worths, ends)) in tables.enumerate() {
             if self.outcomes.tells(class) || due(class) {
-                index(self.hazard.of(class), worths);
+                index(self.hazard.of(class), worths, ends);
             }
         }
     }
@@ -72,9 +77,14 @@ impl Model {
         let shift = self.scale.octave - scale.octave;
         self.outcomes = self.outcomes.moved(scale.ages, |class| shifted(class, shift));
         self.hazard = Hazard::new(&self.prior, &scale);
-        self.worths = vec![0.0; CLASSES * scale.ages];
         self.scale = scale;
+        self.make_tables();
         self.conclude(true);
+    }
+
+    fn make_tables(&mut self) {
+        let cells = CLASSES * self.scale.ages;
+        (self.worths, self.ends) = (vec![0.0; cells], vec![0; cells]);
     }
 
     /// What an entry of this class and age is worth, in hits a request.
@@ -85,7 +95,9 @@ impl Model {
 
     /// The same if it will be gone after `horizon` requests.
     pub fn worth_within(&self, class: u16, age: u32, horizon: f32) -> f32 {
-        index_within(self.hazard.of(class.into()), self.scale.bucket(age), horizon)
+        let row = usize::from(class) * self.scale.ages..(usize::from(class) + 1) * self.scale.ages;
+        let (worths, ends) = (&self.worths[row.clone()], &self.ends[row]);
+        index_within(self.hazard.of(class.into()), worths, ends, self.scale.bucket(age), horizon)
     }
 
     /// The chance that an entry of this class and age is asked for within so many requests.
@@ -101,7 +113,7 @@ impl Model {
 
     /// Bytes allocated.
     pub fn allocated(&self) -> usize {
-        self.outcomes.allocated() + self.hazard.allocated() + self.worths.capacity() * size_of::<f32>()
+        self.outcomes.allocated() + self.hazard.allocated() + self.worths.capacity() * size_of::<f32>() + self.ends.capacity()
     }
 }
 

@@ -46,12 +46,14 @@ impl Pool {
         self.0[KEPT - 1] = NOBODY;
     }
 
-    /// Gives up the worst, and says what the next was worth.
+    /// Gives up the worst, and says what the next was worth: infinitely much if there is none.
     #[inline]
     pub fn pop(&mut self) -> Option<(Slot, f32)> {
         let worst = self.0[0];
         self.give_up(0);
-        (worst != NOBODY).then(|| (worst as Slot, f32::from_bits((self.0[0] >> 32) as u32)))
+        // The bits of nobody are no number.
+        let next = f32::from_bits((self.0[0] >> 32) as u32).min(f32::INFINITY);
+        (worst != NOBODY).then_some((worst as Slot, next))
     }
 }
 
@@ -72,8 +74,9 @@ mod tests {
                 expected.truncate(KEPT);
                 prop_assert_eq!(pool.see(worth as f32, slot), expected.contains(&(worth, slot)));
             }
-            for (_, slot) in expected {
-                prop_assert_eq!(pool.pop().map(|(slot, _)| slot), Some(slot));
+            let next = expected.iter().skip(1).map(|&(worth, _)| worth as f32).chain([f32::INFINITY]);
+            for (&(_, slot), next) in expected.iter().zip(next) {
+                prop_assert_eq!(pool.pop(), Some((slot, next)));
             }
             prop_assert_eq!(pool.pop(), None);
         }

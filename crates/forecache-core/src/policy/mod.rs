@@ -115,15 +115,27 @@ impl Cause {
 }
 
 /// What changed under a policy that tracks an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Change {
     /// The entry in this slot has this weight now.
     Weight(Slot, u64),
+    /// The entry in this slot costs this much to load again now, and has this weight.
+    Cost(Slot, f32, u64),
     /// The entry in this slot expires then, in nanoseconds by the store's clock; `u64::MAX` for never. A time to idle that is put off by
     /// a hit isn't told.
     Deadline(Slot, u64),
     /// The store has room for so much, in the unit of weights. Told before the first entry comes, and when it changes.
     Capacity(u64),
+}
+
+impl Change {
+    /// The slot of the entry that changed.
+    pub fn slot(&mut self) -> Option<&mut Slot> {
+        match self {
+            Change::Weight(slot, _) | Change::Cost(slot, ..) | Change::Deadline(slot, _) => Some(slot),
+            Change::Capacity(_) => None,
+        }
+    }
 }
 
 /// Which entry leaves. The store calls `on_insert` once for each entry that comes under the policy, `on_remove` once when it

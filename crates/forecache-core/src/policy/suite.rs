@@ -9,6 +9,7 @@ enum Step {
     Insert { key: u8, weight: u64 },
     Hit { nth: usize },
     Weigh { nth: usize, weight: u64 },
+    Cost { nth: usize, cost: f32, weight: u64 },
     Expire { nth: usize, deadline: u64 },
     Remove { nth: usize, cause: Cause },
     Evict,
@@ -20,6 +21,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (any::<u8>(), 1u64..100).prop_map(|(key, weight)| Step::Insert { key, weight }),
         4 => any::<usize>().prop_map(|nth| Step::Hit { nth }),
         1 => (any::<usize>(), 1u64..100).prop_map(|(nth, weight)| Step::Weigh { nth, weight }),
+        1 => (any::<usize>(), 0f32..1000.0, 1u64..100).prop_map(|(nth, cost, weight)| Step::Cost { nth, cost, weight }),
         1 => (any::<usize>(), any::<u64>()).prop_map(|(nth, deadline)| Step::Expire { nth, deadline }),
         1 => (any::<usize>(), cause).prop_map(|(nth, cause)| Step::Remove { nth, cause }),
         2 => Just(Step::Evict),
@@ -81,6 +83,9 @@ impl Driver {
             Step::Hit { nth } => self.nth(nth).into_iter().for_each(|(_, slot)| self.policy.on_hit(slot)),
             Step::Weigh { nth, weight } => {
                 self.nth(nth).into_iter().for_each(|(_, slot)| self.policy.configure(Change::Weight(slot, weight)));
+            }
+            Step::Cost { nth, cost, weight } => {
+                self.nth(nth).into_iter().for_each(|(_, slot)| self.policy.configure(Change::Cost(slot, cost, weight)));
             }
             Step::Expire { nth, deadline } => {
                 self.nth(nth).into_iter().for_each(|(_, slot)| self.policy.configure(Change::Deadline(slot, deadline)));

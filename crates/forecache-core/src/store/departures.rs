@@ -18,14 +18,20 @@ pub enum Ending {
 pub struct Departure {
     /// Why.
     pub ending: Ending,
-    /// Nanoseconds by the store's clock, exact to [`TICK`].
-    pub time: u64,
+    /// When, in [`ticks`].
+    pub tick: u32,
     /// How it stood with the policy that evicted it.
     pub standing: Option<Standing>,
 }
 
-/// Times are noted in units of so many nanoseconds, a sixtieth of a second.
-pub const TICK: u64 = 1 << 24;
+/// Times are noted in units of 2^24 nanoseconds, a sixtieth of a second.
+const TICK: u32 = 24;
+
+/// Nanoseconds by the store's clock as ticks, modulo 2^32, which is two years.
+pub fn ticks(time: u64) -> u32 {
+    (time >> TICK) as u32
+}
+
 /// Removals that are remembered: four to an entry, but within these bounds.
 const BOUNDS: (usize, usize) = (256, 4096);
 
@@ -50,6 +56,13 @@ const ENDINGS: [Ending; 7] = {
     [left[0], left[1], left[2], left[3], left[4], Ending::TooLarge, Ending::NotAdmitted]
 };
 
+impl Departure {
+    /// Nanoseconds since, at a time by the store's clock.
+    pub fn ago(&self, now: u64) -> u64 {
+        u64::from(ticks(now).wrapping_sub(self.tick)) << TICK
+    }
+}
+
 /// See the head of this file.
 #[derive(Debug, Default)]
 pub struct Departures {
@@ -63,7 +76,7 @@ pub struct Departures {
 impl Departures {
     /// Notes what became of the key of this hash, in a store that has places for so many entries.
     pub fn note(&mut self, hash: u64, departure: &Departure, places: usize) {
-        let Departure { ending, time, standing } = *departure;
+        let Departure { ending, tick, standing } = *departure;
         let number = match ending {
             Ending::Left(cause) => cause as u8,
             Ending::TooLarge => 5,
@@ -71,7 +84,7 @@ impl Departures {
         };
         let Standing { worth, age, class, uses } = standing.unwrap_or(Standing { worth: 0.0, age: 0, class: 0, uses: 0 });
         let ending = number | if standing.is_some() { STANDING } else { 0 };
-        let noted = Noted { hash, tick: (time / TICK) as u32, worth, age, class, uses, ending };
+        let noted = Noted { hash, tick, worth, age, class, uses, ending };
         if self.ring.len() < places.saturating_mul(4).clamp(BOUNDS.0, BOUNDS.1) {
             self.ring.rotate_left(self.oldest);
             self.oldest = 0;
@@ -90,7 +103,7 @@ impl Departures {
         let Noted { tick, worth, age, class, uses, ending, .. } = *noted;
         Some(Departure {
             ending: ENDINGS[usize::from(ending & !STANDING)],
-            time: u64::from(tick) * TICK,
+            tick,
             standing: (ending & STANDING != 0).then_some(Standing { worth, age, class, uses }),
         })
     }
@@ -114,7 +127,16 @@ mod tests {
     fn departure(number: usize) -> Departure {
         let standing = Standing { worth: number as f32, age: number as u32, class: 7, uses: number as u8 };
         let standing = (number % 2 == 0).then_some(standing);
-        Departure { ending: ENDINGS[number % ENDINGS.len()], time: number as u64 * TICK, standing }
+        Departure { ending: ENDINGS[number % ENDINGS.len()], tick: number as u32, standing }
+    }
+
+    #[test]
+    fn how_long_ago_is_right_by_any_clock() {
+        for time in [0, 99 << TICK, u64::MAX >> 8, 31 * 365 * 86_400 * 1_000_000_000] {
+            let departure = Departure { tick: ticks(time), ..departure(0) };
+            assert_eq!(departure.ago(time), 0);
+            assert_eq!(departure.ago(time + (5 << TICK)), 5 << TICK);
+        }
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! What people ask a store: which entries leave next, and why a key is there, or isn't.
 
-use super::departures::{Departure, Departures, Ending, TICK};
+use super::departures::{Departure, Departures, Ending, ticks};
 use super::entry::{PINNED, Removed, Rest};
 use super::{Key, Lookup, Store, spread};
 use crate::list::Slot;
@@ -76,7 +76,7 @@ impl<K: Key, V> Store<K, V> {
     }
 
     fn note(&mut self, hash: u64, ending: Ending, standing: Option<Standing>) {
-        let departure = Departure { ending, time: self.clock.now(), standing };
+        let departure = Departure { ending, tick: ticks(self.clock.now()), standing };
         if let Some(departures) = &mut self.departures {
             departures.note(hash, &departure, self.entries.len());
         }
@@ -100,10 +100,10 @@ impl<K: Key, V> Store<K, V> {
             Here { rest: self.rest(slot), pinned, reason: if pinned { String::new() } else { self.policy.words(slot) } }
         });
         let departure = self.departures.as_ref().and_then(|departures| departures.of(spread(lookup.namespace, lookup.hash)));
-        let left = departure.map(|Departure { ending, time, standing }| Left {
-            ending,
-            ago: (self.clock.now() / TICK * TICK).saturating_sub(time),
-            reason: standing.map_or_else(String::new, |standing| self.policy.words_of_departed(&standing)),
+        let left = departure.map(|departure| Left {
+            ending: departure.ending,
+            ago: departure.ago(self.clock.now()),
+            reason: departure.standing.map_or_else(String::new, |standing| self.policy.words_of_departed(&standing)),
         });
         Explained { here, left, most: self.departures.as_ref().and_then(Departures::most) }
     }

@@ -56,11 +56,11 @@ impl Default for Learner {
     }
 }
 
-/// The class of an entry. A stamp of an older version knows no gaps but the smoothed one.
+/// The class of an entry.
 fn class(access: &Access, scale: &Scale) -> u16 {
     let uses = access.uses.min(MOST_USES);
     let Some(before) = uses.checked_sub(1) else { return 0 };
-    let [last, earlier] = access.gaps().unwrap_or([access.gap / 2; 2]).map(|octave| octave.min(30));
+    let [last, earlier] = access.gaps().map(|octave| octave.min(30));
     let mut history = History { last: 0, class: 0, uses: before, gaps: earlier };
     history.touch(1 << last, scale);
     history.class
@@ -97,9 +97,9 @@ impl Learner {
         let Ok(mut counted) = self.counted.try_lock() else { return };
         let counted = &mut *counted;
         let begins = !std::mem::replace(&mut counted.full, true);
-        let before = u64::from(counted.scale.entries);
-        if begins || seen.entries.abs_diff(before) > before / 16 {
-            self.rescale(counted, seen.entries);
+        let (scale, before) = (Scale::of(seen.entries as usize), counted.scale.entries);
+        if begins || scale.entries.abs_diff(before) > before / 16 {
+            self.rescale(counted, scale);
         }
         let elapsed = std::mem::take(&mut counted.requests.0);
         // Each stands for so many, and all of them waited since the last sample.
@@ -127,11 +127,10 @@ impl Learner {
     }
 
     /// Goes over to another number of entries.
-    fn rescale(&self, counted: &mut Counted, entries: u64) {
+    fn rescale(&self, counted: &mut Counted, scale: Scale) {
         let mut model = self.model.write().unwrap_or_else(PoisonError::into_inner);
         counted.hand_over(&mut model.outcomes);
-        counted.scale = Scale::of(entries as usize);
-        model.rescale(counted.scale);
-        counted.outcomes = Outcomes::new(counted.scale.ages);
+        model.rescale(scale);
+        (counted.scale, counted.outcomes) = (scale, Outcomes::new(scale.ages));
     }
 }

@@ -57,14 +57,15 @@ impl Access {
         };
         let mut stamp = self.stamp(tick);
         stamp.touch(tick);
-        let octave = self.age(tick).max(1).ilog2() as u16;
-        self.gaps = GAPS_KNOWN | (self.gaps & 31) << 5 | octave;
+        let (before, octave) = (u16::from(self.gaps()[0]), self.age(tick).max(1).ilog2() as u16);
+        self.gaps = GAPS_KNOWN | before << 5 | octave;
         (self.last, self.uses, self.gap) = (tick, uses, stamp.gap);
     }
 
-    /// The octaves of the last gap and of the one before, if they are known.
-    fn gaps(&self) -> Option<[u8; 2]> {
-        (self.gaps & GAPS_KNOWN != 0).then_some([(self.gaps & 31) as u8, (self.gaps >> 5 & 31) as u8])
+    /// The octaves of the last gap and of the one before; the smoothed one twice if they aren't known.
+    fn gaps(&self) -> [u8; 2] {
+        let known = self.gaps & GAPS_KNOWN != 0;
+        if known { [(self.gaps & 31) as u8, (self.gaps >> 5 & 31) as u8] } else { [(self.gap / 2).min(31); 2] }
     }
 
     /// As two words of the index: last and cost; uses, gap and gaps, with 32 bits of the second left free.
@@ -367,8 +368,13 @@ mod tests {
     fn the_last_two_gaps_are_known_by_their_octaves() {
         let mut access = Access::new(0, 1, 1.0, u64::MAX);
         [3, 103, 1_000_103].into_iter().for_each(|tick| access.touch(tick));
-        assert_eq!(access.gaps(), Some([19, 6]));
-        assert_eq!(Access::from_words([0, 7], 1, u64::MAX).gaps(), None, "an older version's stamp");
+        assert_eq!(access.gaps(), [19, 6]);
+        let [first, second] = access.to_words();
+        let mut older = Access::from_words([first, second & 0xFFFF], 1, u64::MAX);
+        let smoothed = access.gap / 2;
+        assert_eq!(older.gaps(), [smoothed; 2], "a version that knows no others has written it");
+        older.touch(1_000_203);
+        assert_eq!(older.gaps(), [6, smoothed]);
     }
 
     #[test]

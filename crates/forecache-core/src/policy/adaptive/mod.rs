@@ -270,6 +270,11 @@ impl Policy for Adaptive {
     fn configure(&mut self, change: Change) {
         match change {
             Change::Weight(slot, weight) => self.of_slot(slot).stamp.weigh(weight),
+            Change::Cost(slot, cost, weight) => {
+                let stamp = &mut self.of_slot(slot).stamp;
+                stamp.cost = cost;
+                stamp.weigh(weight);
+            }
             Change::Deadline(slot, deadline) => {
                 let stamp = &mut self.of_slot(slot).stamp;
                 // It may come from a time to idle, which the next hit puts off without a word.

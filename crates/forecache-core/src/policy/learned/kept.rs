@@ -95,9 +95,12 @@ mod tests {
         let mut first = Learned::default();
         play(&mut first, CAPACITY, 100_000, turns(0, 60_000));
         // The first 1,000 fill the cache.
-        let hits = |mut policy: Learned| count(&play(&mut policy, CAPACITY, 100_000, turns(60_000, 64_000))[1000..]);
+        let hits = |mut policy: Learned| {
+            let all = play(&mut policy, CAPACITY, 100_000, turns(60_000, 67_000));
+            (count(&all[1000..4000]), count(&all[4000..]))
+        };
         let (again, new) = (hits(Learned::with_prior(Arc::new(kept(first)))), hits(Learned::default()));
-        assert!(again > 1350 && new < 1000, "{again} of 1500 that can be had, {new} without");
+        assert!(again.0 * 5 > new.0 * 7 && again.1 == 1500, "{again:?} of 1500 that can be had, {new:?} without");
     }
 
     #[test]

@@ -160,9 +160,10 @@ impl Learned {
 
     /// An empty one with the same model, which is about entries of any keys. Ghosts are of those that were there.
     pub fn emptied(&self) -> Self {
-        let Learned { ref model, ref judge, came, epoch, share, clock, pace, updates, spent, .. } = *self;
+        let Learned { ref model, ref judge, now, came, epoch, share, clock, pace, updates, spent, .. } = *self;
         let (model, judge, clock) = (model.clone(), judge.clone(), (clock.0, clock.0));
-        Learned { model, judge, came, epoch, share, clock, pace, updates, spent, ..self.fresh() }
+        // Requests are numbered on: those that wait for their judgement have an end.
+        Learned { model, judge, now, begin: now, came, epoch, share, clock, pace, updates, spent, ..self.fresh() }
     }
 
     /// The usual one with this prior.
@@ -194,6 +195,20 @@ impl Learned {
         (self.capacity as f64 / weight.max(1.0)).min((1 << 30) as f64) as usize
     }
 
+    /// From the first eviction on it is known how many entries there are.
+    fn note_full(&mut self) {
+        if !self.full {
+            self.full = true;
+            self.rescale();
+            self.fit_ghosts();
+        }
+    }
+
+    /// Of all entries.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.residents.iter().map(|resident| resident.slot)
+    }
+
     #[inline(always)]
     fn request(&mut self) {
         self.now = self.now.wrapping_add(1);
@@ -211,6 +226,18 @@ impl Learned {
         }
         self.came = (self.came.0 + 1, self.came.1.saturating_add(meta.weight));
         self.recall(fingerprint)
+    }
+
+    fn note_cost(&mut self, slot: Slot, cost: f32) {
+        if cost != 1.0 || !self.costs.is_empty() {
+            grow(&mut self.costs, slot, 1.0);
+            self.costs[slot as usize] = cost;
+        }
+    }
+
+    fn set_density(&mut self, slot: Slot, density: f32) {
+        self.residents[self.places[slot as usize] as usize].density = density;
+        self.alike &= density == 1.0;
     }
 
     fn newcomer(&self, slot: Slot, fingerprint: u32, meta: &Meta) -> Resident {
@@ -238,10 +265,7 @@ impl Policy for Learned {
     fn on_insert(&mut self, slot: Slot, fingerprint: u64, meta: &Meta) {
         let fingerprint = short(fingerprint);
         let history = self.arrive(fingerprint, meta);
-        if meta.cost != 1.0 || !self.costs.is_empty() {
-            grow(&mut self.costs, slot, 1.0);
-            self.costs[slot as usize] = meta.cost;
-        }
+        self.note_cost(slot, meta.cost);
         let resident = self.newcomer(slot, fingerprint, meta);
         self.alike &= resident.density == 1.0 && resident.deadline == NEVER;
         self.place(resident, history);
@@ -271,11 +295,7 @@ impl Policy for Learned {
     }
 
     fn victim(&mut self, newcomer: Option<u64>) -> Option<Slot> {
-        if !self.full {
-            self.full = true;
-            self.rescale();
-            self.fit_ghosts();
-        }
+        self.note_full();
         if self.residents.len() <= self.settings.candidates {
             let worst = (0..self.residents.len()).min_by(|&one, &other| self.worth(one).total_cmp(&self.worth(other)))?;
             return Some(self.residents[worst].slot);
@@ -313,11 +333,10 @@ impl Policy for Learned {
                 self.capacity = capacity;
                 self.rescale();
             }
-            Change::Weight(slot, weight) => {
-                let place = self.places[slot as usize] as usize;
-                let density = self.density(self.cost(slot), weight);
-                self.residents[place].density = density;
-                self.alike &= density == 1.0;
+            Change::Weight(slot, weight) => self.set_density(slot, self.density(self.cost(slot), weight)),
+            Change::Cost(slot, cost, weight) => {
+                self.note_cost(slot, cost);
+                self.set_density(slot, self.density(cost, weight));
             }
             Change::Deadline(slot, time) => {
                 let place = self.places[slot as usize] as usize;

@@ -5,12 +5,16 @@ use crate::list::{NONE, Slot};
 
 /// Neighbours that are looked at together: as many as have their histories in a cache line.
 const LINE: usize = 8;
+/// Entries of a room that are looked at, of which none are kept for the next time.
+const AMONG: usize = 64;
 
 impl Learned {
     /// Looks at some lines of entries, where it stopped the last time, and at the newcomer. The worst of each line may be kept.
     #[inline]
     pub(super) fn look_around(&mut self) {
-        for _ in 0..self.settings.candidates.div_ceil(LINE).max(1) {
+        // Where entries differ in size or cost, more can be won by whom one finds.
+        let candidates = if self.alike { self.settings.candidates } else { 2 * self.settings.candidates };
+        for _ in 0..candidates.div_ceil(LINE).max(1) {
             let begin = if self.hand < self.residents.len() { self.hand } else { 0 };
             let end = (begin + LINE).min(self.residents.len());
             self.hand = end;
@@ -24,6 +28,17 @@ impl Learned {
         if let Some(place) = self.place_of(self.newcomer) {
             self.see(self.worth(place), place);
         }
+    }
+
+    /// Of these entries, which are some of those that are there, the one that is worth least of the next that are looked at, and the last.
+    pub(crate) fn victim_of(&mut self, slots: &[Slot], hand: &mut usize) -> Option<Slot> {
+        self.note_full();
+        let newest = *slots.last()?;
+        let (before, next) = slots.split_at(*hand % slots.len());
+        *hand = (before.len() + AMONG) % slots.len();
+        let worth = |slot: Slot| self.worth(self.places[slot as usize] as usize);
+        let ranks = next.iter().chain(before).take(AMONG).chain([&newest]).map(|&slot| (worth(slot), slot));
+        ranks.min_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, slot)| slot)
     }
 
     #[inline]

@@ -23,6 +23,9 @@ fn of_two_sizes_the_larger_leaves_and_of_two_costs_the_cheaper() {
     let mut grown = holding(&[10; 3].map(Meta::of_weight));
     grown.configure(Change::Weight(2, 90));
     assert_eq!(grown.victim(None), Some(2));
+    let mut dearer = holding(&[10; 3].map(Meta::of_weight));
+    [0, 2].into_iter().for_each(|slot| dearer.configure(Change::Cost(slot, 5.0, 10)));
+    assert_eq!(dearer.victim(None), Some(1));
 }
 
 #[test]
@@ -166,4 +169,43 @@ fn an_entry_is_evicted_though_all_that_were_kept_for_it_have_left() {
     let last = policy.victim(None).unwrap();
     policy.on_remove(last, Cause::Explicit);
     assert_eq!(policy.victim(None), None);
+}
+
+#[test]
+fn the_only_one_that_is_left_of_those_that_were_kept_is_evicted() {
+    let ends = |slot: u32| if slot < 128 { SECOND } else { 60 * SECOND };
+    let metas: Vec<_> = (0..200).map(|slot| Meta { now: SECOND, time_to_live: ends(slot), ..Meta::of_weight(1) }).collect();
+    let mut policy = holding(&metas);
+    policy.on_insert(200, fingerprint(200), &Meta { now: 30 * SECOND, ..Meta::of_weight(1) });
+    // Seven of them are kept then, and one is found beside them.
+    (0..4).for_each(|_| assert!(policy.victim(None).unwrap() < 128));
+    (0..128).for_each(|slot| policy.on_remove(slot, Cause::Expired));
+    assert!(policy.victim(None).unwrap() >= 128);
+}
+
+#[test]
+fn whatever_an_entry_is_said_to_cost_it_is_worth_a_number() {
+    for cost in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -1.0, -0.0, 0.0] {
+        for weight in [1, 10, u64::MAX] {
+            let mut policy = holding(&[Meta { cost, ..Meta::of_weight(weight) }; 100]);
+            policy.on_insert(100, fingerprint(100), &Meta { cost, now: SECOND, time_to_live: SECOND, ..Meta::of_weight(weight) });
+            for left in (1..=101).rev() {
+                assert!((0..left).all(|place| policy.worth(place).is_finite() && policy.worth(place).is_sign_positive()));
+                let victim = policy.victim(Some(fingerprint(left as u32))).unwrap();
+                policy.admit(fingerprint(1000), &Meta { cost, ..Meta::of_weight(weight) }, victim);
+                policy.on_remove(victim, Cause::Size);
+            }
+        }
+    }
+}
+
+#[test]
+fn evictions_are_judged_on_when_the_entries_are_gone() {
+    let mut policy = Learned::default();
+    play(&mut policy, 500, 100_000, 0..60_000);
+    let mut emptied = policy.emptied();
+    let judged = |policy: &Learned| policy.judge.verdict().judged;
+    let before = judged(&emptied);
+    play(&mut emptied, 500, 100_000, 60_000..70_000);
+    assert!(judged(&emptied) > before + 1000, "{} and then {}", before, judged(&emptied));
 }

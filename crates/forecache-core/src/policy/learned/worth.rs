@@ -42,11 +42,9 @@ impl Learned {
     }
 
     pub(super) fn density(&self, cost: f32, weight: u64) -> f32 {
-        if weight == 1 {
-            return cost;
-        }
-        // Whatever the costs that users give: any entry is worth less than none.
-        (cost / (weight.max(1) as f32).powf(self.settings.size)).min(1e30)
+        let density = if weight == 1 { cost } else { cost / (weight.max(1) as f32).powf(self.settings.size) };
+        // Whatever the costs that users and tiers tell: a worth is a number, not below 0, and less than that of no entry.
+        if density > 0.0 { density.min(1e30) } else { 0.0 }
     }
 }
 

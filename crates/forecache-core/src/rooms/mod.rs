@@ -1,39 +1,17 @@
-//! Rooms: owners with a priority or a budget of their own are kept apart from the others, each room under a policy of its own.
+//! Rooms: owners with a priority or a budget of their own are kept apart from the others, each room under a policy of its own. One that
+//! learns is the same for all rooms: it learns from all that is asked for, and what it knows is there once.
 //!
-//! Room 0 is of all owners of whom nothing is said, and usually the only one. Which room gives the next victim is told by [`Turn`];
+//! Room 0 is of all owners of whom nothing is said, and usually the only one. Which room gives the next victim is told by [`Turn`](crate::owners::Turn);
 //! which of its entries, by its policy. Policies number the entries of their rooms without gaps, so that many rooms take little.
+
+mod lists;
 
 use crate::learn::prior::Prior;
 use crate::list::{Slot, grow};
 use crate::owners::Owners;
 use crate::policy::{AnyPolicy, Cause, Change, Inspect, Meta, Policy, Standing};
+use lists::{List, Lists};
 use std::sync::Arc;
-
-/// When it is a room's turn to give a victim: the least comes first. A number, for of many rooms each is looked at.
-///
-/// Owners over their budgets come before all others, then those of the lowest priority; among equals those without a budget, and then
-/// whoever has used the most of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn(u64);
-
-impl Turn {
-    /// That of a room, if its owner had `more` than it has.
-    fn of(owners: &Owners, room: u16, more: u64) -> Turn {
-        let (claim, weight) = owners.room(room);
-        let priority = u64::from(claim.priority as u16 ^ 1 << 15);
-        let Some(budget) = claim.budget else { return Turn(1 << 63 | priority << 40) };
-        let used = weight.saturating_add(more);
-        let within = u64::from(used <= budget.max(1));
-        // The bits of a share are in the order of shares.
-        let unused = u32::MAX - (used as f32 / budget.max(1) as f32).to_bits();
-        Turn(within << 63 | priority << 40 | 1 << 32 | u64::from(unused))
-    }
-
-    /// Whether it has to give before `other` may be asked to.
-    fn yields_to(self, other: Turn) -> bool {
-        self.0 >> 40 < other.0 >> 40
-    }
-}
 
 /// Where an entry is: its room, and its number there, which in room 0 is its slot.
 #[derive(Debug, Clone, Copy, Default)]
@@ -68,7 +46,10 @@ impl Room {
 #[derive(Debug)]
 pub struct Rooms {
     base: AnyPolicy,
+    /// Rooms that have policies of their own.
     others: Vec<Room>,
+    /// Whose entries the policy of all rooms has, if it is that.
+    lists: Lists,
     /// As the store has told it; 0 before.
     capacity: u64,
     /// By slot, as far as entries were put into other rooms; whoever is beyond is in room 0.
@@ -78,10 +59,10 @@ pub struct Rooms {
 impl Rooms {
     /// One room, under this policy.
     pub fn new(policy: AnyPolicy) -> Self {
-        Rooms { base: policy, others: Vec::new(), capacity: 0, places: Vec::new() }
+        Rooms { base: policy, others: Vec::new(), lists: Lists::default(), capacity: 0, places: Vec::new() }
     }
 
-    /// The policy of room 0; the others are of the same kind, and each learns from its own room: owners differ in what they ask for.
+    /// The policy of room 0; it is that of the others too, or they are of the same kind.
     pub fn base(&self) -> &AnyPolicy {
         &self.base
     }
@@ -89,12 +70,23 @@ impl Rooms {
     /// See [`Policy::on_insert`]; `meta` tells the room.
     #[inline]
     pub fn on_insert(&mut self, slot: Slot, fingerprint: u64, meta: &Meta) {
-        if meta.room == 0 { self.base.on_insert(slot, fingerprint, meta) } else { self.put(slot, fingerprint, meta) }
+        if meta.room == 0 && self.lists.is_empty() {
+            self.base.on_insert(slot, fingerprint, meta);
+        } else {
+            self.put(slot, fingerprint, meta);
+        }
     }
 
     #[cold]
     #[inline(never)]
     fn put(&mut self, slot: Slot, fingerprint: u64, meta: &Meta) {
+        if let Some(policy) = self.base.as_learned_mut() {
+            if self.lists.is_empty() {
+                policy.slots().for_each(|slot| self.lists.add(slot, 0));
+            }
+            policy.on_insert(slot, fingerprint, meta);
+            return self.lists.add(slot, meta.room);
+        }
         while self.others.len() < meta.room as usize {
             let mut policy = self.base.fresh();
             policy.configure(Change::Capacity(self.capacity));
@@ -124,7 +116,9 @@ impl Rooms {
     pub fn on_remove(&mut self, slot: Slot, cause: Cause) {
         let Place { room, number } = self.place(slot);
         self.policy(room).on_remove(number, cause);
-        if room > 0 {
+        if !self.lists.is_empty() {
+            self.lists.remove(slot);
+        } else if room > 0 {
             self.others[room as usize - 1].free.push(number);
             self.places[slot as usize].room = 0;
         }
@@ -132,26 +126,43 @@ impl Rooms {
 
     /// See [`Policy::victim`]; of the room whose turn it is.
     pub fn victim(&mut self, newcomer: Option<(u64, &Meta)>, owners: &Owners) -> Option<Slot> {
-        if self.others.is_empty() {
+        if self.count() == 1 {
             return self.base.victim(newcomer.map(|(fingerprint, _)| fingerprint));
         }
         let brings = newcomer.map_or((0, 0), |(_, meta)| (meta.room, meta.weight));
-        let first = self.turn(owners, 0, brings).unwrap_or(0);
         let of = |room: u16| newcomer.filter(|(_, meta)| meta.room == room).map(|(fingerprint, _)| fingerprint);
-        if let Some(number) = self.policy(first).victim(of(first)) {
-            return Some(self.slot(first, number));
-        }
+        let first = self.turn(owners, 0, brings).unwrap_or(0);
         // Only room 0 doesn't tell beforehand that it is empty.
-        let next = self.turn(owners, 1, brings)?;
-        let number = self.policy(next).victim(of(next))?;
-        Some(self.slot(next, number))
+        self.victim_of(first, of(first)).or_else(|| {
+            let next = self.turn(owners, 1, brings)?;
+            self.victim_of(next, of(next))
+        })
+    }
+
+    fn victim_of(&mut self, room: u16, newcomer: Option<u64>) -> Option<Slot> {
+        match self.base.as_learned_mut() {
+            Some(policy) => {
+                let List { slots, hand } = self.lists.room(room);
+                policy.victim_of(slots, hand)
+            }
+            None => self.policy(room).victim(newcomer).map(|number| self.slot(room, number)),
+        }
+    }
+
+    /// How many rooms there are.
+    fn count(&self) -> usize {
+        self.lists.len().max(self.others.len() + 1)
+    }
+
+    fn is_bare(&self, room: u16) -> bool {
+        if self.lists.is_empty() { room > 0 && self.others[room as usize - 1].is_empty() } else { self.lists.is_bare(room) }
     }
 
     /// The room whose turn it is, of those from `least` on that have something to give, if a room is brought that much.
     fn turn(&self, owners: &Owners, least: u16, (to, more): (u16, u64)) -> Option<u16> {
-        let filled = (least..=self.others.len() as u16).filter(|&room| room == 0 || !self.others[room as usize - 1].is_empty());
-        let turns = filled.map(|room| (Turn::of(owners, room, if room == to { more } else { 0 }), room));
-        turns.min().map(|(_, room)| room)
+        let turn = |room: u16| if room == to { owners.turn_with(room, more) } else { owners.turn(room) };
+        let filled = (least..self.count() as u16).filter(|&room| !self.is_bare(room));
+        filled.map(|room| (turn(room), room)).min().map(|(_, room)| room)
     }
 
     /// See [`Policy::admit`]. A newcomer of another room is taken unless its own would have to give first.
@@ -160,29 +171,34 @@ impl Rooms {
         if room == meta.room {
             return self.policy(room).admit(fingerprint, meta, number);
         }
-        !Turn::of(owners, meta.room, meta.weight).yields_to(Turn::of(owners, room, 0))
+        !owners.turn_with(meta.room, meta.weight).yields_to(owners.turn(room))
     }
 
     /// See [`Policy::configure`].
-    pub fn configure(&mut self, change: Change) {
-        let (slot, at): (Slot, fn(Slot, u64) -> Change) = match change {
-            Change::Weight(slot, _) => (slot, Change::Weight),
-            Change::Deadline(slot, _) => (slot, Change::Deadline),
-            Change::Capacity(capacity) => {
-                self.capacity = capacity;
-                self.base.configure(change);
-                return self.others.iter_mut().for_each(|room| room.policy.configure(change));
-            }
-        };
-        let Place { room, number } = self.place(slot);
-        let (Change::Weight(_, amount) | Change::Deadline(_, amount) | Change::Capacity(amount)) = change;
-        self.policy(room).configure(at(number, amount));
+    pub fn configure(&mut self, mut change: Change) {
+        if let Change::Capacity(capacity) = change {
+            self.capacity = capacity;
+            self.others.iter_mut().for_each(|room| room.policy.configure(change));
+        }
+        let places = &self.places;
+        let room = change.slot().map_or(0, |slot| {
+            let Place { room, number } = place(places, *slot);
+            *slot = number;
+            room
+        });
+        self.policy(room).configure(change);
     }
 
     /// See [`Inspect::candidates`]: room by room, in the order of their turns now.
     pub fn candidates(&self, n: usize, owners: &Owners) -> Vec<Slot> {
-        let mut rooms: Vec<u16> = (0..=self.others.len() as u16).collect();
-        let turn = |room: u16| Turn::of(owners, room, 0);
+        let turn = |room: u16| owners.turn(room);
+        if !self.lists.is_empty() {
+            let mut slots = self.base.inspect().candidates(usize::MAX);
+            slots.sort_by_cached_key(|&slot| turn(self.place(slot).room));
+            slots.truncate(n);
+            return slots;
+        }
+        let mut rooms: Vec<u16> = (0..self.count() as u16).collect();
         rooms.sort_by_key(|&room| turn(room));
         let mut candidates = Vec::new();
         for room in rooms {
@@ -231,25 +247,34 @@ impl Rooms {
     pub fn allocated(&self) -> usize {
         let numbers = |room: &Room| (room.slots.capacity() + room.free.capacity()) * size_of::<Slot>();
         let others = self.others.iter().map(|room| numbers(room) + room.policy.inspect().allocated());
-        self.base.inspect().allocated() + others.sum::<usize>() + self.places.capacity() * size_of::<Place>()
+        let own = others.sum::<usize>() + self.places.capacity() * size_of::<Place>();
+        self.base.inspect().allocated() + own + self.lists.allocated()
     }
 
     #[inline]
     fn place(&self, slot: Slot) -> Place {
-        self.places.get(slot as usize).copied().filter(|place| place.room > 0).unwrap_or(Place { room: 0, number: slot })
+        match self.lists.room_of(slot) {
+            Some(room) => Place { room, number: slot },
+            None => place(&self.places, slot),
+        }
     }
 
     fn slot(&self, room: u16, number: Slot) -> Slot {
-        if room == 0 { number } else { self.others[room as usize - 1].slots[number as usize] }
+        if room == 0 || self.others.is_empty() { number } else { self.others[room as usize - 1].slots[number as usize] }
     }
 
     fn policy(&mut self, room: u16) -> &mut AnyPolicy {
-        if room == 0 { &mut self.base } else { &mut self.others[room as usize - 1].policy }
+        if room == 0 || self.others.is_empty() { &mut self.base } else { &mut self.others[room as usize - 1].policy }
     }
 
     fn inspect(&self, room: u16) -> &dyn Inspect {
-        if room == 0 { self.base.inspect() } else { self.others[room as usize - 1].policy.inspect() }
+        if room == 0 || self.others.is_empty() { self.base.inspect() } else { self.others[room as usize - 1].policy.inspect() }
     }
+}
+
+#[inline]
+fn place(places: &[Place], slot: Slot) -> Place {
+    places.get(slot as usize).copied().filter(|place| place.room > 0).unwrap_or(Place { room: 0, number: slot })
 }
 
 #[cfg(test)]
@@ -362,6 +387,31 @@ mod tests {
         let has: Vec<_> = (0..6).map(|tenant| store.has(&format!("tenant-{tenant}"))).collect();
         assert_eq!(has.iter().sum::<usize>() + store.has("tenant-9"), CAPACITY as usize);
         assert!(has.iter().all(|&has| has <= 16) && has[0] == 10, "{has:?}");
+    }
+
+    #[test]
+    fn a_thousand_owners_with_budgets_take_little_room_and_share_what_is_learned() {
+        let rooms = |many: u32| {
+            let mut rooms = Rooms::new(AnyPolicy::named("learned").unwrap());
+            rooms.configure(Change::Capacity(10_000));
+            for slot in 0..10_000 {
+                let meta = Meta { room: (slot % many) as u16, ..Meta::of_weight(1) };
+                rooms.on_insert(slot, crate::fingerprint::fingerprint(&slot.to_le_bytes(), 1), &meta);
+            }
+            rooms
+        };
+        let (one, many) = (rooms(1), rooms(1000));
+        let more = many.allocated() - one.allocated();
+        assert!(more <= 10_000 * 32 + 1000 * 100, "{more} bytes");
+        assert_eq!(many.policies().count(), 1);
+    }
+
+    #[test]
+    fn entries_that_were_there_before_there_were_rooms_are_in_room_0() {
+        let mut store = Store::new("learned");
+        store.fill("anybody", 60);
+        store.fill("high", 70);
+        assert_eq!((store.has("anybody"), store.has("high")), (30, 70));
     }
 
     proptest! {

@@ -173,3 +173,9 @@ def test_a_wrong_model_is_refused(wrong, tmp_path, monkeypatch):
 def test_a_config_keeps_what_was_said(model):
     assert Config(shadow=model).shadow == str(model)
     assert Config().shadow is None
+
+
+def test_a_registry_that_doesnt_answer_is_told(monkeypatch):
+    monkeypatch.setenv("FORECACHE_REGISTRY", "redis://127.0.0.1:1")
+    with pytest.raises(ConfigError, match=r"shadow: got 'vm'; allowed: .*127\.0\.0\.1:1"):
+        Cache(shadow="vm")

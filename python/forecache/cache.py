@@ -426,4 +426,4 @@ def _model(field: str, spec: str) -> Prior:
     try:
         return find(spec, field)
     except OSError as error:
-        raise wrong(field, spec, f"name, name@version, or a file that can be read ({error.strerror})") from None
+        raise wrong(field, spec, f"name, name@version, or a file that can be read ({error.strerror or error})") from None

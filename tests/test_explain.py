@@ -205,6 +205,22 @@ def test_tiers_are_told_and_nothing_climbs(colour, clock):
     face.close()
 
 
+@pytest.mark.parametrize("mode", ["demote", "behind"])
+def test_what_is_on_its_way_down_is_told_and_stays_there(colour, clock, mode):
+    tier = Noted(clock=clock)
+    face = made((tier, mode), colour=colour, clock=clock, max_entries=2, policy="lru")
+    tier.gate.clear()
+    face.set("a", 1, ttl=5, tags=["t"])
+    face.set_many({"b": 2, "c": 3})
+    (place,) = face.explain("a").places
+    assert (place.tier, place.ttl, place.tags) == ("queue", 5, ("t",))
+    assert [face.cache._peek(key) for key in "abc"] == [None, 2, 3]
+    clock.advance(6)
+    assert not face.explain("a")
+    tier.gate.set()
+    face.close()
+
+
 STEPS = st.lists(
     st.tuples(st.sampled_from(["set", "get", "delete", "expire", "clear"]), st.sampled_from("abcdefgh")), min_size=1, max_size=60
 )

@@ -120,6 +120,15 @@ def test_an_object_that_is_damaged_or_anothers_is_told_from_one_that_is_not_ther
     assert open_object("space", "key", b"".join(form.grave("space", "key", 7, (1, 2, 3))), 5) is None
 
 
+def test_a_file_from_before_1970_is_one_like_others(tmp_path, now):
+    tier = Home("directory", tmp_path).tier(now, "here")
+    run(tier.set_many({"a": Entry(b"payload")}))
+    (file,) = (file for file in (tmp_path / "here").rglob("*") if file.name == "a")
+    os.utime(file, (-100, -100))
+    assert payloads(tier, "a") == {"a": b"payload"}
+    assert run(tier.scan(0, None)) == (None, ["a"])
+
+
 @pytest.mark.parametrize("algorithm", ["none", "lz4"])
 def test_how_much_is_opened_at_once_depends_on_whether_it_is_compressed(algorithm):
     made = b"".join(form.pack(Records("space", Packing(algorithm, min_size=8)), "key", Entry(b"7" * 1000), 7, (1, 2, 3)))

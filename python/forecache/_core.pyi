@@ -268,6 +268,9 @@ class Memory:
         """The entry that `set` with these options would give to a tier."""
     def _held(self, key: str, now: int) -> Entry | None:
         """The entry of what memory has, with an empty payload."""
+    def _waiting(self, key: str, now: int) -> tuple[int, Entry | None]:
+        """What of a key is on its way down, and nothing is done about it: a mask of the tiers that have nothing valid, and the
+        entry, if there is one; that of a live value has an empty payload."""
     def _purge(self, depth: int, key: str) -> None:
         """Has a tier delete a key, unless something newer waits for it."""
     def _queued(self, depth: int, keys: Sequence[str]) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from forecache._core import MISSING
 from forecache.flow import Flow
 from forecache.units import wrong
 
@@ -141,12 +140,8 @@ def _below(cache: Any, key: str) -> Flow[list[Place]]:
     if not reads.is_text(key):
         return []
     places = []
-    ticket, hidden, found = yield from reads._look(cache, key)
-    cache._forget(key, ticket)
-    waiting = cache._held(key, stack.now()) if type(found) is tuple else found
-    if waiting is None:
-        return (yield from _below(cache, key))  # it has gone on since
-    if waiting is not MISSING:
+    hidden, waiting = cache._waiting(key, stack.now())
+    if waiting is not None and not reads.has_ended(waiting, stack.now()):
         places.append(_place("queue", waiting, stack.now()))
     for depth in stack.depths:
         if not hidden >> depth & 1:

@@ -137,12 +137,14 @@ def _on_the_way(cache: TieredCache, key: str, ticket: int, found: Any) -> Any:
 
 def _waiting(cache: TieredCache, key: str, entry: Entry) -> Any:
     """The value of an entry that lay in a queue, or MISSING if it ended there."""
-    now = cache._stack.now()
+    return MISSING if has_ended(entry, cache._stack.now()) else _value(cache, None, key, entry)
+
+
+def has_ended(entry: Entry, now: int) -> bool:
+    """Whether what lies in a queue has expired."""
     # When what left a tier was last used there isn't known.
     idle = None if entry.stored_bytes else entry.time_to_idle
-    if (entry.hard is not None and entry.hard <= now) or (idle is not None and entry.written + idle <= now):
-        return MISSING
-    return _value(cache, None, key, entry)
+    return (entry.hard is not None and entry.hard <= now) or (idle is not None and entry.written + idle <= now)
 
 
 def _climb_all(cache: TieredCache, depth: int, entries: dict[str, Entry], reading: Reading, found: dict[str, Any]) -> Flow[None]:

@@ -64,8 +64,8 @@ impl Begin {
     }
 
     /// Whether nothing is there: it is a grave, or the store had it, `modified`, after it was given up.
-    fn void(&self, modified: u64) -> bool {
-        self.kind == GRAVE || modified > self.sent.saturating_add(self.within)
+    fn void(&self, modified: i64) -> bool {
+        self.kind == GRAVE || i128::from(modified) > i128::from(self.sent) + i128::from(self.within)
     }
 }
 
@@ -86,7 +86,7 @@ fn open_object<'py>(
     namespace: &str,
     key: &str,
     object: PyBuffer<u8>,
-    modified: u64,
+    modified: i64,
     packed: usize,
     plain: usize,
 ) -> PyResult<Opened<'py>> {

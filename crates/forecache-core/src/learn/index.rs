@@ -5,7 +5,7 @@
 //! allocation indices", JRSS B 1979); the entry with the least index leaves. So an entry of a loop whose turn comes soon is worth
 //! much though it is the one unused for longest, and one whose chance has passed is worth little though it was just used.
 
-use super::features::{AGES, LOW};
+use super::features::{AGES, LOW, bucket};
 
 /// A stretch of ages that it is best to keep through to the end: hits, time and the chance to wait on, each from its begin.
 #[derive(Clone, Copy)]
@@ -81,19 +81,26 @@ pub fn index_within(hazard: &[f32], index: &[f32], ends: &[u8], age: usize, hori
     best
 }
 
-/// The chance that an entry in bucket `age` is asked for within so many requests.
-pub fn chance_within(hazard: &[f32], age: usize, requests: f32) -> f32 {
-    let (mut waiting, mut left) = (1.0, requests);
-    for (age, &hazard) in hazard.iter().enumerate().skip(age) {
-        let width = LOW[age + 1] - LOW[age];
-        waiting *= 1.0 - hazard * (left / width).clamp(0.0, 1.0);
-        left -= width;
+/// The chance that an entry is asked for within the next `horizon` requests, from the chances of its class by age.
+pub fn chance_within(hazard: &[f32], age: u32, horizon: u32) -> f32 {
+    let (mut from, mut left, mut waits) = (age as f32, horizon as f32, 1.0);
+    let first = bucket(age).min(hazard.len() - 1);
+    for (at, chance) in hazard.iter().enumerate().skip(first) {
+        // Past the last bucket it is as it was there.
+        let (width, last) = (LOW[at + 1] - LOW[at], at + 1 == hazard.len());
+        let part = if last { left.min(width) } else { (LOW[at + 1] - from).clamp(0.0, left) };
+        waits *= 1.0 - chance * part / width;
+        (from, left) = (LOW[at + 1], left - part);
+        if left <= 0.0 {
+            break;
+        }
     }
-    1.0 - waiting
+    (1.0 - waits).clamp(0.0, 1.0)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::features::Scale;
     use super::*;
     use proptest::prelude::*;
 
@@ -150,9 +157,9 @@ mod tests {
         }
 
         #[test]
-        fn a_longer_wait_has_no_smaller_chance(hazard in hazards(), age in 0usize..100, near in 0f32..1e4, more in 0f32..1e4) {
-            let chances = [near, near + more].map(|requests| chance_within(&hazard, age, requests));
-            prop_assert!(0.0 <= chances[0] && chances[0] <= chances[1] && chances[1] <= 1.0, "{:?}", chances);
+        fn a_longer_wait_is_no_less_likely_to_end(chances in prop::collection::vec(0f32..0.98, 1..124), age in any::<u32>(), near in 0u32..1 << 30, more in 0u32..1 << 30) {
+            let (near, far) = (chance_within(&chances, age, near), chance_within(&chances, age, near + more));
+            prop_assert!((0.0..=1.0).contains(&near) && near <= far + 1e-6);
         }
 
         #[test]
@@ -177,5 +184,13 @@ mod tests {
         let indices = indices(&hazard);
         assert!(indices[..=30].windows(2).all(|pair| pair[0] < pair[1]));
         assert_eq!(indices[31..], [0.0; 9]);
+    }
+
+    #[test]
+    fn a_wait_over_whole_buckets_multiplies_what_each_leaves() {
+        let chances = vec![0.5; Scale::of(100).ages];
+        assert_eq!(chance_within(&chances, 0, 3), 1.0 - 0.125);
+        assert_eq!(chance_within(&chances, 16, 16), 1.0 - 0.0625);
+        assert_eq!(chance_within(&chances, 16, 2), 0.25);
     }
 }

@@ -8,8 +8,6 @@
 //! Of the keys that are counted one in four is judged, each in a place that its fingerprint gives it; who finds its place taken isn't judged, which has
 //! nothing to do with what becomes of it. What was found fades with the evidence, so it tells of the present.
 
-use super::features::{LOW, bucket};
-
 /// Keys that can wait for their judgement.
 const PLACES: usize = 1 << PLACE_BITS;
 const PLACE_BITS: u32 = 9;
@@ -162,26 +160,8 @@ fn is_past(end: u32, now: u32) -> bool {
     (now.wrapping_sub(end) as i32) > 0
 }
 
-/// The chance that an entry is asked for within the next `horizon` requests, from the chances of its class by age.
-pub fn within(chances: &[f32], age: u32, horizon: u32) -> f32 {
-    let (mut from, mut left, mut waits) = (age as f32, horizon as f32, 1.0);
-    let first = bucket(age).min(chances.len() - 1);
-    for (at, chance) in chances.iter().enumerate().skip(first) {
-        // Past the last bucket it is as it was there.
-        let (width, last) = (LOW[at + 1] - LOW[at], at + 1 == chances.len());
-        let part = if last { left.min(width) } else { (LOW[at + 1] - from).clamp(0.0, left) };
-        waits *= 1.0 - chance * part / width;
-        (from, left) = (LOW[at + 1], left - part);
-        if left <= 0.0 {
-            break;
-        }
-    }
-    (1.0 - waits).clamp(0.0, 1.0)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::features::Scale;
     use super::*;
     use proptest::prelude::*;
 
@@ -232,19 +212,5 @@ mod tests {
             let share = found.wrong / (found.right + found.wrong);
             prop_assert!(found.judged > 5000 && (share - f64::from(chance)).abs() < 0.05, "{} of {}", share, chance);
         }
-
-        #[test]
-        fn a_longer_wait_is_no_less_likely_to_end(chances in prop::collection::vec(0f32..0.98, 1..124), age in any::<u32>(), near in 0u32..1 << 30, more in 0u32..1 << 30) {
-            let (near, far) = (within(&chances, age, near), within(&chances, age, near + more));
-            prop_assert!((0.0..=1.0).contains(&near) && near <= far + 1e-6);
-        }
-    }
-
-    #[test]
-    fn a_wait_over_whole_buckets_multiplies_what_each_leaves() {
-        let chances = vec![0.5; Scale::of(100).ages];
-        assert_eq!(within(&chances, 0, 3), 1.0 - 0.125);
-        assert_eq!(within(&chances, 16, 16), 1.0 - 0.0625);
-        assert_eq!(within(&chances, 16, 2), 0.25);
     }
 }

@@ -4,7 +4,8 @@
 //! counted how often an entry was asked for and how long entries waited, whether they were still there or not (`outcome.rs`). A table
 //! of other traffic (`prior.rs`), corrected by these counts, gives the chance of a hit at each age (`hazard.rs`), and
 //! that the worth of an entry: the best ratio of expected hits to expected time (`index.rs`). What left is remembered in
-//! eight bytes (`ghosts.rs`), and who leaves is found by looking at a few (`sampling.rs`). `policy/learned.rs` puts it together.
+//! eight bytes (`ghosts.rs`), and who leaves is found by looking at a few (`sampling.rs`). `policy/learned/` puts it together, `judge.rs` says
+//! how right it was, and `train.rs` makes a prior of traces. `logistic.rs` and `drawing.rs` are for policies to compare with.
 //!
 //! Relatives: Song, Berger, Li and Lloyd, "Learning relaxed Belady for content distribution network caching" (LRB, NSDI 2020), which
 //! learns the time of the next request, with boosted trees; Beckmann, Chen and Cidon, "LHD: improving cache hit rate by maximizing hit density"

@@ -44,11 +44,6 @@ impl Model {
         &self.prior
     }
 
-    /// The chance of a hit at each age of a class.
-    pub fn chances(&self, class: u16) -> &[f32] {
-        self.hazard.of(class.into())
-    }
-
     /// Draws conclusions from what was seen, which then counts for less by `fade`.
     pub fn learn(&mut self, fade: f32) {
         self.outcomes.settle();
@@ -101,9 +96,9 @@ impl Model {
     }
 
     /// The chance that an entry of this class and age is asked for within so many requests.
-    pub fn chance_within(&self, class: u16, age: u32, requests: f32) -> f32 {
+    pub fn chance_within(&self, class: u16, age: u32, requests: u32) -> f32 {
         let class = usize::from(class).min(CLASSES - 1);
-        chance_within(self.hazard.of(class), self.scale.bucket(age), requests)
+        chance_within(self.hazard.of(class), age, requests)
     }
 
     /// The chance of a hit, and the worth, in each bucket of age.

@@ -106,6 +106,13 @@ impl State {
     }
 }
 
+/// The entry of a live value, without the value.
+fn bare(py: Python<'_>, rest: &Rest, empty: Py<PyBytes>, store_now: u64, now: u64) -> Entry {
+    let mut shelf = Shelf::of(rest, empty, 0, store_now, now);
+    shelf.hard = below::wall(rest.hard, store_now, now);
+    shelf.entry(py, Mark::default(), true)
+}
+
 #[pymethods]
 impl Memory {
     /// What is known of a key before the tiers are asked: a ticket for what they have, if nothing lies in their queues; else ticket,
@@ -197,10 +204,37 @@ impl Memory {
                     _ => return None,
                 },
             };
-            let mut shelf = Shelf::of(rest, empty, 0, store_now, now);
-            shelf.hard = below::wall(rest.hard, store_now, now);
-            Some(shelf.entry(py, Mark::default(), true))
+            Some(bare(py, rest, empty, store_now, now))
         })
+    }
+
+    /// What of a key is on its way down, and nothing is done about it: a mask of the tiers that have nothing valid, and the entry, if
+    /// there is one; that of a live value has an empty payload.
+    fn _waiting<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>, now: u64) -> PyResult<(u32, Option<Bound<'py, Entry>>)> {
+        let name = Name::of(key)?;
+        let empty = PyBytes::new(py, b"").unbind();
+        let (hidden, seen) = self.change(py, |state, _| {
+            let (lookup, store_now) = (name.lookup(NAMESPACE), state.store.now());
+            let mut hidden = 0u32;
+            for (number, depth) in state.below.depths.iter().enumerate() {
+                let Some(operation) = depth.queue.get(&lookup) else { continue };
+                match &operation.what {
+                    What::Delete => hidden |= 1 << number,
+                    _ if !state.below.is_current(operation.mark) => {} // another process has changed it since
+                    What::Set(shelf) => return (hidden, Seen::Entry(shelf.entry(py, operation.mark, depth.shared))),
+                    What::Sink(entry) => return (hidden, Seen::Sunk(entry.clone_ref(py))),
+                    What::Demote { rest, .. } if rest.deadline <= store_now => hidden |= 1 << number,
+                    What::Demote { rest, .. } => return (hidden, Seen::Entry(bare(py, rest, empty, store_now, now))),
+                }
+            }
+            (hidden, Seen::Nothing)
+        })?;
+        let entry = match seen {
+            Seen::Entry(entry) => Some(Bound::new(py, entry)?),
+            Seen::Sunk(entry) => Some(entry.into_bound(py)),
+            _ => None,
+        };
+        Ok((hidden, entry))
     }
 
     /// Whether nobody else has changed a key since a private tier got an entry with this epoch.

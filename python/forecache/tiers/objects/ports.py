@@ -313,7 +313,7 @@ def _as(mode: str, parts: Sequence[bytes], by: str) -> dict[str, Any]:
 
 def _found(result: Any, data: Any, by: str) -> Found:
     meta = result.meta
-    return Found(data, meta["size"], meta[by], int(meta["last_modified"].timestamp() * 1000))
+    return Found(data, meta["size"], meta[by], _milliseconds(meta["last_modified"]))
 
 
 def _listed(listed: Sequence[Any], by: str) -> list[Listed]:

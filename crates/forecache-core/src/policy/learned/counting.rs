@@ -3,7 +3,7 @@
 use super::Learned;
 use crate::learn::features::{History, Scale};
 use crate::learn::ghosts::Ghost;
-use crate::learn::judge::{STAYING, within};
+use crate::learn::judge::STAYING;
 use crate::learn::model::Model;
 use crate::learn::outcome::Outcomes;
 use std::time::Instant;
@@ -53,7 +53,7 @@ impl Learned {
     /// Has it judged what is expected of a key that is counted.
     fn expect(&mut self, fingerprint: u32, history: &History, evicted: bool) {
         let (age, window) = (self.now.wrapping_sub(history.last), self.model.scale.entries);
-        let chance = || within(self.model.chances(history.class), age, window);
+        let chance = || self.model.chance_within(history.class, age, window);
         self.judge.expect(fingerprint, evicted, self.now, window, chance);
     }
 

@@ -108,8 +108,7 @@ mod tests {
         let begun = Arc::new(Prior::shipped());
         let mut policy = Learned::with(begun.clone(), Settings { online: false, ..Settings::default() });
         play(&mut policy, CAPACITY, 100_000, turns(0, 60_000));
-        let chances =
-            |policy: &Learned| (0..CLASSES as u16).map(|class| policy.model.chances(class).to_vec()).collect::<Vec<_>>();
+        let chances = |policy: &Learned| (0..CLASSES).map(|class| policy.model.of(class).0.to_vec()).collect::<Vec<_>>();
         let mut fresh = Learned::with_prior(begun);
         *fresh.model = Model::new(fresh.model.prior().clone(), policy.model.scale);
         assert_eq!(chances(&policy), chances(&fresh));

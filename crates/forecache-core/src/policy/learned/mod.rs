@@ -368,7 +368,7 @@ impl Inspect for Learned {
 
     fn words(&self, standing: &Standing) -> String {
         let within = self.model.scale.entries;
-        let chance = percent(self.model.chance_within(standing.class, standing.age, within as f32));
+        let chance = percent(self.model.chance_within(standing.class, standing.age, within));
         let used = standing.used(MOST_USES);
         format!("{used}; entries like it are asked for again with {chance} chance within the next {}", requests(within))
     }

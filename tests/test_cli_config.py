@@ -108,6 +108,17 @@ def test_more_memory_or_disk_than_there_is_looks_unwise(tmp_path, monkeypatch):
     assert words.startswith(f"900PB, and the file system of {tmp_path} has room for ")
 
 
+def test_a_model_that_isnt_there_looks_unwise(tmp_path):
+    path, there = tmp_path / "app.fcm", tmp_path / "there.fcm"
+    there.touch()
+    for setting in ("model", "shadow"):
+        asked = {"policy": "learned", setting: str(path)}
+        assert str(path) in told(Config(**asked))[setting]
+        assert told(Config(**asked | {setting: str(there)})) == {}
+    assert told(Config(policy="learned", model=path, save_interval=60)) == {}, "it will be made"
+    assert told(Config(policy="learned", model="vm")) == {}, "a name: no registry is asked"
+
+
 def test_pickle_in_a_tier_that_others_write_looks_unwise():
     options = {"codec": "pickle", "secret": "x" * 16}
     assert "codec" not in told(Config(**options))

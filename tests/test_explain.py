@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tiers_made import Noted, made
 
 from forecache import POLICIES, Cache, CacheClosed, ConfigError, Owner
-from forecache.explain import Candidate
+from forecache.explain import Candidate, Place
 
 WORDS = {
     "lru": "least recently used",
@@ -249,3 +249,8 @@ def test_whatever_was_done_each_key_is_explained_rightly(policy, steps):
         assert state == ("there" if key in there else names[ended[key]] if key in ended else "never seen")
     assert {each.key for each in cache.candidates(10)} == there
     unsubscribe()
+
+
+def test_a_value_that_waits_to_be_encoded_has_no_size_yet():
+    assert str(Place("queue", 0, None, None, "", (), False, False)) == "in queue: not encoded yet"
+    assert str(Place("queue", 7, None, None, "", (), False, False)) == "in queue: 7 bytes"

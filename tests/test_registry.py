@@ -242,6 +242,15 @@ def test_a_shadow_that_is_no_model_is_told_by_its_name(tmp_path):
         Cache(shadow=path)
 
 
+def test_a_replay_takes_a_model_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("FORECACHE_REGISTRY", str(tmp_path / "models"))
+    spec = Registry().push(NONE, "vm")
+    for name in ("vm", spec):
+        assert replays.read_prior(name).write() == NONE
+    with pytest.raises(ConfigError, match="prior: got 'vn'"):
+        replays.read_prior("vn")
+
+
 def test_a_registry_is_where_the_environment_says_or_among_the_users_data(tmp_path, monkeypatch):
     monkeypatch.delenv("FORECACHE_REGISTRY", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))

@@ -12,6 +12,7 @@ from forecache.config import Config
 from forecache.hiding import hides
 from forecache.loading import kind_of
 from forecache.options import TIERS
+from forecache.registry import is_path
 from forecache.stack import journal_places
 from forecache.tiers.boundary import Boundary, Custom
 from forecache.tiers.disk import Disk
@@ -45,6 +46,7 @@ def doubts(config: Config) -> list[Doubt]:
         *_remote(config),
         *_shared(config),
         *_secrets(config),
+        *_models(config),
     ]
 
 
@@ -133,6 +135,13 @@ def _is_secret(config: Config, setting: str) -> bool:
     name, _, option = setting.rpartition(".")
     tier = next((tier for tier in config.tiers if tier.name == name), None)
     return hides(option) or (option == "url" and isinstance(tier, Redis) and tier.target.password is not None)
+
+
+def _models(config: Config) -> Iterator[Doubt]:
+    made = config.save_interval is not None
+    for setting, spec in (("model", None if made else config.model), ("shadow", config.shadow)):
+        if spec is not None and is_path(spec) and not Path(spec).exists():
+            yield Doubt(setting, f"there is no file {spec}, so no cache can be made")
 
 
 def _about(size: int) -> str:

@@ -37,7 +37,7 @@ class Place:
     tier: str
     """`memory`, the name of a tier, or `queue`: on its way to the tiers."""
     weight: int
-    """Bytes there, compressed or not, or the weigher's unit."""
+    """Bytes there, compressed or not, or the weigher's unit; 0 for a value that waits in the queue and isn't encoded yet."""
     ttl: float | None
     """Seconds until it expires if nobody asks for it; None if it doesn't."""
     age: float | None
@@ -50,7 +50,8 @@ class Place:
     """How it stands with memory's policy."""
 
     def __str__(self) -> str:
-        parts = [f"{self.weight:,} bytes" if self.tier != "memory" else f"weight {self.weight:,}"]
+        weight = f"weight {self.weight:,}" if self.tier == "memory" else f"{self.weight:,} bytes"
+        parts = ["not encoded yet" if self.tier == "queue" and not self.weight else weight]
         parts += [] if self.age is None else [f"written {_seconds(self.age)} ago"]
         parts += [] if self.ttl is None else [f"{_seconds(self.ttl)} left"]
         parts += [f"owner {self.owner!r}"] if self.owner else []

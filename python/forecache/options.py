@@ -155,7 +155,7 @@ TIERS = {
         "max_entries": Option("none", "entries held at most, beside `capacity`; the policy balances entries then", _WHOLE),
         "policy": Option(
             '`"s3fifo"`',
-            "`lru`, `lfu`, `s3fifo`, `arc`, `sieve`, `clock2q+`, `tinylfu`, `adaptive`, `logistic` or `learned`: "
+            "`lru`, `lfu`, `s3fifo`, `arc`, `sieve`, `clock2q+`, `tinylfu`, `adaptive`, `logistic`, `random` or `learned`: "
             "see [policies](policies.md)",
         ),
     },

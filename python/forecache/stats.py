@@ -59,7 +59,7 @@ class ModelStats:
     """The share of evictions that were right: the key wasn't asked for again within the next requests, as many as the cache holds
     entries. None before the first was judged. It is found for some hundred keys, chosen by hash."""
     judged: int
-    """Evictions that were judged, since the cache was made."""
+    """Evictions that were judged, since the cache was made or took another model."""
     calibration: tuple[Calibration, ...]
     """Predicted chances beside what came, from the least to the greatest."""
     calibration_error: float | None

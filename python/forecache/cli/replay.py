@@ -46,7 +46,11 @@ def replay(
     ] = None,
     prior: Annotated[
         str | None,
-        typer.Option(metavar="FILE|none", help="What `learned` begins with, instead of what ships.", rich_help_panel=TRY),
+        typer.Option(
+            metavar="MODEL|none",
+            help="What `learned` begins with, instead of what ships: a file or a name of the registry.",
+            rich_help_panel=TRY,
+        ),
     ] = None,
     accuracy: Annotated[
         bool,

@@ -28,7 +28,9 @@ def train(
     target: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write: model.fcm.")],
     base: Annotated[
         str,
-        typer.Option(metavar="FILE|shipped|none", help="What the traces correct.", rich_help_panel=HOW),
+        typer.Option(
+            metavar="MODEL|shipped|none", help="What the traces correct: a file, or a name of the registry.", rich_help_panel=HOW
+        ),
     ] = "shipped",
     hold_out: Annotated[
         float,

@@ -56,7 +56,7 @@ impl Stamp {
     pub fn touch(&mut self, tick: u32) {
         let gap = logarithm(tick.wrapping_sub(self.last));
         // The mean of the logarithms, the newer ones weighing more: even gaps are known soon, and one odd gap doesn't hide them.
-        self.gap = if self.uses == 0 { gap } else { (self.gap + gap).div_ceil(2) };
+        self.gap = if self.uses == 0 { gap } else { self.gap.saturating_add(gap).div_ceil(2) };
         self.uses = self.uses.saturating_add(1);
         self.last = tick;
         if self.deadline != NEVER && self.loose {

@@ -45,7 +45,10 @@ OPERATIONS = {
 """Those of batches count a key of the batch as a call."""
 TIERED = {"hit above a disk": 1, "hit above 3 tiers": 3}
 """Hits in memory with so many tiers below, the last of which other processes share. More tiers may not cost more."""
-SILENT = ("hit", *TIERED)
+POLICIES = {"hit under lru": "lru", "hit under learned": "learned"}
+"""Hits in memory under a policy. The second may cost as many more as `MOST_LEARNED` says, Python's own share counted."""
+MOST_LEARNED = 1.15
+SILENT = ("hit", *TIERED, *POLICIES)
 """Operations that may call no allocator."""
 ALLOCATOR = {"malloc", "calloc", "realloc", "free", "posix_memalign", "aligned_alloc"}
 MOST_GROWTH = 1.05
@@ -69,6 +72,11 @@ def workload() -> None:
                 above.set(key, b"")
             above.flush()
             turns(above, compiled_both("hit", OPERATIONS["hit"], names), work.keys_of("hit"))
+    for policy in POLICIES.values():
+        with Cache(max_entries=ENTRIES, policy=policy) as under:
+            for key in work.keys:
+                under.set(key, b"")
+            turns(under, compiled_both("hit", OPERATIONS["hit"], names), work.keys_of("hit"))
 
 
 def tiered(count: int, folder: str) -> Cache:
@@ -142,7 +150,7 @@ def costs(lines: list[str]) -> Counter[str]:
 def per_call(turns: list[Counter[str]]) -> dict[str, dict[str, float]]:
     """Costs of one call: what 2N calls cost more than N, less the same of the empty loop."""
     found = {}
-    for at, operation in enumerate([*OPERATIONS, *TIERED]):
+    for at, operation in enumerate([*OPERATIONS, *TIERED, *POLICIES]):
         _, empty, twice_empty, _, once, twice = turns[6 * at : 6 * at + 6]
         found[operation] = {
             cost: round((twice[cost] - once[cost] - twice_empty[cost] + empty[cost]) / ENTRIES, digits)
@@ -168,7 +176,7 @@ def main() -> int:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="exit code 1 on growth over 5 %%, if a hit calls the allocator, or costs more above more tiers",
+        help="exit code 1 on growth over 5 %%, if a hit calls the allocator, or costs more above more tiers or much more under learned",
     )
     parser.add_argument("--update", action="store_true", help="write the baseline")
     parser.add_argument("--workload", action="store_true", help=argparse.SUPPRESS)
@@ -193,8 +201,11 @@ def main() -> int:
         rows.append([operation, *costs_now, *costs_then, f"{now['allocator']:.2f}", "GROWN" if bad else "ok"])
     fewer, more = (found[operation]["core"] for operation in TIERED)
     failed |= more > fewer
+    lru, learned = (found[operation]["total"] for operation in POLICIES)
+    failed |= learned > lru * MOST_LEARNED
     print(f"instructions a call, Python {build()}")
     print(table(["", "total", "in our core", "baseline total", "baseline core", "allocator calls", ""], rows))
+    print(f"a hit under learned takes {learned / lru:.3f} times the instructions of one under lru; at most {MOST_LEARNED}")
     if options.update:
         about = {"python": platform.python_version(), "compiler": platform.python_compiler()}
         BASELINE.write_text(json.dumps({**baselines, build(): {**about, **found}}, indent=1, sort_keys=True) + "\n")

@@ -391,7 +391,7 @@ fn an_overwrite_with_another_cost_counts_for_what_leaves_next() {
         let mut store: Store<Number, u64> =
             Store::new(AnyPolicy::named(policy).unwrap(), budget, Clock::Manual(Arc::default()), Groups::new([]));
         let mut gone = Vec::new();
-        for (key, cost) in [(0, 9.0), (1, 1.0), (2, 9.0), (0, 1.0), (1, 9.0), (3, 9.0)] {
+        for (key, cost) in [(0, 1e6), (1, 1.0), (2, 1e6), (0, 1.0), (1, 1e6), (2, 1e6), (3, 1e6)] {
             store.set(&lookup(0, key), new(key, 1), &Options { cost, ..Options::default() }, &mut gone);
         }
         let left: Vec<_> = gone.iter().filter(|gone| gone.cause == Cause::Size).map(|removed| removed.key.0).collect();

@@ -87,7 +87,9 @@ pub struct Learned {
     residents: Vec<Resident>,
     /// How each was used, apart from the rest: all that a worth needs where entries are alike.
     histories: Vec<History>,
-    /// Whether all weigh and cost 1 and none expires.
+    /// Whether all weigh and cost 1.
+    even: bool,
+    /// Whether, besides, none expires.
     alike: bool,
     counted: usize,
     /// Where in `residents` a slot is.
@@ -134,6 +136,7 @@ impl Learned {
             model: Box::new(Model::new(prior, Scale::of(0))),
             residents: Vec::new(),
             histories: Vec::new(),
+            even: true,
             alike: true,
             counted: 0,
             places: Vec::new(),
@@ -237,7 +240,8 @@ impl Learned {
 
     fn set_density(&mut self, slot: Slot, density: f32) {
         self.residents[self.places[slot as usize] as usize].density = density;
-        self.alike &= density == 1.0;
+        self.even &= density == 1.0;
+        self.alike &= self.even;
     }
 
     fn newcomer(&self, slot: Slot, fingerprint: u32, meta: &Meta) -> Resident {
@@ -267,7 +271,8 @@ impl Policy for Learned {
         let history = self.arrive(fingerprint, meta);
         self.note_cost(slot, meta.cost);
         let resident = self.newcomer(slot, fingerprint, meta);
-        self.alike &= resident.density == 1.0 && resident.deadline == NEVER;
+        self.even &= resident.density == 1.0;
+        self.alike &= self.even && resident.deadline == NEVER;
         self.place(resident, history);
         self.newcomer = slot;
     }

@@ -13,7 +13,7 @@ impl Learned {
     #[inline]
     pub(super) fn look_around(&mut self) {
         // Where entries differ in size or cost, more can be won by whom one finds.
-        let candidates = if self.alike { self.settings.candidates } else { 2 * self.settings.candidates };
+        let candidates = if self.even { self.settings.candidates } else { 2 * self.settings.candidates };
         for _ in 0..candidates.div_ceil(LINE).max(1) {
             let begin = if self.hand < self.residents.len() { self.hand } else { 0 };
             let end = (begin + LINE).min(self.residents.len());

@@ -176,7 +176,7 @@ def main() -> int:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="exit code 1 on growth over 5 %%, if a hit calls the allocator, or costs more above more tiers or much more under learned",
+        help="exit code 1 on growth over 5 %%, if a hit calls the allocator, costs more above tiers or much more under learned",
     )
     parser.add_argument("--update", action="store_true", help="write the baseline")
     parser.add_argument("--workload", action="store_true", help=argparse.SUPPRESS)
